@@ -1,0 +1,153 @@
+//! What a manifest means once it has been accepted: validated types, defaults filled in.
+//!
+//! Values of these types exist only after validation, so whoever holds one need not check it again.
+//! Nothing here reads files or knows YAML. The types serialise (the supervisor sends them to the
+//! gateway), and their serialised form uses the manifest's own key names.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One accepted manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The service's name: a label of lower-case letters, digits, `-` and `_`.
+    pub service: String,
+    /// Settings of the gateway.
+    pub gateway: Gateway,
+    /// The functions by name, at least one.
+    pub functions: BTreeMap<String, Function>,
+}
+
+/// Settings of the gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gateway {
+    /// Where it listens.
+    pub listen: Listen,
+    /// What it shows to TLS clients.
+    pub tls: Tls,
+    /// What it refuses.
+    pub limits: GatewayLimits,
+    /// One log line per request.
+    pub access_log: bool,
+    /// Threads that carry traffic; `None` lets the supervisor choose by the machine.
+    pub threads: Option<u32>,
+}
+
+/// Addresses to listen on; a listener that is `None` is not opened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listen {
+    /// Plain HTTP/1.1 and HTTP/2 (prior knowledge). Default `127.0.0.1:8080`.
+    pub http: Option<SocketAddr>,
+    /// HTTP/1.1 and HTTP/2 over TLS. Default `127.0.0.1:8443`.
+    pub https: Option<SocketAddr>,
+}
+
+/// Certificates from files. Domains that no certificate covers get a self-signed one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tls {
+    /// In the manifest's order.
+    pub certificates: Vec<Certificate>,
+}
+
+/// One certificate chain and its key, as PEM files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The names it answers for by SNI, at least one.
+    pub domains: Vec<Domain>,
+    /// Chain, leaf first; as written in the manifest (relative to its directory).
+    pub cert: PathBuf,
+    /// Private key (PKCS#8, SEC1 or PKCS#1); as written in the manifest.
+    pub key: PathBuf,
+}
+
+/// What the gateway refuses. Sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GatewayLimits {
+    /// Request line and headers of one request; 431 beyond. 1 KiB to 64 KiB, default 32 KiB.
+    pub header_bytes: u64,
+    /// One request body; 413 beyond. Default 10 MiB.
+    pub body_bytes: u64,
+    /// Connections open at once, over all listeners; further ones wait in the kernel. Default 10,000.
+    pub connections: u32,
+    /// Requests waiting for a worker, per function; 503 beyond. Default 1,024.
+    pub queue: u32,
+}
+
+/// One function.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Function {
+    /// Domains it answers on; empty means any host.
+    pub domains: Vec<Domain>,
+    /// What it answers, at least one.
+    pub routes: Vec<Route>,
+    /// The worker's program, as written in the manifest (relative to its directory).
+    pub binary: PathBuf,
+    /// How to build it; without it, Cargo builds the binary of that name beside the manifest.
+    pub build: Option<Build>,
+    /// What it gets in its environment, over its control socket.
+    pub env: BTreeMap<String, String>,
+    /// How many worker processes.
+    pub scale: Scale,
+    /// Handlers running at once in one worker, 1 to 1,024. Default 1.
+    pub concurrency: u32,
+    /// Until the head of the response, waiting included, 1 ms to 1 h. Default 10 s.
+    pub timeout: Duration,
+    /// Delivered to the worker as it stands.
+    pub resources: BTreeMap<String, serde_json::Value>,
+}
+
+/// A command that makes a function's binary.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Build {
+    /// Given to `sh -c` in the manifest's directory.
+    pub command: String,
+}
+
+/// How many worker processes a function has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scale {
+    /// Kept running always, 1 to 64. Default 1.
+    pub min: u32,
+    /// Never more than this; equal to `min` until workers are scaled by load.
+    pub max: u32,
+}
+
+/// A domain a function answers on: lower case, without port or trailing dot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Domain {
+    /// `api.example.com`
+    Exact(String),
+    /// `*.example.com`, kept as `example.com`: any one or more labels in front of it.
+    Wildcard(String),
+}
+
+/// One route of a function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The pattern.
+    pub path: PathPattern,
+    /// `None` means every method.
+    pub method: Option<String>,
+}
+
+/// A path pattern: `/items/{id}`, `/files/{path+}`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct PathPattern(pub(crate) Vec<Segment>);
+
+/// One segment of a path pattern.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Segment {
+    /// Compared with the percent-decoded segment of the request. Not empty, but for the one
+    /// empty last segment that a trailing slash makes.
+    Literal(String),
+    /// `{name}`: one segment, not empty.
+    Parameter(String),
+    /// `{name+}`: the rest of the path, at least one segment; only in last place.
+    Greedy(String),
+}
