@@ -122,7 +122,7 @@ pub struct Scale {
 pub enum Domain {
     /// `api.example.com`
     Exact(String),
-    /// `*.example.com`, kept as `example.com`: any one or more labels in front of it.
+    /// `*.example.com`, kept as `example.com`: exactly one label in front of it, as in TLS.
     Wildcard(String),
 }
 
