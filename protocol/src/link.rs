@@ -1,0 +1,116 @@
+//! What travels between supervisor and gateway, as types. Both are of one build, so this part may
+//! change with every release; the framing is that of the public wire.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::put;
+use crate::frame::{Flags, Frame, FrameError, Kind};
+use crate::head::{Codec, HeadError};
+
+/// Heads on this socket are always MessagePack.
+pub const CODEC: Codec = Codec::MessagePack;
+
+/// One message of the socket between supervisor and gateway.
+#[expect(missing_docs, reason = "each variant's sentence explains its fields")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link<'a> {
+    /// Supervisor: a sealed memory file with a list of [`CertifiedKey`] goes with this frame.
+    Certificates,
+    /// Supervisor: a [`WorkerAdd`]; one data socket per gateway thread goes with this frame.
+    WorkerAdd { worker: &'a [u8] },
+    /// Supervisor: this worker gets nothing new.
+    WorkerDrop { worker: u32 },
+    /// Supervisor: a [`Snapshot`].
+    Snapshot { snapshot: &'a [u8] },
+    /// Gateway: the snapshot of this generation is being served.
+    Ack { generation: u32 },
+    /// Gateway: a list of [`crate::head::LogRecord`].
+    Log { records: &'a [u8] },
+    /// Supervisor: finish within so many milliseconds, then exit.
+    Stop { deadline_ms: u32 },
+}
+
+/// A worker that is ready, and what the gateway must know to use it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerAdd {
+    /// Unique while the platform runs.
+    pub worker: u32,
+    /// Whose requests it answers.
+    pub function: String,
+    /// The codec it chose in HELLO: its number there.
+    pub codec: u8,
+    /// Handlers that may run at once in it.
+    pub concurrency: u32,
+}
+
+/// What to serve: a whole picture, swapped in at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot<M> {
+    /// Which version of the manifest.
+    pub generation: u32,
+    /// The manifest, in the type of the `hearth-manifest` crate, which this crate does not know.
+    pub manifest: M,
+    /// Workers by function, all announced by WORKER_ADD before.
+    pub workers: BTreeMap<String, Vec<u32>>,
+}
+
+/// One certificate chain with its key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertifiedKey {
+    /// The names it answers for, `*.` allowed in front. The first in the list that has none of its
+    /// own names asked for is also what a client without SNI gets.
+    pub domains: Vec<String>,
+    /// PEM, leaf first.
+    pub chain: String,
+    /// PEM.
+    pub key: String,
+}
+
+impl<'a> Link<'a> {
+    /// Gives the frame its meaning on this socket.
+    pub fn parse(frame: &Frame<'a>) -> Result<Link<'a>, FrameError> {
+        Ok(match frame.kind {
+            Kind::Certificates => Link::Certificates,
+            Kind::WorkerAdd => Link::WorkerAdd {
+                worker: frame.payload,
+            },
+            Kind::WorkerDrop => Link::WorkerDrop { worker: frame.aux },
+            Kind::Snapshot => Link::Snapshot {
+                snapshot: frame.payload,
+            },
+            Kind::Ack => Link::Ack {
+                generation: frame.aux,
+            },
+            Kind::Log => Link::Log {
+                records: frame.payload,
+            },
+            Kind::Stop => Link::Stop {
+                deadline_ms: frame.aux,
+            },
+            other => return Err(FrameError::Misplaced(other.name())),
+        })
+    }
+
+    /// Appends the message as one frame.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut put = |kind, aux, payload: &[u8]| put(out, kind, 0, Flags::NONE, aux, payload);
+        match *self {
+            Link::Certificates => put(Kind::Certificates, 0, &[]),
+            Link::WorkerAdd { worker } => put(Kind::WorkerAdd, 0, worker),
+            Link::WorkerDrop { worker } => put(Kind::WorkerDrop, worker, &[]),
+            Link::Snapshot { snapshot } => put(Kind::Snapshot, 0, snapshot),
+            Link::Ack { generation } => put(Kind::Ack, generation, &[]),
+            Link::Log { records } => put(Kind::Log, 0, records),
+            Link::Stop { deadline_ms } => put(Kind::Stop, deadline_ms, &[]),
+        }
+    }
+}
+
+/// Serialises what a message of this socket carries.
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, HeadError> {
+    let mut bytes = Vec::new();
+    CODEC.encode(value, &mut bytes)?;
+    Ok(bytes)
+}
