@@ -1,0 +1,13 @@
+//! Small safe wrappers around what the standard library does not offer.
+//!
+//! The only crate of the project with `unsafe` in it. Each module owns one topic and knows nothing
+//! of Hearth: descriptors given at start, descriptors sent over sockets, children, sealed memory
+//! files, waiting, Unix sockets below deep directories.
+
+pub mod inherit;
+pub mod lock;
+pub mod memfile;
+pub mod passing;
+pub mod spawn;
+pub mod unix;
+pub mod wait;

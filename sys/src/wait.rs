@@ -1,0 +1,74 @@
+//! Waiting for descriptors without a runtime (poll(2)).
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+
+/// One descriptor to wait for, and what came of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting<'a> {
+    /// The descriptor.
+    pub fd: BorrowedFd<'a>,
+    /// Wait until it can be written, too.
+    pub write: bool,
+    /// Reading will not block: bytes, the end, or an error.
+    pub readable: bool,
+    /// Writing will not block, or fails at once.
+    pub writable: bool,
+}
+
+impl<'a> Waiting<'a> {
+    /// Waits for reading.
+    pub fn read(fd: BorrowedFd<'a>) -> Self {
+        Waiting {
+            fd,
+            write: false,
+            readable: false,
+            writable: false,
+        }
+    }
+
+    /// Waits for reading, and for writing if `write`.
+    pub fn read_and(fd: BorrowedFd<'a>, write: bool) -> Self {
+        Waiting {
+            write,
+            ..Waiting::read(fd)
+        }
+    }
+}
+
+/// Waits until one of `set` is ready or `timeout` has passed (`None`: for ever). A signal only
+/// makes it wait again. Returns whether any is ready.
+pub fn wait(set: &mut [Waiting<'_>], timeout: Option<Duration>) -> io::Result<bool> {
+    let mut polled: Vec<PollFd<'_>> = set
+        .iter()
+        .map(|one| {
+            let write = if one.write {
+                PollFlags::POLLOUT
+            } else {
+                PollFlags::empty()
+            };
+            PollFd::new(one.fd, PollFlags::POLLIN | write)
+        })
+        .collect();
+    let timeout = match timeout {
+        None => PollTimeout::NONE,
+        Some(timeout) => PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX),
+    };
+    let ready = loop {
+        match nix::poll::poll(&mut polled, timeout) {
+            Ok(ready) => break ready > 0,
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    };
+    let broken = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    for (one, polled) in set.iter_mut().zip(&polled) {
+        let events = polled.revents().unwrap_or(broken);
+        one.readable = events.intersects(PollFlags::POLLIN | broken);
+        one.writable = events.intersects(PollFlags::POLLOUT | broken);
+    }
+    Ok(ready)
+}
