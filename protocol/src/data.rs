@@ -157,7 +157,7 @@ pub struct Slots<'a>(&'a [u8]);
 impl<'a> Slots<'a> {
     /// From the payload; its length must be a multiple of four.
     pub fn check(bytes: &'a [u8]) -> Option<Slots<'a>> {
-        (bytes.len() % 4 == 0).then_some(Slots(bytes))
+        bytes.len().is_multiple_of(4).then_some(Slots(bytes))
     }
 
     /// The slots in order.

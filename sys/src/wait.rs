@@ -11,7 +11,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 pub struct Waiting<'a> {
     /// The descriptor.
     pub fd: BorrowedFd<'a>,
-    /// Wait until it can be written, too.
+    /// Wait until it can be read.
+    pub read: bool,
+    /// Wait until it can be written.
     pub write: bool,
     /// Reading will not block: bytes, the end, or an error.
     pub readable: bool,
@@ -24,16 +26,18 @@ impl<'a> Waiting<'a> {
     pub fn read(fd: BorrowedFd<'a>) -> Self {
         Waiting {
             fd,
+            read: true,
             write: false,
             readable: false,
             writable: false,
         }
     }
 
-    /// Waits for reading, and for writing if `write`.
-    pub fn read_and(fd: BorrowedFd<'a>, write: bool) -> Self {
+    /// Waits for writing.
+    pub fn write(fd: BorrowedFd<'a>) -> Self {
         Waiting {
-            write,
+            read: false,
+            write: true,
             ..Waiting::read(fd)
         }
     }
@@ -45,12 +49,10 @@ pub fn wait(set: &mut [Waiting<'_>], timeout: Option<Duration>) -> io::Result<bo
     let mut polled: Vec<PollFd<'_>> = set
         .iter()
         .map(|one| {
-            let write = if one.write {
-                PollFlags::POLLOUT
-            } else {
-                PollFlags::empty()
-            };
-            PollFd::new(one.fd, PollFlags::POLLIN | write)
+            let mut events = PollFlags::empty();
+            events.set(PollFlags::POLLIN, one.read);
+            events.set(PollFlags::POLLOUT, one.write);
+            PollFd::new(one.fd, events)
         })
         .collect();
     let timeout = match timeout {

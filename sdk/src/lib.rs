@@ -1,0 +1,59 @@
+//! What a Hearth function is written with.
+//!
+//! ```no_run
+//! use hearth_sdk::{Request, Response, serve};
+//!
+//! struct AppState {
+//!     greeted: u64,
+//! }
+//!
+//! fn handle(state: &mut AppState, req: Request) -> Response {
+//!     state.greeted += 1;
+//!     match (req.method.as_str(), req.path.as_str()) {
+//!         ("GET", "/hello") => Response::text(format!("hello, number {}", state.greeted)),
+//!         _ => Response::not_found(),
+//!     }
+//! }
+//!
+//! fn main() {
+//!     serve(|| AppState { greeted: 0 }, handle)
+//! }
+//! ```
+//!
+//! The state is made once, when the worker starts, and lives until it stops: what it holds open stays
+//! open. Handlers run one at a time. There is no async runtime in here; whoever wants the loop in
+//! their own hands finds it in [`ipc`].
+
+mod body;
+mod flusher;
+pub mod ipc;
+mod problem;
+mod request;
+mod response;
+mod serve;
+mod slots;
+mod socket;
+mod worker;
+
+pub use body::{Body, BodyReader};
+pub use problem::Problem;
+pub use request::{Headers, Params, Request};
+pub use response::{BodyWriter, IntoResponse, Response};
+pub use serve::serve;
+
+/// A value of the function's `env` in the manifest.
+///
+/// It reaches the worker over its control socket and stands in no process environment.
+pub fn env(name: &str) -> Option<&'static str> {
+    ipc::config().env.get(name).map(String::as_str)
+}
+
+/// A resource of the function in the manifest, as it stands there: mostly an address.
+pub fn resource(name: &str) -> Option<&'static serde_json::Value> {
+    ipc::config().resources.get(name)
+}
+
+/// The function's name in the manifest.
+pub fn function() -> &'static str {
+    &ipc::config().function
+}

@@ -1,0 +1,59 @@
+//! Errors as a client sees them: `application/problem+json` (RFC 9457).
+
+use serde_json::{Map, Value};
+
+use crate::response::Response;
+
+/// A problem to answer with. Turns into a [`Response`], and can be returned with `?` from a handler
+/// whose result is `Result<Response, Problem>`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    status: u16,
+    title: String,
+    detail: Option<String>,
+    members: Map<String, Value>,
+}
+
+impl Problem {
+    /// A problem with a status (400 to 599) and a short title that is the same for all its kind.
+    pub fn new(status: u16, title: impl Into<String>) -> Problem {
+        Problem {
+            status,
+            title: title.into(),
+            detail: None,
+            members: Map::new(),
+        }
+    }
+
+    /// Says what went wrong this time.
+    pub fn detail(mut self, detail: impl Into<String>) -> Problem {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds a member of one's own.
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Problem {
+        self.members.insert(name.into(), value.into());
+        self
+    }
+
+    /// Its status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+}
+
+impl From<Problem> for Response {
+    fn from(problem: Problem) -> Response {
+        let mut object = Map::new();
+        object.insert("title".into(), problem.title.into());
+        object.insert("status".into(), problem.status.into());
+        if let Some(detail) = problem.detail {
+            object.insert("detail".into(), detail.into());
+        }
+        object.extend(problem.members);
+        Response::new(problem.status)
+            .header("content-type", "application/problem+json")
+            .body(Value::Object(object).to_string())
+    }
+}

@@ -1,0 +1,227 @@
+//! A request as a handler sees it.
+
+use std::time::{Duration, Instant};
+
+use hearth_protocol::head::RequestHead;
+use serde::de::DeserializeOwned;
+
+use crate::body::Body;
+use crate::problem::Problem;
+
+/// One request.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Request {
+    /// Its id, as in the platform's logs and in the answer's `x-request-id`.
+    pub id: String,
+    /// Upper case: `GET`.
+    pub method: String,
+    /// As the client sent it, percent-encoded, without the query.
+    pub path: String,
+    /// What follows `?`, percent-encoded; empty without one.
+    pub query: String,
+    /// The manifest's pattern that matched: `/items/{id}`.
+    pub route: String,
+    /// The pattern's parameters, percent-decoded.
+    pub params: Params,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// The host asked for, lower case, without port.
+    pub host: String,
+    /// The client's address and port.
+    pub client: String,
+    /// Header fields.
+    pub headers: Headers,
+    /// The body, read when it is asked for.
+    pub body: Body,
+    deadline: Instant,
+}
+
+/// Path parameters in the order of the pattern.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Params(Vec<(String, String)>);
+
+/// Header fields in the order they came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(String, String)>);
+
+impl Params {
+    /// The parameter of this name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl Headers {
+    /// The first value of this field; names compare without regard to case.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+
+    /// All fields.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl Request {
+    /// A request made by hand, for a handler's own tests.
+    pub fn new(method: &str, path_and_query: &str, body: impl Into<Vec<u8>>) -> Request {
+        let (path, query) = path_and_query
+            .split_once('?')
+            .unwrap_or((path_and_query, ""));
+        Request {
+            id: "test".into(),
+            method: method.into(),
+            path: path.into(),
+            query: query.into(),
+            route: path.into(),
+            params: Params::default(),
+            scheme: "http".into(),
+            host: "localhost".into(),
+            client: "127.0.0.1:0".into(),
+            headers: Headers::default(),
+            body: Body::whole(body.into()),
+            deadline: Instant::now() + Duration::from_secs(10),
+        }
+    }
+
+    /// The same with one more path parameter.
+    pub fn with_param(mut self, name: &str, value: &str) -> Request {
+        self.params.0.push((name.into(), value.into()));
+        self
+    }
+
+    /// The same with one more header field.
+    pub fn with_header(mut self, name: &str, value: &str) -> Request {
+        self.headers.0.push((name.into(), value.into()));
+        self
+    }
+
+    pub(crate) fn from_head(head: RequestHead<'_>, body: Body, now: Instant) -> Request {
+        let owned = |pairs: Vec<hearth_protocol::head::Pair<'_>>| {
+            pairs
+                .into_iter()
+                .map(|(a, b)| (a.0.into_owned(), b.0.into_owned()))
+                .collect()
+        };
+        Request {
+            id: head.id.0.into_owned(),
+            method: head.method.0.into_owned(),
+            path: head.path.0.into_owned(),
+            query: head.query.0.into_owned(),
+            route: head.route.0.into_owned(),
+            params: Params(owned(head.params)),
+            scheme: head.scheme.0.into_owned(),
+            host: head.host.0.into_owned(),
+            client: head.client.0.into_owned(),
+            headers: Headers(owned(head.headers)),
+            body,
+            deadline: now + Duration::from_millis(head.deadline_ms),
+        }
+    }
+
+    /// The path parameter of this name.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params.get(name)
+    }
+
+    /// The first value of this header field.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)
+    }
+
+    /// When the head of the response must have been seen, or the client gets a 504.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// A 400 that names the field and the position of what does not fit, ready to be returned; the
+    /// 400 says so too when the body did not come whole.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let bytes = self.body.bytes().map_err(|error| {
+            Problem::new(400, "The body did not arrive").detail(error.to_string())
+        })?;
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let field = error.path().to_string();
+            json_problem(error.into_inner(), Some(field).filter(|field| field != "."))
+        })?;
+        json.end().map_err(|error| json_problem(error, None))?;
+        Ok(value)
+    }
+}
+
+fn json_problem(error: serde_json::Error, field: Option<String>) -> Problem {
+    let problem = Problem::new(400, "The body is not the JSON expected here")
+        .detail(match &field {
+            Some(field) => format!("{field}: {error}"),
+            None => error.to_string(),
+        })
+        .with("line", error.line())
+        .with("column", error.column());
+    match field {
+        Some(field) => problem.with("field", field),
+        None => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Response;
+
+    #[derive(serde::Deserialize)]
+    struct Order {
+        lines: Vec<Line>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Line {
+        count: u32,
+    }
+
+    fn check(body: &str, expect: &str) {
+        let answer = match Request::new("POST", "/", body).json::<Order>() {
+            Ok(order) => format!("{}", order.lines.iter().map(|line| line.count).sum::<u32>()),
+            Err(problem) => {
+                assert_eq!(problem.status(), 400);
+                String::from_utf8(Response::from(problem).bytes().unwrap().to_vec()).unwrap()
+            }
+        };
+        assert_eq!(answer, expect);
+    }
+
+    #[test]
+    fn json_is_read_and_bad_json_is_named_by_field_and_position() {
+        check(r#"{"lines":[{"count":2},{"count":3}]}"#, "5");
+        check(
+            r#"{"lines":[{"count":2},{"count":"x"}]}"#,
+            r#"{"column":34,"detail":"lines[1].count: invalid type: string \"x\", expected u32 at line 1 column 34","field":"lines[1].count","line":1,"status":400,"title":"The body is not the JSON expected here"}"#,
+        );
+        check(
+            "",
+            r#"{"column":0,"detail":"EOF while parsing a value at line 1 column 0","line":1,"status":400,"title":"The body is not the JSON expected here"}"#,
+        );
+        check(
+            "{\"lines\":[]}\nx",
+            r#"{"column":1,"detail":"trailing characters at line 2 column 1","line":2,"status":400,"title":"The body is not the JSON expected here"}"#,
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! A response as a handler makes it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+
+use hearth_protocol::head::ResponseHead;
+use serde::Serialize;
+
+use crate::ipc;
+use crate::problem::Problem;
+use crate::worker::Key;
+
+/// One response: status, header fields, and a body that is at hand or written as it is made.
+#[derive(Debug)]
+pub struct Response {
+    status: u16,
+    headers: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+    pub(crate) body: ResponseBody,
+}
+
+/// What follows the head.
+pub(crate) enum ResponseBody {
+    /// Bytes at hand.
+    Whole(Vec<u8>),
+    /// A function that writes them.
+    Stream(Box<StreamFn>),
+}
+
+pub(crate) type StreamFn = dyn FnOnce(&mut BodyWriter) -> io::Result<()> + Send;
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ResponseBody::Whole(bytes) => write!(f, "Whole({} bytes)", bytes.len()),
+            ResponseBody::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+impl Response {
+    /// An empty response with this status (200 to 599).
+    pub fn new(status: u16) -> Response {
+        Response {
+            status,
+            headers: Vec::new(),
+            body: ResponseBody::Whole(Vec::new()),
+        }
+    }
+
+    /// 200, empty.
+    pub fn ok() -> Response {
+        Response::new(200)
+    }
+
+    /// 204, empty.
+    pub fn no_content() -> Response {
+        Response::new(204)
+    }
+
+    /// 404, as a problem.
+    pub fn not_found() -> Response {
+        Problem::new(404, "Not found").into()
+    }
+
+    /// 200 with text.
+    pub fn text(text: impl Into<String>) -> Response {
+        Response::ok()
+            .header("content-type", "text/plain; charset=utf-8")
+            .body(text.into())
+    }
+
+    /// 200 with HTML.
+    pub fn html(html: impl Into<String>) -> Response {
+        Response::ok()
+            .header("content-type", "text/html; charset=utf-8")
+            .body(html.into())
+    }
+
+    /// 200 with `value` as JSON. A value that JSON cannot hold (a map whose keys are no strings)
+    /// makes a 500 that says so.
+    pub fn json<T: Serialize + ?Sized>(value: &T) -> Response {
+        match serde_json::to_vec(value) {
+            Ok(bytes) => Response::ok()
+                .header("content-type", "application/json")
+                .body(bytes),
+            Err(error) => Problem::new(500, "The answer cannot be written as JSON")
+                .detail(error.to_string())
+                .into(),
+        }
+    }
+
+    /// 200 with a body that is written while it is made: `write` runs after the head has gone out,
+    /// and its writes wait for a slow client. An error of it, or a panic, breaks the response off.
+    pub fn stream(
+        write: impl FnOnce(&mut BodyWriter) -> io::Result<()> + Send + 'static,
+    ) -> Response {
+        Response {
+            body: ResponseBody::Stream(Box::new(write)),
+            ..Response::ok()
+        }
+    }
+
+    /// The same with another status.
+    pub fn status(mut self, status: u16) -> Response {
+        self.status = status;
+        self
+    }
+
+    /// The same with one more header field.
+    pub fn header(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Response {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The same with this body.
+    pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Response {
+        self.body = ResponseBody::Whole(bytes.into());
+        self
+    }
+
+    /// Its status.
+    pub fn status_code(&self) -> u16 {
+        self.status
+    }
+
+    /// Its header fields.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers
+            .iter()
+            .map(|(name, value)| (name.as_ref(), value.as_ref()))
+    }
+
+    /// Its body, unless that is a stream.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match &self.body {
+            ResponseBody::Whole(bytes) => Some(bytes),
+            ResponseBody::Stream(_) => None,
+        }
+    }
+
+    pub(crate) fn head(&self) -> ResponseHead<'_> {
+        ResponseHead {
+            status: self.status,
+            headers: self
+                .headers()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        }
+    }
+}
+
+/// What a handler may return.
+pub trait IntoResponse {
+    /// The response to send.
+    fn into_response(self) -> Response;
+}
+
+impl IntoResponse for Response {
+    fn into_response(self) -> Response {
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        self.into()
+    }
+}
+
+impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
+    fn into_response(self) -> Response {
+        match self {
+            Ok(value) => value.into_response(),
+            Err(error) => error.into_response(),
+        }
+    }
+}
+
+/// Where a streamed body is written to. Bytes go out on `flush`, or when a chunk is full.
+#[derive(Debug)]
+pub struct BodyWriter(Key);
+
+impl BodyWriter {
+    pub(crate) fn new(key: Key) -> BodyWriter {
+        BodyWriter(key)
+    }
+}
+
+impl io::Write for BodyWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        ipc::write_body(self.0, bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        ipc::flush(self.0)
+    }
+}

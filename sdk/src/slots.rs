@@ -1,0 +1,445 @@
+//! The streams of one data socket as the worker sees them. Pure: messages in, events out; what must
+//! be sent is appended to a buffer that somebody else writes.
+
+use std::collections::HashMap;
+
+use hearth_protocol::credit::Receipt;
+use hearth_protocol::data::{Data, ErrorCode, encode_goaway};
+use hearth_protocol::frame::{FrameError, Kind};
+use hearth_protocol::head::Limits;
+use hearth_protocol::{Credit, MAX_CHUNK};
+
+/// Most streams open at once: far above what any `concurrency` and prefetch allow, so that only a
+/// gateway gone wrong meets it.
+const MAX_OPEN: usize = 4096;
+
+/// A request that has come, its head still encoded.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Incoming {
+    pub(crate) stream: u32,
+    pub(crate) head: Vec<u8>,
+    pub(crate) body: Vec<u8>,
+    /// The body is complete.
+    pub(crate) end: bool,
+}
+
+/// Why a stream can no longer be read or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+/// Why the socket cannot go on.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("{kind} frame on slot {stream}: {what}")]
+    Rule {
+        kind: &'static str,
+        stream: u32,
+        what: &'static str,
+    },
+    #[error("the gateway ended the connection: {0}")]
+    Peer(String),
+}
+
+/// The open streams of one socket.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    open: HashMap<u32, Slot>,
+    credit: u32,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// Body bytes that came and were not read yet, from `read_at` on.
+    body: Vec<u8>,
+    read_at: usize,
+    /// The gateway has ended its direction.
+    ended: bool,
+    /// The gateway no longer wants the answer.
+    cancelled: bool,
+    /// We have ended our direction; what still comes is thrown away.
+    answered: bool,
+    receipt: Receipt,
+    send: Credit,
+}
+
+impl Slots {
+    pub(crate) fn new(limits: Limits) -> Slots {
+        Slots {
+            open: HashMap::new(),
+            credit: limits.credit,
+        }
+    }
+
+    /// Books one message of the gateway.
+    pub(crate) fn receive(
+        &mut self,
+        message: Data<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Incoming>, Broken> {
+        let broken = |kind: Kind, stream, what| {
+            Err(Broken::Rule {
+                kind: kind.name(),
+                stream,
+                what,
+            })
+        };
+        match message {
+            Data::Request {
+                stream,
+                head,
+                body,
+                end,
+            } => {
+                if self.open.len() >= MAX_OPEN {
+                    return broken(Kind::Request, stream, "too many streams");
+                }
+                let slot = Slot {
+                    body: Vec::new(),
+                    read_at: 0,
+                    ended: end,
+                    cancelled: false,
+                    answered: false,
+                    receipt: Receipt::new(self.credit),
+                    send: Credit::new(self.credit),
+                };
+                if self.open.insert(stream, slot).is_some() {
+                    return broken(Kind::Request, stream, "slot is in use");
+                }
+                Ok(Some(Incoming {
+                    stream,
+                    head: head.to_vec(),
+                    body: body.to_vec(),
+                    end,
+                }))
+            }
+            Data::Data { stream, bytes, end } => {
+                let Some(slot) = self.open.get_mut(&stream) else {
+                    return broken(Kind::Data, stream, "slot is not open");
+                };
+                if slot.ended {
+                    return broken(Kind::Data, stream, "after the end");
+                }
+                if !slot.receipt.arrived(bytes.len()) {
+                    return broken(Kind::Data, stream, "more than there was credit for");
+                }
+                if !slot.answered {
+                    slot.body.extend_from_slice(bytes);
+                }
+                self.ended_if(stream, end);
+                Ok(None)
+            }
+            Data::Trailers { stream, .. } => {
+                // Read by nobody in this kind of worker, but they end the body.
+                self.ended_if(stream, true);
+                Ok(None)
+            }
+            Data::Window { stream, credit } => {
+                // A slot that was answered in full a moment ago may still be given credit.
+                if let Some(slot) = self.open.get_mut(&stream)
+                    && slot.send.give(credit).is_err()
+                {
+                    return broken(Kind::Window, stream, "credit beyond 4 GiB");
+                }
+                Ok(None)
+            }
+            Data::Cancel { stream, .. } => {
+                if let Some(slot) = self.open.get_mut(&stream) {
+                    slot.cancelled = true;
+                }
+                self.ended_if(stream, true);
+                Ok(None)
+            }
+            Data::Error {
+                stream: 0, reason, ..
+            } => Err(Broken::Peer(reason.to_owned())),
+            Data::Error { stream, .. } => {
+                if let Some(slot) = self.open.get_mut(&stream) {
+                    slot.cancelled = true;
+                }
+                self.ended_if(stream, true);
+                Ok(None)
+            }
+            Data::Unknown { stream: 0, .. } => Ok(None),
+            Data::Unknown { stream, .. } => {
+                self.refuse(
+                    stream,
+                    ErrorCode::Unsupported,
+                    "frame of an unknown kind",
+                    out,
+                );
+                Ok(None)
+            }
+            Data::Message { stream, .. } => {
+                self.refuse(
+                    stream,
+                    ErrorCode::Unsupported,
+                    "this worker speaks no WebSocket",
+                    out,
+                );
+                Ok(None)
+            }
+            Data::Response { stream, .. } => broken(Kind::Response, stream, "workers send these"),
+            Data::Goaway { .. } => broken(Kind::Goaway, 0, "workers send these"),
+        }
+    }
+
+    fn ended_if(&mut self, stream: u32, end: bool) {
+        if let Some(slot) = self.open.get_mut(&stream) {
+            slot.ended |= end;
+            if slot.ended && slot.answered {
+                self.open.remove(&stream);
+            }
+        }
+    }
+
+    /// Whether the gateway no longer wants an answer on this slot.
+    pub(crate) fn is_cancelled(&self, stream: u32) -> bool {
+        self.open.get(&stream).is_none_or(|slot| slot.cancelled)
+    }
+
+    /// Takes body bytes that have come: `None` if the caller must wait for more, 0 at the end.
+    pub(crate) fn read(
+        &mut self,
+        stream: u32,
+        room: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Option<usize>, Gone> {
+        let slot = self.open.get_mut(&stream).ok_or(Gone)?;
+        let waiting = slot.body.len() - slot.read_at;
+        if waiting == 0 {
+            return match (slot.cancelled, slot.ended) {
+                (true, _) => Err(Gone),
+                (false, true) => Ok(Some(0)),
+                (false, false) => Ok(None),
+            };
+        }
+        let count = waiting.min(room.len());
+        room[..count].copy_from_slice(&slot.body[slot.read_at..slot.read_at + count]);
+        slot.read_at += count;
+        if slot.read_at == slot.body.len() {
+            slot.body.clear();
+            slot.read_at = 0;
+        }
+        if let Some(credit) = slot.receipt.consumed(count)
+            && !slot.ended
+        {
+            Data::Window { stream, credit }.encode(out);
+        }
+        Ok(Some(count))
+    }
+
+    /// Puts as many of `bytes` on the stream as one chunk and its credit allow; 0 means wait.
+    pub(crate) fn write(
+        &mut self,
+        stream: u32,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<usize, Gone> {
+        let slot = self
+            .open
+            .get_mut(&stream)
+            .filter(|slot| !slot.cancelled)
+            .ok_or(Gone)?;
+        let count = bytes.len().min(MAX_CHUNK).min(slot.send.available());
+        if count > 0 && slot.send.spend(count) {
+            Data::Data {
+                stream,
+                bytes: &bytes[..count],
+                end: false,
+            }
+            .encode(out);
+        }
+        Ok(count)
+    }
+
+    /// Ends our direction after the last bytes.
+    pub(crate) fn finish(&mut self, stream: u32, out: &mut Vec<u8>) {
+        if self.close(stream) {
+            Data::Data {
+                stream,
+                bytes: b"",
+                end: true,
+            }
+            .encode(out);
+        }
+    }
+
+    /// Ends our direction with an error.
+    pub(crate) fn refuse(&mut self, stream: u32, code: ErrorCode, reason: &str, out: &mut Vec<u8>) {
+        if self.close(stream) {
+            Data::Error {
+                stream,
+                code,
+                retry_safe: false,
+                reason,
+            }
+            .encode(out);
+        }
+    }
+
+    /// Notes that a frame that ends our direction has been written. `false` if it had ended before.
+    pub(crate) fn close(&mut self, stream: u32) -> bool {
+        let Some(slot) = self.open.get_mut(&stream) else {
+            return false;
+        };
+        let first = !slot.answered;
+        slot.answered = true;
+        slot.body = Vec::new();
+        if slot.ended {
+            self.open.remove(&stream);
+        }
+        first
+    }
+
+    /// Gives back requests that were not started and takes no more.
+    pub(crate) fn goaway(&mut self, not_started: &[u32], out: &mut Vec<u8>) {
+        for stream in not_started {
+            self.open.remove(stream);
+        }
+        encode_goaway(out, not_started.iter().copied());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hearth_protocol::data::CancelReason;
+
+    fn slots() -> Slots {
+        Slots::new(Limits {
+            credit: 10,
+            body_bytes: 100,
+        })
+    }
+
+    fn open(slots: &mut Slots, stream: u32, end: bool) {
+        let request = Data::Request {
+            stream,
+            head: b"h",
+            body: b"",
+            end,
+        };
+        assert!(slots.receive(request, &mut Vec::new()).unwrap().is_some());
+    }
+
+    fn data(stream: u32, bytes: &[u8], end: bool) -> Data<'_> {
+        Data::Data { stream, bytes, end }
+    }
+
+    #[test]
+    fn a_slot_is_free_again_once_both_ends_have_closed_it() {
+        let (mut slots, mut out) = (slots(), Vec::new());
+        open(&mut slots, 1, false);
+        slots.finish(1, &mut out);
+        assert_eq!(slots.receive(data(1, b"late", true), &mut out), Ok(None));
+        open(&mut slots, 1, true);
+        let again = Data::Request {
+            stream: 1,
+            head: b"h",
+            body: b"",
+            end: true,
+        };
+        assert!(matches!(
+            slots.receive(again, &mut out),
+            Err(Broken::Rule { .. })
+        ));
+    }
+
+    #[test]
+    fn bodies_are_read_in_order_and_give_credit_back() {
+        let (mut slots, mut out) = (slots(), Vec::new());
+        open(&mut slots, 1, false);
+        let mut room = [0; 4];
+        assert_eq!(slots.read(1, &mut room, &mut out), Ok(None));
+        slots.receive(data(1, b"abcdef", false), &mut out).unwrap();
+        assert_eq!(slots.read(1, &mut room, &mut out), Ok(Some(4)));
+        assert!(out.is_empty());
+        assert_eq!(slots.read(1, &mut room, &mut out), Ok(Some(2)));
+        let mut window = Vec::new();
+        Data::Window {
+            stream: 1,
+            credit: 6,
+        }
+        .encode(&mut window);
+        assert_eq!(out, window);
+        slots.receive(data(1, b"", true), &mut out).unwrap();
+        assert_eq!(slots.read(1, &mut room, &mut out), Ok(Some(0)));
+    }
+
+    #[test]
+    fn more_than_the_credit_breaks_the_connection() {
+        let (mut slots, mut out) = (slots(), Vec::new());
+        open(&mut slots, 1, false);
+        let error = slots
+            .receive(data(1, &[0; 11], false), &mut out)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "DATA frame on slot 1: more than there was credit for"
+        );
+    }
+
+    #[test]
+    fn writes_stop_at_the_credit_and_go_on_with_a_window() {
+        let (mut slots, mut out) = (slots(), Vec::new());
+        open(&mut slots, 1, true);
+        assert_eq!(slots.write(1, &[1; 15], &mut out), Ok(10));
+        assert_eq!(slots.write(1, &[1; 5], &mut out), Ok(0));
+        slots
+            .receive(
+                Data::Window {
+                    stream: 1,
+                    credit: 3,
+                },
+                &mut out,
+            )
+            .unwrap();
+        assert_eq!(slots.write(1, &[1; 5], &mut out), Ok(3));
+    }
+
+    #[test]
+    fn a_cancelled_stream_neither_reads_nor_writes_and_is_still_ended_by_us() {
+        let (mut slots, mut out) = (slots(), Vec::new());
+        open(&mut slots, 1, false);
+        let cancel = Data::Cancel {
+            stream: 1,
+            reason: CancelReason::ClientGone,
+        };
+        slots.receive(cancel, &mut out).unwrap();
+        assert!(slots.is_cancelled(1));
+        assert_eq!(slots.read(1, &mut [0; 4], &mut out), Err(Gone));
+        assert_eq!(slots.write(1, b"x", &mut out), Err(Gone));
+        slots.refuse(1, ErrorCode::Cancelled, "cancelled", &mut out);
+        assert!(!out.is_empty());
+        open(&mut slots, 1, true);
+    }
+
+    #[test]
+    fn an_unknown_kind_resets_its_stream_alone() {
+        let (mut slots, mut out) = (slots(), Vec::new());
+        open(&mut slots, 1, true);
+        slots
+            .receive(
+                Data::Unknown {
+                    stream: 0,
+                    kind: 99,
+                },
+                &mut out,
+            )
+            .unwrap();
+        assert!(out.is_empty());
+        slots
+            .receive(
+                Data::Unknown {
+                    stream: 1,
+                    kind: 99,
+                },
+                &mut out,
+            )
+            .unwrap();
+        assert!(!out.is_empty());
+        open(&mut slots, 1, true);
+    }
+}
