@@ -2,7 +2,7 @@
 //!
 //! Values of these types exist only after validation, so whoever holds one need not check it again.
 //! Nothing here reads files or knows YAML. The types serialise (the supervisor sends them to the
-//! gateway), and their serialised form uses the manifest's own key names.
+//! gateway), and their serialised form is the manifest's own: its key names, `10s`, `32KiB`, `off`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::{address, duration, method, size};
 
 /// One accepted manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +36,7 @@ pub struct Gateway {
     /// One log line per request.
     pub access_log: bool,
     /// Threads that carry traffic; `None` lets the supervisor choose by the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
 }
 
@@ -41,8 +44,10 @@ pub struct Gateway {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Listen {
     /// Plain HTTP/1.1 and HTTP/2 (prior knowledge). Default `127.0.0.1:8080`.
+    #[serde(with = "address")]
     pub http: Option<SocketAddr>,
     /// HTTP/1.1 and HTTP/2 over TLS. Default `127.0.0.1:8443`.
+    #[serde(with = "address")]
     pub https: Option<SocketAddr>,
 }
 
@@ -68,8 +73,10 @@ pub struct Certificate {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GatewayLimits {
     /// Request line and headers of one request; 431 beyond. 1 KiB to 64 KiB, default 32 KiB.
+    #[serde(with = "size")]
     pub header_bytes: u64,
     /// One request body; 413 beyond. Default 10 MiB.
+    #[serde(with = "size")]
     pub body_bytes: u64,
     /// Connections open at once, over all listeners; further ones wait in the kernel. Default 10,000.
     pub connections: u32,
@@ -87,6 +94,7 @@ pub struct Function {
     /// The worker's program, as written in the manifest (relative to its directory).
     pub binary: PathBuf,
     /// How to build it; without it, Cargo builds the binary of that name beside the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Build>,
     /// What it gets in its environment, over its control socket.
     pub env: BTreeMap<String, String>,
@@ -95,6 +103,7 @@ pub struct Function {
     /// Handlers running at once in one worker, 1 to 1,024. Default 1.
     pub concurrency: u32,
     /// Until the head of the response, waiting included, 1 ms to 1 h. Default 10 s.
+    #[serde(with = "duration")]
     pub timeout: Duration,
     /// Delivered to the worker as it stands.
     pub resources: BTreeMap<String, serde_json::Value>,
@@ -132,6 +141,7 @@ pub struct Route {
     /// The pattern.
     pub path: PathPattern,
     /// `None` means every method.
+    #[serde(with = "method")]
     pub method: Option<String>,
 }
 

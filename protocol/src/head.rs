@@ -39,6 +39,13 @@ pub enum HeadError {
     },
 }
 
+impl HeadError {
+    /// The codec's own words, if it failed in the codec.
+    pub fn source_text(&self) -> Option<String> {
+        std::error::Error::source(self).map(ToString::to_string)
+    }
+}
+
 impl Codec {
     /// Its number in HELLO.
     pub fn number(self) -> u8 {
@@ -231,4 +238,7 @@ pub struct LogRecord<'a> {
     /// The request it belongs to, if any.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Text<'a>>,
+    /// Anything else worth searching for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, serde_json::Value>,
 }

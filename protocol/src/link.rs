@@ -59,8 +59,8 @@ pub struct Snapshot<M> {
 /// One certificate chain with its key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertifiedKey {
-    /// The names it answers for, `*.` allowed in front. The first in the list that has none of its
-    /// own names asked for is also what a client without SNI gets.
+    /// The names it answers for, `*.` allowed in front. A client that asks for none of all names
+    /// gets the last certificate of the list.
     pub domains: Vec<String>,
     /// PEM, leaf first.
     pub chain: String,

@@ -73,7 +73,7 @@ fn good() -> Vec<(&'static str, Vec<u8>)> {
     let record = LogRecord {
         level: "info".into(),
         message: "hello".into(),
-        request: None,
+        ..LogRecord::default()
     };
     Codec::Json.encode(&record, &mut log).unwrap();
     let mut goaway = Vec::new();

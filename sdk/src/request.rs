@@ -99,6 +99,12 @@ impl Request {
         }
     }
 
+    /// The same as if this pattern of the manifest had matched.
+    pub fn with_route(mut self, route: &str) -> Request {
+        self.route = route.into();
+        self
+    }
+
     /// The same with one more path parameter.
     pub fn with_param(mut self, name: &str, value: &str) -> Request {
         self.params.0.push((name.into(), value.into()));

@@ -147,6 +147,7 @@ impl Worker {
             level: level.into(),
             message: message.into(),
             request: request.map(Into::into),
+            ..LogRecord::default()
         };
         let mut bytes = Vec::new();
         if CODEC.encode(&record, &mut bytes).is_ok() {

@@ -1,0 +1,356 @@
+//! The table of all keys: their names, shapes, defaults and what they mean.
+//!
+//! Validation (`check`), the JSON Schema (`schema`) and the reference (`reference`) are all made
+//! from this one table, so none of them can know a key that another does not. Rules between several
+//! keys are not here but in `rules`.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use crate::fault::{Wrong, shown};
+use crate::shape::{NameRule, Shape, TextRule, absent, default, neighbour, not_yet, required};
+use crate::types::{Domain, PathPattern};
+use crate::{address, domain, method, path};
+
+/// Conflicts are sought between pairs of functions, and a box that runs a thousand processes is far
+/// beyond what Hearth is for.
+pub(crate) const MOST_FUNCTIONS: usize = 1000;
+
+/// The manifest as a whole.
+pub(crate) static MANIFEST: Shape = Shape::Map(&[
+    required(
+        "service",
+        &Shape::Name(&SERVICE),
+        "Name of the service; it appears in logs and in `hearth status`.",
+    ),
+    default("gateway", &GATEWAY, "{}", "The gateway's own settings."),
+    required(
+        "functions",
+        &Shape::Names {
+            name: &FUNCTION_NAME,
+            each: &FUNCTION,
+            least: 1,
+            most: Some(MOST_FUNCTIONS),
+        },
+        "The functions by name, at least one.",
+    ),
+]);
+
+static GATEWAY: Shape = Shape::Map(&[
+    default(
+        "listen",
+        &Shape::Map(&[
+            default(
+                "http",
+                &Shape::Text(&ADDRESS),
+                "off",
+                "Address for HTTP/1.1 and, with prior knowledge, HTTP/2.",
+            ),
+            default(
+                "https",
+                &Shape::Text(&ADDRESS),
+                "off",
+                "Address for HTTP/1.1 and HTTP/2 over TLS.",
+            ),
+        ]),
+        r#"{ http: "127.0.0.1:8080", https: "127.0.0.1:8443" }"#,
+        "Where to listen. If it is given, a listener it does not name is not opened.",
+    ),
+    default(
+        "tls",
+        &Shape::Map(&[
+            default(
+                "certificates",
+                &Shape::List {
+                    each: &CERTIFICATE,
+                    least: 0,
+                },
+                "[]",
+                "Certificates from files. Domains that none of them covers get a self-signed one.",
+            ),
+            not_yet("acme", "Certificates from an ACME authority."),
+        ]),
+        "{}",
+        "What TLS clients are shown.",
+    ),
+    default(
+        "limits",
+        &Shape::Map(&[
+            default(
+                "header_bytes",
+                &Shape::Size {
+                    min: 1 << 10,
+                    max: 64 << 10,
+                },
+                "32KiB",
+                "Request line and headers of one request; 431 beyond.",
+            ),
+            default(
+                "body_bytes",
+                &Shape::Size {
+                    min: 0,
+                    max: 1 << 40,
+                },
+                "10MiB",
+                "Body of one request; 413 beyond.",
+            ),
+            default(
+                "connections",
+                &Shape::Whole {
+                    min: 1,
+                    max: 1_000_000,
+                },
+                "10000",
+                "Connections open at once, over all listeners; further ones wait in the kernel.",
+            ),
+            default(
+                "queue",
+                &Shape::Whole {
+                    min: 0,
+                    max: 1_000_000,
+                },
+                "1024",
+                "Requests of one function that wait for a worker; 503 beyond.",
+            ),
+        ]),
+        "{}",
+        "What the gateway refuses.",
+    ),
+    default(
+        "access_log",
+        &Shape::Bool,
+        "true",
+        "One log line for each request.",
+    ),
+    absent(
+        "threads",
+        &Shape::Whole { min: 1, max: 64 },
+        "by the machine",
+        "Threads that carry traffic.",
+    ),
+]);
+
+static CERTIFICATE: Shape = Shape::Map(&[
+    required(
+        "domains",
+        &Shape::List {
+            each: &Shape::Text(&DOMAIN),
+            least: 1,
+        },
+        "The names it answers for; no two certificates may share one.",
+    ),
+    required(
+        "cert",
+        &Shape::Text(&FILE),
+        "The chain as a PEM file, leaf first, relative to the manifest.",
+    ),
+    required(
+        "key",
+        &Shape::Text(&FILE),
+        "Its private key as a PEM file, relative to the manifest.",
+    ),
+]);
+
+static FUNCTION: Shape = Shape::Map(&[
+    default(
+        "domains",
+        &Shape::List {
+            each: &Shape::Text(&DOMAIN),
+            least: 0,
+        },
+        "[]",
+        "Domains it answers on: exact, or `*.example.com` for any one label. None at all means any host.",
+    ),
+    required(
+        "routes",
+        &Shape::List {
+            each: &ROUTE,
+            least: 1,
+        },
+        "What it answers, at least one.",
+    ),
+    required(
+        "binary",
+        &Shape::Text(&FILE),
+        "The worker's program, relative to the manifest.",
+    ),
+    absent(
+        "build",
+        &Shape::Map(&[
+            required(
+                "command",
+                &Shape::Text(&COMMAND),
+                "Given to `sh -c` in the manifest's directory.",
+            ),
+            not_yet(
+                "watch",
+                "Directories whose changes make `hearth dev` build again.",
+            ),
+        ]),
+        "Cargo builds the binary of that name",
+        "How to make the binary.",
+    ),
+    default(
+        "env",
+        &Shape::Names {
+            name: &ENV_NAME,
+            each: &Shape::Text(&ENV_VALUE),
+            least: 0,
+            most: None,
+        },
+        "{}",
+        "Environment of the handler. It reaches the worker over its control socket, not as process environment.",
+    ),
+    default(
+        "scale",
+        &Shape::Map(&[
+            default(
+                "min",
+                &Shape::Whole { min: 1, max: 64 },
+                "1",
+                "Worker processes that are kept running.",
+            ),
+            neighbour(
+                "max",
+                &Shape::Whole { min: 1, max: 64 },
+                "min",
+                "Worker processes at most; for now equal to `min`.",
+            ),
+        ]),
+        "{}",
+        "How many worker processes.",
+    ),
+    default(
+        "concurrency",
+        &Shape::Whole { min: 1, max: 1024 },
+        "1",
+        "Handlers that run at once in one worker.",
+    ),
+    default(
+        "timeout",
+        &Shape::Duration {
+            min: Duration::from_millis(1),
+            max: Duration::from_secs(3600),
+        },
+        "10s",
+        "Until the head of the response, waiting included.",
+    ),
+    default(
+        "resources",
+        &Shape::Names {
+            name: &RESOURCE_NAME,
+            each: &Shape::Resource,
+            least: 0,
+            most: None,
+        },
+        "{}",
+        "What it connects to, by name; delivered to the worker as it stands.",
+    ),
+    not_yet(
+        "limits",
+        "Memory, CPU, processes and open files of a worker.",
+    ),
+    not_yet("sandbox", "What a worker may reach beyond its resources."),
+    not_yet("cors", "Answers to cross-origin requests."),
+    not_yet("health", "A path that tells whether the function is well."),
+]);
+
+static ROUTE: Shape = Shape::Map(&[
+    required(
+        "path",
+        &Shape::Text(&PATH),
+        "Literal segments, `{name}` for one segment, `{name+}` last for the rest.",
+    ),
+    default(
+        "method",
+        &Shape::Text(&METHOD),
+        "ANY",
+        "A method in upper case, or `ANY`. `HEAD` falls back to `GET`.",
+    ),
+]);
+
+static SERVICE: NameRule = NameRule {
+    what: "a service's name",
+    placeholder: "NAME",
+    first: "a-z0-9",
+    rest: "a-z0-9_-",
+    longest: 63,
+};
+static FUNCTION_NAME: NameRule = NameRule {
+    what: "a function's name",
+    placeholder: "NAME",
+    first: "a-z",
+    rest: "a-z0-9_-",
+    longest: 63,
+};
+static ENV_NAME: NameRule = NameRule {
+    what: "a variable's name",
+    placeholder: "NAME",
+    first: "A-Za-z_",
+    rest: "A-Za-z0-9_",
+    longest: 255,
+};
+static RESOURCE_NAME: NameRule = NameRule {
+    what: "a resource's name",
+    placeholder: "NAME",
+    first: "A-Za-z_",
+    rest: "A-Za-z0-9_",
+    longest: 255,
+};
+
+static DOMAIN: TextRule = TextRule::new("a domain", domain::PATTERN, |text| {
+    text.parse::<Domain>()
+        .map(String::from)
+        .map_err(|error| no("a domain", text, &error))
+});
+static PATH: TextRule = TextRule::new("a path", path::PATTERN, |text| {
+    text.parse::<PathPattern>()
+        .map(String::from)
+        .map_err(|error| no("a path", text, &error))
+});
+static METHOD: TextRule = TextRule {
+    note: |text| {
+        let meant = method::meant(text)?;
+        let note = Wrong::new(format!("`{}` is no usual method", shown(text)));
+        Some(note.hint(format!("did you mean `{meant}`?")))
+    },
+    ..TextRule::new("a method", method::PATTERN, |text| {
+        Ok(method::print(method::parse(text)?.as_deref()).to_owned())
+    })
+};
+static ADDRESS: TextRule = TextRule::new("an address or `off`", address::PATTERN, |text| {
+    Ok(address::print(address::parse(text)?))
+});
+static FILE: TextRule = TextRule::new("a file", NOT_EMPTY, |text| not_empty(text, "a file"));
+static COMMAND: TextRule =
+    TextRule::new("a command", NOT_EMPTY, |text| not_empty(text, "a command"));
+static ENV_VALUE: TextRule = TextRule {
+    secret: true,
+    ..TextRule::new("a string", r"^[^\u0000]*$", no_nul)
+};
+
+/// What `not_empty` accepts, as a regular expression.
+const NOT_EMPTY: &str = r"^[^\u0000]+$";
+
+fn no(what: &str, text: &str, error: &dyn Display) -> Wrong {
+    Wrong::new(format!("`{}` is not {what}: {error}", shown(text)))
+}
+
+fn not_empty(text: &str, what: &str) -> Result<String, Wrong> {
+    if text.is_empty() {
+        Err(Wrong::new(format!(
+            "expected {what}, found an empty string"
+        )))
+    } else {
+        no_nul(text)
+    }
+}
+
+/// The system takes neither paths nor arguments nor variables with a NUL in them.
+fn no_nul(text: &str) -> Result<String, Wrong> {
+    if text.contains('\0') {
+        Err(Wrong::new("a NUL character cannot be passed on"))
+    } else {
+        Ok(text.to_owned())
+    }
+}

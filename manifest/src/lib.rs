@@ -1,0 +1,78 @@
+//! The manifest, `edge.yaml`: from text to validated types, with every fault at once.
+//!
+//! Pure: reads no files, resolves no names, knows no other part of Hearth. Text goes through
+//! `read` (bytes to a tree whose values know their places), `check` (the tree against the table in
+//! `keys`) and `rules` (what holds between keys), and comes out as [`Manifest`]. What is wrong comes
+//! out as [`Faults`].
+
+mod address;
+mod check;
+mod domain;
+mod duration;
+mod fault;
+mod keys;
+mod method;
+mod nearest;
+mod node;
+mod path;
+mod print;
+mod read;
+#[cfg(test)]
+mod reference;
+mod rules;
+mod schema;
+mod shape;
+mod size;
+mod stray;
+mod types;
+
+pub use domain::DomainError;
+pub use fault::{Fault, Faults, Kind};
+pub use path::PathError;
+pub use schema::schema;
+pub use types::{
+    Build, Certificate, Domain, Function, Gateway, GatewayLimits, Listen, Manifest, PathPattern,
+    Route, Scale, Segment, Tls,
+};
+
+use fault::{At, Sink, Trail, Wrong};
+
+/// An accepted manifest, and what is worth saying about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parsed {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Accepted, yet probably not meant so: in the order of their places.
+    pub notes: Vec<Fault>,
+}
+
+/// Reads a manifest. `file` is only a name, for the faults.
+///
+/// # Errors
+///
+/// All faults at once, by place; a fault of the YAML itself stands alone, for what follows it cannot
+/// be known.
+pub fn parse(file: &str, text: &[u8]) -> Result<Parsed, Faults> {
+    let (mut faults, mut notes) = (Sink::new(file), Sink::new(file));
+    let json = read::tree(text, &mut faults).and_then(|root| {
+        rules::manifest(&root, &mut faults, &mut notes);
+        check::manifest(&root, &mut faults, &mut notes)
+    });
+    match json {
+        Some(json) if faults.is_empty() => match serde_json::from_value(json) {
+            Ok(manifest) => {
+                return Ok(Parsed {
+                    manifest,
+                    notes: notes.finish().faults,
+                });
+            }
+            // The table and the types disagree: a defect of this crate, yet no reason to panic.
+            Err(error) => {
+                let wrong = Wrong::new(format!("not understood: {error}"));
+                faults.put(At::START, &Trail::Top, Kind::Value, wrong);
+            }
+        },
+        _ => {}
+    }
+    Err(faults.finish())
+}

@@ -1,0 +1,104 @@
+//! The manifest's JSON Schema (draft 2020-12), made from the table of keys.
+//!
+//! It says what a schema can: keys, types, ranges, patterns. It may allow what `parse` refuses (two
+//! functions that claim one route), and never refuses what `parse` allows.
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::keys::MANIFEST;
+use crate::shape::{Key, Need, Shape};
+use crate::{check, duration, size};
+
+/// The JSON Schema of a manifest.
+pub fn schema() -> Json {
+    let mut schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Hearth manifest (edge.yaml)",
+        "$defs": {
+            "resource": {
+                "description": "Anything, but for a reference to a secret: that is not yet supported.",
+                "not": { "type": "object", "required": ["secret"], "maxProperties": 1 },
+                "items": { "$ref": RESOURCE },
+                "additionalProperties": { "$ref": RESOURCE },
+            },
+        },
+    });
+    if let (Json::Object(schema), Json::Object(shape)) = (&mut schema, of(&MANIFEST)) {
+        schema.extend(shape);
+    }
+    schema
+}
+
+const RESOURCE: &str = "#/$defs/resource";
+
+fn of(shape: &'static Shape) -> Json {
+    match shape {
+        Shape::Map(keys) => {
+            let properties: Map<_, _> = keys
+                .iter()
+                .map(|key| (key.name.to_owned(), property(key)))
+                .collect();
+            let required: Vec<_> = keys
+                .iter()
+                .filter(|key| matches!(key.need, Need::Required))
+                .map(|key| key.name)
+                .collect();
+            let mut map = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+            if !required.is_empty() {
+                map["required"] = json!(required);
+            }
+            map
+        }
+        Shape::Names {
+            name,
+            each,
+            least,
+            most,
+        } => {
+            let mut map = json!({
+                "type": "object",
+                "propertyNames": { "pattern": name.pattern() },
+                "additionalProperties": of(each),
+            });
+            if *least > 0 {
+                map["minProperties"] = json!(least);
+            }
+            if let Some(most) = most {
+                map["maxProperties"] = json!(most);
+            }
+            map
+        }
+        Shape::List { each, least: 0 } => json!({ "type": "array", "items": of(each) }),
+        Shape::List { each, least } => {
+            json!({ "type": "array", "items": of(each), "minItems": least })
+        }
+        Shape::Bool => json!({ "type": "boolean" }),
+        Shape::Whole { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Shape::Size { min, max } => json!({
+            "anyOf": [
+                { "type": "integer", "minimum": min, "maximum": max },
+                { "type": "string", "pattern": size::PATTERN },
+            ],
+        }),
+        Shape::Duration { .. } => json!({ "type": "string", "pattern": duration::PATTERN }),
+        Shape::Name(rule) => json!({ "type": "string", "pattern": rule.pattern() }),
+        Shape::Text(rule) => json!({ "type": "string", "pattern": rule.pattern }),
+        Shape::Resource => json!({ "$ref": RESOURCE }),
+    }
+}
+
+fn property(key: &'static Key) -> Json {
+    if let Need::NotYet = key.need {
+        return json!({ "description": format!("Not yet supported. {}", key.doc), "not": {} });
+    }
+    let mut property = of(key.shape);
+    property["description"] = match key.need {
+        Need::As(other) => json!(format!("{} Default: as `{other}`.", key.doc)),
+        Need::Absent(means) => json!(format!("{} Default: {means}.", key.doc)),
+        Need::Required | Need::Default(_) | Need::NotYet => json!(key.doc),
+    };
+    if let Need::Default(yaml) = key.need {
+        property["default"] = check::default(key.shape, yaml);
+    }
+    property
+}
