@@ -1,0 +1,237 @@
+//! The gateway's side of the socket to its supervisor: what to serve comes in, log records go out.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_manifest::Manifest;
+use hearth_protocol::frame::FrameError;
+use hearth_protocol::head::{HeadError, Limits};
+use hearth_protocol::link::{CODEC, CertifiedKey, Link, Snapshot, WorkerAdd};
+use hearth_protocol::{Codec, FrameBuffer, MAX_CONTROL_LEN};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::access::Log;
+use crate::live::Live;
+use crate::pool::{Pool, Worker};
+use crate::thread::Command;
+use crate::tls::{Certificates, TlsError};
+
+/// Log records in one frame.
+const LOG_BATCH: usize = 500;
+
+/// Largest list of certificates: some hundred chains of a few KiB.
+const MAX_CERTIFICATES: u64 = 16 * 1024 * 1024;
+
+/// Why the gateway cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The socket failed.
+    #[error("the socket to the supervisor failed")]
+    Io(#[from] io::Error),
+    /// A frame was bad.
+    #[error("bad frame from the supervisor")]
+    Frame(#[from] FrameError),
+    /// What a frame carried was bad.
+    #[error("bad message from the supervisor")]
+    Head(#[from] HeadError),
+    /// A frame came without its descriptors.
+    #[error("{0} without the descriptors that belong to it")]
+    Descriptors(&'static str),
+    /// Certificates were bad.
+    #[error("bad certificates from the supervisor")]
+    Tls(#[from] TlsError),
+}
+
+/// The link, and what it steers.
+pub struct LinkEnd {
+    socket: UnixStream,
+    threads: Vec<mpsc::UnboundedSender<Command>>,
+    certificates: Arc<Certificates>,
+    permits: Arc<Semaphore>,
+    permitted: usize,
+    pools: HashMap<String, Arc<Pool>>,
+    workers: HashMap<u32, Arc<Worker>>,
+    descriptors: VecDeque<OwnedFd>,
+    out: Vec<u8>,
+}
+
+impl LinkEnd {
+    /// Takes over the socket.
+    pub fn new(
+        socket: StdUnixStream,
+        threads: Vec<mpsc::UnboundedSender<Command>>,
+        certificates: Arc<Certificates>,
+        permits: Arc<Semaphore>,
+    ) -> io::Result<LinkEnd> {
+        socket.set_nonblocking(true)?;
+        Ok(LinkEnd {
+            socket: UnixStream::from_std(socket)?,
+            threads,
+            certificates,
+            permits,
+            permitted: 0,
+            pools: HashMap::new(),
+            workers: HashMap::new(),
+            descriptors: VecDeque::new(),
+            out: Vec::new(),
+        })
+    }
+
+    /// Does what the supervisor says until it says stop, or is gone.
+    pub async fn run(mut self, log: Log) -> Result<(), LinkError> {
+        let mut buffer = FrameBuffer::new(MAX_CONTROL_LEN);
+        loop {
+            tokio::select! {
+                read = receive(&self.socket, &mut buffer, &mut self.descriptors) => {
+                    if read? == 0 {
+                        return Ok(());
+                    }
+                    while let Some(frame) = buffer.next_frame()? {
+                        let message = Link::parse(&frame)?;
+                        if !self.obey(message).await? {
+                            return Ok(());
+                        }
+                    }
+                }
+                records = log.take(LOG_BATCH) => {
+                    let records = hearth_protocol::link::encode(&records)?;
+                    Link::Log { records: &records }.encode(&mut self.out);
+                }
+            }
+            self.flush().await?;
+        }
+    }
+
+    /// Returns `false` when it is time to stop.
+    async fn obey(&mut self, message: Link<'_>) -> Result<bool, LinkError> {
+        match message {
+            Link::Certificates => {
+                let fd = self
+                    .descriptors
+                    .pop_front()
+                    .ok_or(LinkError::Descriptors("CERTIFICATES"))?;
+                let bytes = hearth_sys::memfile::read(fd, MAX_CERTIFICATES)?;
+                let list: Vec<CertifiedKey> = CODEC.decode(&bytes)?;
+                self.certificates.set(&list)?;
+            }
+            Link::WorkerAdd { worker } => self.add_worker(CODEC.decode(worker)?)?,
+            Link::WorkerDrop { worker } => {
+                if let Some(worker) = self.workers.remove(&worker) {
+                    worker.leave();
+                }
+                self.tell(|| Command::DropWorker(worker));
+            }
+            Link::Snapshot { snapshot } => self.serve(CODEC.decode(snapshot)?).await,
+            Link::Stop { deadline_ms } => {
+                let deadline = Duration::from_millis(deadline_ms.into());
+                self.tell(|| Command::Stop(deadline));
+                return Ok(false);
+            }
+            Link::Ack { .. } | Link::Log { .. } => {}
+        }
+        Ok(true)
+    }
+
+    fn add_worker(&mut self, add: WorkerAdd) -> Result<(), LinkError> {
+        if self.descriptors.len() < self.threads.len() {
+            return Err(LinkError::Descriptors("WORKER_ADD"));
+        }
+        let codec = Codec::from_number(add.codec).unwrap_or(Codec::MessagePack);
+        let worker = Arc::new(Worker::new(add.worker, codec, add.concurrency));
+        for (thread, fd) in self
+            .threads
+            .iter()
+            .zip(self.descriptors.drain(..self.threads.len()))
+        {
+            let socket = StdUnixStream::from(fd);
+            let _ = thread.send(Command::AddWorker(
+                Arc::clone(&worker),
+                socket,
+                Limits::default(),
+            ));
+        }
+        self.workers.insert(worker.id, worker);
+        Ok(())
+    }
+
+    /// Swaps the snapshot in on every thread, then lets its workers be used, then says so.
+    async fn serve(&mut self, snapshot: Snapshot<Manifest>) {
+        let live = Arc::new(Live::new(
+            snapshot.generation,
+            &snapshot.manifest,
+            &mut self.pools,
+        ));
+        self.permit(live.limits.connections as usize);
+        let mut done = Vec::new();
+        for thread in &self.threads {
+            let (sender, receiver) = oneshot::channel();
+            let _ = thread.send(Command::Serve(Arc::clone(&live), sender));
+            done.push(receiver);
+        }
+        for thread in done {
+            let _ = thread.await;
+        }
+        for (name, pool) in &self.pools {
+            let ids = snapshot.workers.get(name).into_iter().flatten();
+            let workers = ids.filter_map(|id| self.workers.get(id).cloned()).collect();
+            pool.set(workers, live.limits.queue as usize);
+        }
+        Link::Ack {
+            generation: snapshot.generation,
+        }
+        .encode(&mut self.out);
+    }
+
+    /// Adjusts how many connections may be open. Those above a lower number stay until they end.
+    fn permit(&mut self, connections: usize) {
+        let connections = connections.min(Semaphore::MAX_PERMITS);
+        if connections > self.permitted {
+            self.permits.add_permits(connections - self.permitted);
+            self.permitted = connections;
+        } else {
+            self.permitted -= self.permits.forget_permits(self.permitted - connections);
+        }
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for thread in &self.threads {
+            let _ = thread.send(command());
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        let mut written = 0;
+        while written < self.out.len() {
+            self.socket.writable().await?;
+            match self.socket.try_write(&self.out[written..]) {
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.out.clear();
+        Ok(())
+    }
+}
+
+async fn receive(
+    socket: &UnixStream,
+    buffer: &mut FrameBuffer,
+    descriptors: &mut VecDeque<OwnedFd>,
+) -> io::Result<usize> {
+    let mut fresh = Vec::new();
+    let count = socket
+        .async_io(Interest::READABLE, || {
+            hearth_sys::passing::receive(socket.as_fd(), buffer.room(), &mut fresh)
+        })
+        .await?;
+    buffer.filled(count);
+    descriptors.extend(fresh);
+    Ok(count)
+}

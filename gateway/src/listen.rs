@@ -1,0 +1,221 @@
+//! Doors: listeners, connections on them, and how both end.
+//!
+//! A permit is taken before a connection is accepted, so that what is too much waits in the kernel
+//! and costs nothing here.
+
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::rt::{Read, Write};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::serve::{Connection, serve};
+use crate::thread::Thread;
+
+/// For so long a client may take for its handshake, and for the head of a request.
+const HEAD_TIME: Duration = Duration::from_secs(15);
+
+/// Pause after an `accept` that failed for want of descriptors or memory: others will free some.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Room above the head limit for hyper's buffer, so that a head a little too large is answered by
+/// us, in our own words, and only a huge one by hyper.
+const HEAD_SLACK: usize = 64 * 1024;
+
+/// Streams one HTTP/2 client may have open; nginx and others give as many.
+const MAX_STREAMS: u32 = 128;
+
+/// How the doors close.
+#[derive(Clone, Copy, Debug)]
+pub enum Stop {
+    /// Not yet.
+    No,
+    /// Idle connections at once, the rest within this time.
+    Within(Duration),
+}
+
+/// The listeners of one thread.
+pub struct Doors {
+    /// Listeners for plain HTTP.
+    pub http: Vec<StdTcpListener>,
+    /// Listeners for TLS.
+    pub https: Vec<StdTcpListener>,
+    /// TLS settings.
+    pub tls: Arc<ServerConfig>,
+    /// One permit per connection, shared by all threads.
+    pub permits: Arc<Semaphore>,
+}
+
+impl Doors {
+    /// Starts to accept on this thread.
+    pub fn open(self, tasks: &mut JoinSet<()>, thread: &Rc<Thread>, stop: &watch::Receiver<Stop>) {
+        let acceptor = TlsAcceptor::from(self.tls);
+        let plain = self.http.into_iter().map(|listener| (listener, None));
+        let secure = self
+            .https
+            .into_iter()
+            .map(|listener| (listener, Some(acceptor.clone())));
+        for (listener, tls) in plain.chain(secure) {
+            let ready = listener
+                .set_nonblocking(true)
+                .and_then(|()| TcpListener::from_std(listener));
+            match ready {
+                Ok(listener) => {
+                    let permits = Arc::clone(&self.permits);
+                    tasks.spawn_local(accept(
+                        listener,
+                        tls,
+                        permits,
+                        Rc::clone(thread),
+                        stop.clone(),
+                    ));
+                }
+                Err(error) => thread.log.line("error", format!("cannot accept: {error}")),
+            }
+        }
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    permits: Arc<Semaphore>,
+    thread: Rc<Thread>,
+    mut stop: watch::Receiver<Stop>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let next = async {
+            let permit = Arc::clone(&permits).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            biased;
+            _ = stop.changed() => break,
+            next = next => next,
+        };
+        match accepted {
+            Ok((socket, client)) => {
+                let carry = carry(
+                    socket,
+                    client,
+                    tls.clone(),
+                    Rc::clone(&thread),
+                    stop.clone(),
+                );
+                connections.spawn_local(async move {
+                    carry.await;
+                    drop(permit);
+                });
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                thread
+                    .log
+                    .line("warn", format!("cannot accept a connection: {error}"));
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        // Ended connections are let go of as new ones come.
+        while connections.try_join_next().is_some() {}
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+/// Errors that say something about the connection and nothing about the listener (accept(2)).
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    )
+}
+
+async fn carry(
+    socket: TcpStream,
+    client: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    thread: Rc<Thread>,
+    stop: watch::Receiver<Stop>,
+) {
+    // Small answers go out at once; a socket that refuses this works without it.
+    let _ = socket.set_nodelay(true);
+    let connection = |scheme| {
+        // A v4 client of a v6 listener is shown as what it is.
+        let address = client.ip().to_canonical();
+        let shown = SocketAddr::new(address, client.port());
+        let client = shown.to_string();
+        Rc::new(Connection {
+            thread,
+            client,
+            address: address.to_string(),
+            scheme,
+        })
+    };
+    match tls {
+        None => speak_http(TokioIo::new(socket), connection("http"), stop).await,
+        Some(acceptor) => {
+            let handshake = tokio::time::timeout(HEAD_TIME, acceptor.accept(socket));
+            if let Ok(Ok(stream)) = handshake.await {
+                speak_http(TokioIo::new(stream), connection("https"), stop).await;
+            }
+        }
+    }
+}
+
+async fn speak_http<I: Read + Write + Unpin + 'static>(
+    io: I,
+    connection: Rc<Connection>,
+    mut stop: watch::Receiver<Stop>,
+) {
+    let header_bytes = connection.thread.live().limits.header_bytes as usize;
+    let mut builder = auto::Builder::new(LocalExecutor);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(header_bytes + HEAD_SLACK);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(header_bytes + HEAD_SLACK).unwrap_or(u32::MAX))
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(HEAD_TIME);
+    let service = service_fn(move |request| serve(Rc::clone(&connection), request));
+    let conversation = builder.serve_connection(io, service);
+    tokio::pin!(conversation);
+    // Ends with an error where the client goes away or speaks no HTTP: nothing to do about either.
+    let deadline = tokio::select! {
+        biased;
+        _ = conversation.as_mut() => return,
+        _ = stop.changed() => match *stop.borrow() {
+            Stop::Within(deadline) => deadline,
+            Stop::No => Duration::ZERO,
+        },
+    };
+    conversation.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(deadline, conversation).await;
+}
+
+/// Runs hyper's tasks on the thread that carries their connection.
+#[derive(Clone, Copy, Debug)]
+struct LocalExecutor;
+
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future<Output = ()> + 'static,
+{
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}

@@ -1,0 +1,339 @@
+//! A function's workers and who may use them: leases on the least busy one, and a bounded queue.
+//!
+//! Shared by all gateway threads under one short lock. Knows no sockets: a lease names a worker, and
+//! the thread that holds it finds its own channel to it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hearth_protocol::Codec;
+use tokio::sync::oneshot;
+
+/// Requests laid into a worker's socket beyond its `concurrency`, as long as it is fast: so many are
+/// served for one wake-up of it.
+const PREFETCH: u32 = 32;
+
+/// Service time under which a worker counts as fast.
+const FAST: Duration = Duration::from_millis(1);
+
+/// What a new worker's service time is taken for until it has been measured, so that it is not
+/// buried in requests before it has shown what it can do.
+const UNMEASURED: Duration = Duration::from_millis(2);
+
+/// One worker as all threads see it.
+#[derive(Debug)]
+pub struct Worker {
+    /// Unique while the platform runs.
+    pub id: u32,
+    /// The codec of its heads.
+    pub codec: Codec,
+    concurrency: u32,
+    service_nanos: AtomicU32,
+    /// It said GOAWAY or its channel broke: nothing new for it.
+    leaving: AtomicBool,
+}
+
+impl Worker {
+    /// A worker that was just announced.
+    pub fn new(id: u32, codec: Codec, concurrency: u32) -> Worker {
+        Worker {
+            id,
+            codec,
+            concurrency,
+            service_nanos: AtomicU32::new(UNMEASURED.as_nanos() as u32),
+            leaving: AtomicBool::new(false),
+        }
+    }
+
+    /// Books that `answers` came within `span` of work: a moving average over about eight samples.
+    pub fn served(&self, answers: u32, span: Duration) {
+        let sample = u32::try_from(span.as_nanos()).unwrap_or(u32::MAX) / answers.max(1);
+        let old = self.service_nanos.load(Ordering::Relaxed);
+        let new = old - old / 8 + sample / 8;
+        self.service_nanos.store(new, Ordering::Relaxed);
+    }
+
+    /// Nothing new for it from now on.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Requests that may be with it at once.
+    fn capacity(&self) -> u32 {
+        if self.leaving.load(Ordering::Relaxed) {
+            return 0;
+        }
+        let fast = self.service_nanos.load(Ordering::Relaxed) < FAST.as_nanos() as u32;
+        self.concurrency + if fast { PREFETCH } else { 0 }
+    }
+}
+
+/// The workers of one function, and the requests that wait for one of them.
+#[derive(Debug)]
+pub struct Pool {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    workers: Vec<Member>,
+    waiting: VecDeque<oneshot::Sender<Lease>>,
+    queue: usize,
+}
+
+#[derive(Debug)]
+struct Member {
+    worker: Arc<Worker>,
+    in_flight: u32,
+}
+
+/// The right to have one request with one worker. Dropping it gives it back.
+#[derive(Debug)]
+pub struct Lease {
+    pool: Arc<Pool>,
+    worker: Arc<Worker>,
+    returned: bool,
+}
+
+/// What asking for a lease brought.
+#[derive(Debug)]
+pub enum Place {
+    /// A worker is free.
+    Now(Lease),
+    /// All are busy; the lease comes through this.
+    Queued(oneshot::Receiver<Lease>),
+    /// All are busy, and so many wait already.
+    Full,
+}
+
+impl Lease {
+    /// The worker it is for.
+    pub fn worker(&self) -> &Arc<Worker> {
+        &self.worker
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.returned {
+            self.pool.give_back(&self.worker);
+        }
+    }
+}
+
+impl Pool {
+    /// A pool without workers.
+    pub fn new() -> Pool {
+        Pool {
+            state: Mutex::default(),
+        }
+    }
+
+    /// Says who the workers are from now on, and how many requests may wait for them. Leases on
+    /// workers that are no longer among them stay valid.
+    pub fn set(self: &Arc<Self>, workers: Vec<Arc<Worker>>, queue: usize) {
+        let mut state = self.lock();
+        let old = std::mem::take(&mut state.workers);
+        state.queue = queue;
+        state.workers = workers
+            .into_iter()
+            .map(|worker| {
+                let known = old.iter().find(|member| member.worker.id == worker.id);
+                let in_flight = known.map_or(0, |member| member.in_flight);
+                Member { worker, in_flight }
+            })
+            .collect();
+        drop(state);
+        self.serve_waiting();
+    }
+
+    /// A lease on the least busy worker, or a place in the queue.
+    pub fn lease(self: &Arc<Self>) -> Place {
+        let mut state = self.lock();
+        if let Some(worker) = state.take_least_busy() {
+            return Place::Now(self.lease_on(worker));
+        }
+        if state.waiting.len() >= state.queue {
+            state.waiting.retain(|waiter| !waiter.is_closed());
+            if state.waiting.len() >= state.queue {
+                return Place::Full;
+            }
+        }
+        let (sender, receiver) = oneshot::channel();
+        state.waiting.push_back(sender);
+        Place::Queued(receiver)
+    }
+
+    /// Requests that wait.
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    fn give_back(self: &Arc<Self>, worker: &Worker) {
+        let mut state = self.lock();
+        if let Some(member) = state
+            .workers
+            .iter_mut()
+            .find(|one| one.worker.id == worker.id)
+        {
+            member.in_flight -= 1;
+        }
+        let idle = state.waiting.is_empty();
+        drop(state);
+        if !idle {
+            self.serve_waiting();
+        }
+    }
+
+    /// Hands free places to those who wait, first come first served.
+    fn serve_waiting(self: &Arc<Self>) {
+        loop {
+            let mut state = self.lock();
+            if state.waiting.is_empty() {
+                return;
+            }
+            let Some(worker) = state.take_least_busy() else {
+                return;
+            };
+            let waiter = state.waiting.pop_front();
+            drop(state);
+            let lease = self.lease_on(worker);
+            // One that has gone away gets nothing; its lease is given back by hand, because its drop
+            // would come round to here again, once for each of them.
+            if let Err(mut lease) = waiter.map_or(Ok(()), |waiter| waiter.send(lease)) {
+                lease.returned = true;
+                let mut state = self.lock();
+                if let Some(member) = state
+                    .workers
+                    .iter_mut()
+                    .find(|one| one.worker.id == lease.worker.id)
+                {
+                    member.in_flight -= 1;
+                }
+            }
+        }
+    }
+
+    fn lease_on(self: &Arc<Self>, worker: Arc<Worker>) -> Lease {
+        Lease {
+            pool: Arc::clone(self),
+            worker,
+            returned: false,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Pool::new()
+    }
+}
+
+impl State {
+    fn take_least_busy(&mut self) -> Option<Arc<Worker>> {
+        let member = self
+            .workers
+            .iter_mut()
+            .filter(|member| member.in_flight < member.worker.capacity())
+            .min_by_key(|member| member.in_flight)?;
+        member.in_flight += 1;
+        Some(Arc::clone(&member.worker))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(workers: &[u32], concurrency: u32, queue: usize) -> Arc<Pool> {
+        let pool = Arc::new(Pool::new());
+        let worker = |id: &u32| Arc::new(Worker::new(*id, Codec::Json, concurrency));
+        pool.set(workers.iter().map(worker).collect(), queue);
+        pool
+    }
+
+    fn now(pool: &Arc<Pool>) -> Lease {
+        match pool.lease() {
+            Place::Now(lease) => lease,
+            other => panic!("no worker was free: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn leases_go_to_the_least_busy() {
+        let pool = pool(&[1, 2], 2, 10);
+        let ids: Vec<u32> = (0..4)
+            .map(|_| now(&pool))
+            .map(|lease| {
+                let id = lease.worker().id;
+                std::mem::forget(lease);
+                id
+            })
+            .collect();
+        assert_eq!(ids, [1, 2, 1, 2]);
+    }
+
+    #[test]
+    fn beyond_the_workers_requests_wait_and_beyond_the_queue_they_are_refused() {
+        let pool = pool(&[1], 1, 1);
+        let lease = now(&pool);
+        let Place::Queued(mut waiting) = pool.lease() else {
+            panic!("did not wait")
+        };
+        assert!(matches!(pool.lease(), Place::Full));
+        drop(lease);
+        assert_eq!(waiting.try_recv().unwrap().worker().id, 1);
+    }
+
+    #[test]
+    fn a_place_left_in_the_queue_is_free_again_and_a_lease_passes_by_those_gone() {
+        let pool = pool(&[1], 1, 2);
+        let lease = now(&pool);
+        let Place::Queued(gone) = pool.lease() else {
+            panic!("did not wait")
+        };
+        let Place::Queued(mut stays) = pool.lease() else {
+            panic!("did not wait")
+        };
+        drop(gone);
+        drop(lease);
+        drop(stays.try_recv().unwrap());
+        drop(now(&pool));
+    }
+
+    #[test]
+    fn a_fast_worker_gets_more_and_a_slow_one_no_longer() {
+        let pool = pool(&[1], 1, 100);
+        let first = now(&pool);
+        assert!(matches!(pool.lease(), Place::Queued(_)));
+        for _ in 0..64 {
+            first.worker().served(1, Duration::from_micros(10));
+        }
+        let more: Vec<Lease> = (0..PREFETCH).map(|_| now(&pool)).collect();
+        assert!(matches!(pool.lease(), Place::Queued(_)));
+        for _ in 0..64 {
+            first.worker().served(1, Duration::from_millis(5));
+        }
+        drop(more);
+        assert!(matches!(pool.lease(), Place::Queued(_)));
+    }
+
+    #[test]
+    fn a_worker_that_leaves_gets_nothing_and_its_leases_may_still_end() {
+        let pool = pool(&[1], 1, 10);
+        let lease = now(&pool);
+        pool.set(vec![], 10);
+        drop(lease);
+        let Place::Queued(mut waiting) = pool.lease() else {
+            panic!("did not wait")
+        };
+        pool.set(vec![Arc::new(Worker::new(2, Codec::Json, 1))], 10);
+        assert_eq!(waiting.try_recv().unwrap().worker().id, 2);
+    }
+}

@@ -1,0 +1,350 @@
+//! A request's life: route, lease, send, receive, reply.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_protocol::data::CancelReason;
+use hearth_protocol::head::{Pair, RequestHead};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Response, Version};
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use crate::access::Entry;
+use crate::body::{ReplyBody, Upload, pump};
+use crate::failure::Failure;
+use crate::head;
+use crate::live::{Live, Served};
+use crate::pool::{Lease, Place};
+use crate::reply::{REQUEST_ID, Refusal};
+use crate::route::Found;
+use crate::stream::{Answer, StreamHandle};
+use crate::target::Target;
+use crate::thread::Thread;
+
+/// Fields that only this gateway may set: a client's own would be lies to the function.
+const OURS: [&str; 6] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-request-id",
+];
+
+/// One client's connection.
+pub struct Connection {
+    /// The thread that carries it.
+    pub thread: Rc<Thread>,
+    /// The client's address and port.
+    pub client: String,
+    /// The client's address alone.
+    pub address: String,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+}
+
+/// Answers one request.
+pub async fn serve(
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let exchange = Exchange {
+        connection: &connection,
+        live: connection.thread.live(),
+        id: connection.thread.ids.next(),
+        started: Instant::now(),
+        parts: &parts,
+        function: Cell::new(None),
+        worker: Cell::new(None),
+    };
+    let outcome = exchange.answer(body).await;
+    Ok(exchange.reply(outcome))
+}
+
+/// One request under way.
+struct Exchange<'a> {
+    connection: &'a Connection,
+    live: Arc<Live>,
+    id: String,
+    started: Instant,
+    parts: &'a Parts,
+    function: Cell<Option<usize>>,
+    worker: Cell<Option<u32>>,
+}
+
+/// What the route says, and whom to ask.
+struct Routed<'a> {
+    target: Target<'a>,
+    found: Found<'a, 'a>,
+    function: &'a Served,
+}
+
+impl Exchange<'_> {
+    async fn answer(&self, body: Incoming) -> Result<(Answer, StreamHandle), Refusal> {
+        let routed = self.route()?;
+        let mut upload =
+            Upload::take(&self.parts.headers, body, self.live.limits.body_bytes).await?;
+        let mut retried = false;
+        loop {
+            let asked = Rc::new(Cell::new(Instant::now()));
+            let lease = self.lease(routed.function, asked.get()).await?;
+            let sent = self.send(lease, &routed, &mut upload, &asked);
+            let received = match sent {
+                Ok(stream) => self.receive(stream, routed.function.timeout, &asked).await,
+                Err(failure) => Err(failure),
+            };
+            match received {
+                Err(failure) if !retried && failure.may_retry(self.is_idempotent(&upload)) => {
+                    retried = true;
+                }
+                Err(failure) => return Err(Refusal::from(failure).at_worker(self.worker.get())),
+                Ok(answer) => return Ok(answer),
+            }
+        }
+    }
+
+    fn route(&self) -> Result<Routed<'_>, Refusal> {
+        if head_bytes(self.parts) > self.live.limits.header_bytes {
+            return Err(Failure::HeadTooLarge.into());
+        }
+        let target = Target::of(self.parts).map_err(Refusal::bad_request)?;
+        let found = self
+            .live
+            .table
+            .find(&target.host, target.path, self.parts.method.as_str())?;
+        let function = &self.live.functions[found.entry.function];
+        self.function.set(Some(found.entry.function));
+        Ok(Routed {
+            target,
+            found,
+            function,
+        })
+    }
+
+    async fn lease(&self, function: &Served, asked: Instant) -> Result<Lease, Failure> {
+        match function.pool.lease() {
+            Place::Now(lease) => Ok(lease),
+            Place::Full => Err(Failure::QueueFull(function.pool.waiting())),
+            Place::Queued(turn) => match timeout_at(asked + function.timeout, turn).await {
+                Ok(Ok(lease)) => Ok(lease),
+                // The pool went away: the function is no longer served.
+                Ok(Err(_)) => Err(Failure::NotSent),
+                Err(_) => Err(Failure::QueueTimeout(function.timeout)),
+            },
+        }
+    }
+
+    fn send(
+        &self,
+        lease: Lease,
+        routed: &Routed<'_>,
+        upload: &mut Upload,
+        progress: &Rc<Cell<Instant>>,
+    ) -> Result<StreamHandle, Failure> {
+        self.worker.set(Some(lease.worker().id));
+        let channel = self
+            .connection
+            .thread
+            .channel(lease.worker().id)
+            .ok_or(Failure::NotSent)?;
+        let forwarded = self.forwarded(routed.target.authority);
+        let left =
+            (progress.get() + routed.function.timeout).saturating_duration_since(Instant::now());
+        let head = self.head(routed, &forwarded, left);
+        match upload {
+            Upload::Whole(bytes) => channel.send(lease, &head, bytes, true),
+            Upload::Coming(_) => {
+                let stream = channel.send(lease, &head, &[], false)?;
+                // The body can be sent once; from here on there is nothing to try again with.
+                let body = std::mem::replace(upload, Upload::Whole(bytes::Bytes::new()));
+                if let Upload::Coming(body) = body {
+                    let max = self.live.limits.body_bytes;
+                    let uploading = pump(body, stream.uploader(), max, Rc::clone(progress));
+                    tokio::task::spawn_local(uploading);
+                }
+                Ok(stream)
+            }
+        }
+    }
+
+    /// Waits for the head of the answer until the function's timeout has passed since the request
+    /// was sent, or since its body last came on.
+    async fn receive(
+        &self,
+        mut stream: StreamHandle,
+        timeout: Duration,
+        progress: &Cell<Instant>,
+    ) -> Result<(Answer, StreamHandle), Failure> {
+        loop {
+            let deadline = progress.get() + timeout;
+            match timeout_at(deadline, stream.answer()).await {
+                Ok(Ok(answer)) => return Ok((answer, stream)),
+                Ok(Err(failure)) => return Err(failure),
+                Err(_) if progress.get() + timeout > deadline => {}
+                Err(_) => {
+                    stream.cancel_as(CancelReason::Timeout);
+                    return Err(Failure::Timeout(timeout));
+                }
+            }
+        }
+    }
+
+    fn reply(&self, outcome: Result<(Answer, StreamHandle), Refusal>) -> Response<ReplyBody> {
+        let mut layer = None;
+        let mut response = match outcome {
+            Ok((mut answer, stream)) => {
+                if self.parts.method == Method::HEAD || answer.end {
+                    if self.parts.method != Method::HEAD {
+                        // hyper counts for itself; a wrong count by the worker must not get out.
+                        answer.head.headers.remove(CONTENT_LENGTH);
+                    }
+                    Response::from_parts(answer.head, ReplyBody::whole(answer.first))
+                } else {
+                    Response::from_parts(answer.head, ReplyBody::stream(answer.first, stream))
+                }
+            }
+            Err(refusal) => {
+                layer = Some(refusal.layer());
+                refusal.into_response(&self.id)
+            }
+        };
+        if let Ok(id) = HeaderValue::from_str(&self.id) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        if self.live.access_log {
+            let entry = self.entry(response.status().as_u16(), layer);
+            response.body_mut().log(entry);
+        }
+        response
+    }
+
+    /// Whether the request may be sent twice (RFC 9110, section 9.2.2), which needs its body, too.
+    fn is_idempotent(&self, upload: &Upload) -> bool {
+        let method = &self.parts.method;
+        let bodiless = matches!(upload, Upload::Whole(_));
+        bodiless
+            && [
+                Method::GET,
+                Method::HEAD,
+                Method::PUT,
+                Method::DELETE,
+                Method::OPTIONS,
+            ]
+            .contains(method)
+    }
+
+    /// The `Forwarded` field (RFC 7239) of this hop.
+    fn forwarded(&self, authority: &str) -> String {
+        let Connection {
+            address, scheme, ..
+        } = self.connection;
+        let address = match address.contains(':') {
+            true => format!("\"[{address}]\""),
+            false => address.clone(),
+        };
+        format!("for={address};host=\"{authority}\";proto={scheme}")
+    }
+
+    fn head<'h>(
+        &'h self,
+        routed: &'h Routed<'_>,
+        forwarded: &'h str,
+        left: Duration,
+    ) -> RequestHead<'h> {
+        let Connection {
+            client,
+            address,
+            scheme,
+            ..
+        } = self.connection;
+        let Routed { target, found, .. } = routed;
+        let listed = head::connection_list(&self.parts.headers);
+        let passed_on = |name: &HeaderName| {
+            !head::is_hop_by_hop(name, &listed)
+                && *name != HOST
+                && *name != EXPECT
+                && !OURS.contains(&name.as_str())
+        };
+        let mut headers: Vec<Pair<'_>> = Vec::with_capacity(self.parts.headers.len() + 5);
+        headers.push(("host".into(), target.authority.into()));
+        headers.extend(
+            self.parts
+                .headers
+                .iter()
+                .filter(|(name, _)| passed_on(name))
+                .map(|(name, value)| (name.as_str().into(), head::value_text(value).into())),
+        );
+        headers.push(("x-forwarded-for".into(), address.as_str().into()));
+        headers.push(("x-forwarded-host".into(), target.authority.into()));
+        headers.push(("x-forwarded-proto".into(), (*scheme).into()));
+        headers.push(("forwarded".into(), forwarded.into()));
+        let trace = self.parts.headers.get("traceparent");
+        RequestHead {
+            id: self.id.as_str().into(),
+            method: self.parts.method.as_str().into(),
+            path: target.path.into(),
+            query: target.query.into(),
+            route: found.entry.pattern.as_str().into(),
+            params: found
+                .params()
+                .map(|(name, value)| (name.into(), value.as_ref().into()))
+                .collect(),
+            scheme: (*scheme).into(),
+            host: target.host.as_ref().into(),
+            client: client.as_str().into(),
+            headers,
+            deadline_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            trace: trace.map(|value| head::value_text(value).into()),
+        }
+    }
+
+    fn entry(&self, status: u16, layer: Option<&'static str>) -> Entry {
+        let target = Target::of(self.parts).ok();
+        let function = self
+            .function
+            .get()
+            .map(|index| self.live.functions[index].name.clone());
+        Entry {
+            log: self.connection.thread.log.clone(),
+            started: self.started.into_std(),
+            request: self.id.clone(),
+            method: self.parts.method.to_string(),
+            host: target
+                .map(|target| target.host.into_owned())
+                .unwrap_or_default(),
+            path: self.parts.uri.path().to_owned(),
+            client: self.connection.client.clone(),
+            protocol: match self.parts.version {
+                Version::HTTP_10 => "HTTP/1.0",
+                Version::HTTP_2 => "HTTP/2",
+                _ => "HTTP/1.1",
+            },
+            status,
+            layer,
+            function,
+            worker: self.worker.get(),
+            bytes: 0,
+            broken: None,
+        }
+    }
+}
+
+/// About what the head took on the wire of HTTP/1.1: names, values and their separators.
+fn head_bytes(parts: &Parts) -> u64 {
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    let fields: usize = parts
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    (target + fields) as u64
+}

@@ -1,0 +1,107 @@
+//! One of the gateway's threads: its own runtime, its own channels to all workers, its share of the
+//! connections. Told what to do by [`crate::link`]; shares with the others only pools and permits.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_protocol::head::Limits;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::access::Log;
+use crate::channel::Channel;
+use crate::id::Ids;
+use crate::listen::{Doors, Stop};
+use crate::live::Live;
+use crate::pool::Worker;
+
+/// What a thread is told.
+pub enum Command {
+    /// A worker is ready; this is this thread's socket to it.
+    AddWorker(Arc<Worker>, UnixStream, Limits),
+    /// A worker gets nothing new; its channel goes once its streams have ended.
+    DropWorker(u32),
+    /// Serve this from now on, then say so.
+    Serve(Arc<Live>, oneshot::Sender<()>),
+    /// Close what is idle, finish the rest within this time.
+    Stop(Duration),
+}
+
+/// A thread's state.
+pub struct Thread {
+    live: RefCell<Option<Arc<Live>>>,
+    channels: RefCell<HashMap<u32, Rc<Channel>>>,
+    /// Request ids.
+    pub ids: Ids,
+    /// Where records go.
+    pub log: Log,
+}
+
+impl Thread {
+    /// What is being served. Connections exist only once there is something.
+    pub fn live(&self) -> Arc<Live> {
+        let live = self.live.borrow();
+        Arc::clone(
+            live.as_ref()
+                .expect("connections are accepted after the first snapshot"),
+        )
+    }
+
+    /// This thread's channel to a worker.
+    pub fn channel(&self, worker: u32) -> Option<Rc<Channel>> {
+        self.channels.borrow().get(&worker).cloned()
+    }
+
+    fn add_worker(&self, worker: Arc<Worker>, socket: UnixStream, limits: Limits) {
+        let id = worker.id;
+        match Channel::start(worker, socket, limits) {
+            Ok(channel) => {
+                self.channels.borrow_mut().insert(id, channel);
+            }
+            Err(error) => self
+                .log
+                .line("error", format!("worker {id}: data socket: {error}")),
+        }
+    }
+}
+
+/// Runs the thread until it has been stopped and its last connection has ended.
+pub async fn run(mut commands: mpsc::UnboundedReceiver<Command>, doors: Doors, log: Log) {
+    let (stop, stopped) = watch::channel(Stop::No);
+    let thread = Rc::new(Thread {
+        live: RefCell::default(),
+        channels: RefCell::default(),
+        ids: Ids::new(),
+        log,
+    });
+    let mut doors = Some(doors);
+    let mut accepting = tokio::task::JoinSet::new();
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::AddWorker(worker, socket, limits) => thread.add_worker(worker, socket, limits),
+            Command::DropWorker(id) => {
+                thread.channels.borrow_mut().remove(&id);
+            }
+            Command::Serve(live, done) => {
+                *thread.live.borrow_mut() = Some(live);
+                // The first snapshot opens the doors.
+                if let Some(doors) = doors.take() {
+                    doors.open(&mut accepting, &thread, &stopped);
+                }
+                let _ = done.send(());
+            }
+            Command::Stop(deadline) => {
+                let _ = stop.send(Stop::Within(deadline));
+                break;
+            }
+        }
+    }
+    // Also where the supervisor is gone: then at once.
+    if matches!(*stop.borrow(), Stop::No) {
+        let _ = stop.send(Stop::Within(Duration::ZERO));
+    }
+    while accepting.join_next().await.is_some() {}
+}
