@@ -229,6 +229,11 @@ impl<'a> Frame<'a> {
         open.finish_with_extensions(out, self.flags, self.aux, self.extensions.0.len());
     }
 
+    /// Bytes it takes on the wire.
+    pub fn encoded_len(&self) -> usize {
+        HEADER_LEN + self.extensions.0.len() + self.payload.len()
+    }
+
     /// Refuses the frame if it carries an extension whose high bit says that it must be understood.
     /// Version 1 defines no extension, so every such type is unknown.
     pub fn refuse_unknown_extensions(&self) -> Result<(), FrameError> {

@@ -8,7 +8,9 @@ struct Greeting<'a> {
 }
 
 fn handle(_state: &mut (), _req: Request) -> Response {
-    Response::json(&Greeting { message: "hello from a warm process" })
+    Response::json(&Greeting {
+        message: "hello from a warm process",
+    })
 }
 
 fn main() {

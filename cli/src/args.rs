@@ -1,0 +1,183 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Keeps functions warm: runs request handlers as small native processes behind one gateway.
+#[derive(Debug, Parser)]
+#[command(name = "hearth", version, arg_required_else_help = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the platform here, in the foreground
+    Up(Up),
+    /// Validate a manifest: every fault at once, with its line and column
+    Check(Check),
+    /// Print the manifest's JSON Schema
+    Schema,
+    /// Show the running platform
+    Status(Status),
+    /// Show the running platform's log
+    Logs(Logs),
+    /// Read the manifest again and serve it
+    Reload(Reload),
+    /// Print a captured wire stream, one frame a line
+    Decode(Decode),
+    /// The gateway's process, started by the supervisor
+    #[command(hide = true)]
+    Gateway(Gateway),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Up {
+    /// The manifest
+    #[arg(default_value = "edge.yaml")]
+    pub(crate) manifest: PathBuf,
+    /// Build every function first: by its `build.command`, or else with Cargo beside the manifest
+    #[arg(long)]
+    pub(crate) build: bool,
+    /// Listen elsewhere than the manifest says: ADDR:PORT for http, https=ADDR:PORT, or http=off
+    #[arg(long, value_name = "[SCHEME=]ADDR")]
+    pub(crate) listen: Vec<Listen>,
+    /// How the log is printed
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object a line
+    Json,
+    /// Nothing; see `hearth logs`
+    Quiet,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    /// The manifest
+    #[arg(default_value = "edge.yaml")]
+    pub(crate) manifest: PathBuf,
+    /// Print faults as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the manifest as it is understood, with every default filled in
+    #[arg(long)]
+    pub(crate) print: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Status {
+    /// The manifest that the platform was started with
+    #[arg(default_value = "edge.yaml")]
+    pub(crate) manifest: PathBuf,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Logs {
+    /// The manifest that the platform was started with
+    #[arg(default_value = "edge.yaml")]
+    pub(crate) manifest: PathBuf,
+    /// Go on with what comes
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// How many of the past records
+    #[arg(short = 'n', long, default_value_t = 100, value_name = "COUNT")]
+    pub(crate) lines: usize,
+    /// Only records of this function
+    #[arg(long, value_name = "NAME")]
+    pub(crate) function: Option<String>,
+    /// Print records as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Reload {
+    /// The manifest that the platform was started with
+    #[arg(default_value = "edge.yaml")]
+    pub(crate) manifest: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Decode {
+    /// A file with the bytes of one direction of a socket; stdin without it
+    pub(crate) file: Option<PathBuf>,
+    /// The file holds hexadecimal digits
+    #[arg(long)]
+    pub(crate) hex: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Gateway {
+    /// Threads that carry traffic
+    #[arg(long)]
+    pub(crate) threads: usize,
+}
+
+/// A listener of the command line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listen {
+    pub(crate) https: bool,
+    pub(crate) address: Option<SocketAddr>,
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Listen, String> {
+        let (scheme, address) = text.split_once('=').unwrap_or(("http", text));
+        let https = match scheme {
+            "http" => false,
+            "https" => true,
+            _ => return Err("the scheme is http or https".to_owned()),
+        };
+        let address = match address {
+            "off" => None,
+            address => Some(address.parse().map_err(|_| {
+                "expected an address and port as in 127.0.0.1:8080, or off".to_owned()
+            })?),
+        };
+        Ok(Listen { https, address })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn listeners_are_read_with_and_without_a_scheme() {
+        let read = |text: &str| {
+            Listen::from_str(text).map(|one| (one.https, one.address.map(|at| at.to_string())))
+        };
+        assert_eq!(
+            read("127.0.0.1:80"),
+            Ok((false, Some("127.0.0.1:80".into())))
+        );
+        assert_eq!(
+            read("https=[::1]:443"),
+            Ok((true, Some("[::1]:443".into())))
+        );
+        assert_eq!(read("http=off"), Ok((false, None)));
+        assert!(read("ftp=1.2.3.4:1").is_err());
+        assert!(read("8080").is_err());
+    }
+}

@@ -1,0 +1,124 @@
+//! Builds the functions of a manifest.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use hearth_manifest::Manifest;
+use serde_json::Value;
+
+use crate::out;
+
+/// Builds every function: by its own command, or all others with one run of Cargo in `base`, the
+/// manifest's directory; what Cargo made is put where the manifest expects it.
+pub(crate) fn build(manifest: &Manifest, base: &Path) -> anyhow::Result<()> {
+    let mut with_cargo = BTreeSet::new();
+    for (name, function) in &manifest.functions {
+        match &function.build {
+            Some(build) => {
+                out::talk(format_args!("building {name}: {}", build.command));
+                let status = Command::new("sh")
+                    .args(["-c", &build.command])
+                    .current_dir(base)
+                    .stdin(Stdio::null())
+                    .status()
+                    .context("cannot run sh")?;
+                if !status.success() {
+                    bail!(
+                        "functions.{name}.build.command failed ({status}): {}",
+                        build.command
+                    );
+                }
+            }
+            None => {
+                with_cargo.insert(function.binary.clone());
+            }
+        }
+    }
+    if with_cargo.is_empty() {
+        Ok(())
+    } else {
+        build_with_cargo(&with_cargo, base)
+    }
+}
+
+fn build_with_cargo(binaries: &BTreeSet<PathBuf>, base: &Path) -> anyhow::Result<()> {
+    let name_of = |binary: &Path| -> anyhow::Result<String> {
+        let name = binary.file_name().and_then(|name| name.to_str());
+        Ok(name
+            .with_context(|| format!("{} has no file name", binary.display()))?
+            .to_owned())
+    };
+    let names: BTreeSet<String> = binaries
+        .iter()
+        .map(|one| name_of(one))
+        .collect::<Result<_, _>>()?;
+    let list: Vec<&str> = names.iter().map(String::as_str).collect();
+    out::talk(format_args!(
+        "building {} with Cargo in {}",
+        list.join(", "),
+        base.display()
+    ));
+
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    command.args([
+        "build",
+        "--release",
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
+    for name in &names {
+        command.args(["--bin", name]);
+    }
+    let mut child = command
+        .current_dir(base)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo; a function that it does not build needs a `build.command`")?;
+    let messages = child.stdout.take().context("cargo has no output")?;
+    let made: Vec<(String, PathBuf)> = BufReader::new(messages)
+        .lines()
+        .map_while(Result::ok)
+        .filter_map(|line| executable(&line))
+        .collect();
+    if !child.wait().context("cannot wait for cargo")?.success() {
+        bail!(
+            "cargo could not build {}; its reasons are above",
+            list.join(", ")
+        );
+    }
+    for binary in binaries {
+        let name = name_of(binary)?;
+        let (_, from) = made
+            .iter()
+            .find(|(made, _)| *made == name)
+            .with_context(|| format!("cargo built no program named {name}"))?;
+        put(from, &base.join(binary))?;
+    }
+    Ok(())
+}
+
+/// Name and place of a program that Cargo reports.
+fn executable(line: &str) -> Option<(String, PathBuf)> {
+    let message: Value = serde_json::from_str(line).ok()?;
+    let place = message["executable"].as_str()?;
+    Some((
+        message["target"]["name"].as_str()?.to_owned(),
+        PathBuf::from(place),
+    ))
+}
+
+/// Copies a program into its place in one step: what runs from the old file keeps it.
+fn put(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let parent = to.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    let fresh = to.with_extension("new");
+    std::fs::copy(from, &fresh)
+        .and_then(|_| std::fs::rename(&fresh, to))
+        .with_context(|| format!("cannot put {} to {}", from.display(), to.display()))
+}

@@ -1,0 +1,40 @@
+//! `hearth`: the platform's one program. Parses the command line and hands over to the verb.
+
+mod args;
+mod build;
+mod check;
+mod decode;
+mod logs;
+mod out;
+mod reload;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Verb};
+use out::Outcome;
+
+fn main() -> ExitCode {
+    let outcome = match Args::parse().verb {
+        Verb::Up(args) => up::up(&args),
+        Verb::Check(args) => check::check(&args),
+        Verb::Schema => check::schema(),
+        Verb::Status(args) => status::status(&args),
+        Verb::Logs(args) => logs::logs(&args),
+        Verb::Reload(args) => reload::reload(&args),
+        Verb::Decode(args) => decode::decode(&args),
+        Verb::Gateway(args) => up::gateway(&args),
+    };
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::from(1),
+        Ok(Outcome::BadManifest) => ExitCode::from(2),
+        Err(error) => {
+            out::talk(format_args!("hearth: {error:#}"));
+            ExitCode::from(1)
+        }
+    }
+}

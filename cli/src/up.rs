@@ -1,0 +1,79 @@
+//! `hearth up`, and the gateway's process that it starts.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use hearth_supervisor::gateway::Program;
+use hearth_supervisor::journal::Format;
+use hearth_supervisor::load::{LoadError, base, load};
+use hearth_supervisor::{Options, Overrides, RunError};
+
+use crate::args::{Gateway, LogFormat, Up};
+use crate::build;
+use crate::out::{self, Outcome};
+
+pub(crate) fn up(args: &Up) -> anyhow::Result<Outcome> {
+    let ended = build_first(args)
+        .and_then(|()| hearth_supervisor::run(options(args)?).map_err(anyhow::Error::from));
+    match ended {
+        Ok(()) => Ok(Outcome::Done),
+        Err(error) => {
+            let manifest = match error.downcast_ref::<RunError>() {
+                Some(RunError::Load(load)) => Some(load),
+                _ => error.downcast_ref::<LoadError>(),
+            };
+            match manifest {
+                Some(LoadError::Faults(faults)) => out::talk(faults),
+                Some(_) => out::talk(format_args!("hearth: {error:#}")),
+                None => return Err(error),
+            }
+            Ok(Outcome::BadManifest)
+        }
+    }
+}
+
+fn build_first(args: &Up) -> anyhow::Result<()> {
+    if args.build {
+        let manifest = load(&args.manifest)?.manifest;
+        build::build(&manifest, &base(&args.manifest))?;
+    }
+    Ok(())
+}
+
+fn options(args: &Up) -> anyhow::Result<Options> {
+    let mut listen = Overrides::default();
+    for one in &args.listen {
+        match one.https {
+            true => listen.https = Some(one.address),
+            false => listen.http = Some(one.address),
+        }
+    }
+    Ok(Options {
+        manifest: args.manifest.clone(),
+        listen,
+        format: match args.log {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+            LogFormat::Quiet => Format::Quiet,
+        },
+        gateway: Program {
+            path: own_program()?,
+            args: vec!["gateway".into()],
+        },
+    })
+}
+
+/// This very program; by way of /proc where its file has been replaced since it was started.
+fn own_program() -> anyhow::Result<PathBuf> {
+    let path = std::env::current_exe().context("cannot tell where this program is")?;
+    Ok(if path.exists() {
+        path
+    } else {
+        PathBuf::from("/proc/self/exe")
+    })
+}
+
+pub(crate) fn gateway(args: &Gateway) -> anyhow::Result<Outcome> {
+    hearth_gateway::run(args.threads)?;
+    Ok(Outcome::Done)
+}

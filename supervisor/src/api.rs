@@ -1,0 +1,162 @@
+//! The control API: JSON, one object a line, over the Unix socket in the state directory.
+//!
+//! One request a connection. `status` and `reload` answer with one line; `logs` with one line a
+//! record, and with `follow` it goes on until the client hangs up.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::journal::Record;
+use crate::state::StateDir;
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Request {
+    /// How things stand.
+    Status,
+    /// The last records, and perhaps those to come.
+    Logs {
+        /// How many of the past.
+        lines: usize,
+        /// Go on with those to come.
+        #[serde(default)]
+        follow: bool,
+        /// Only of this function.
+        #[serde(default)]
+        function: Option<String>,
+    },
+    /// Read the manifest again and serve it.
+    Reload,
+}
+
+/// A line of an answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// To `status`.
+    Status(Box<Status>),
+    /// To `logs`: a record.
+    Record(Box<Record>),
+    /// Records were passed over because the client did not keep up.
+    Skipped(u64),
+    /// To `reload`: done; this many functions are served.
+    Reloaded {
+        /// How many.
+        functions: usize,
+    },
+    /// It was not done, and why.
+    Failed(String),
+}
+
+/// How things stand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The service's name.
+    pub service: String,
+    /// The manifest's file.
+    pub manifest: String,
+    /// The supervisor's process id.
+    pub pid: u32,
+    /// How often the manifest was accepted so far.
+    pub generation: u64,
+    /// Where it listens.
+    pub listeners: Vec<ListenerStatus>,
+    /// The gateway.
+    pub gateway: ProcessStatus,
+    /// The functions in order of their names.
+    pub functions: Vec<FunctionStatus>,
+}
+
+/// A listener.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Address and port.
+    pub address: String,
+}
+
+/// A process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    /// Its id, if it runs.
+    pub pid: Option<u32>,
+    /// Its share of memory in bytes (PSS), if it can be told.
+    pub memory: Option<u64>,
+}
+
+/// A function.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FunctionStatus {
+    /// Its name.
+    pub name: String,
+    /// `ready`, `starting`, or `crash-loop`.
+    pub state: String,
+    /// `METHOD host/path` of each route.
+    pub routes: Vec<String>,
+    /// Workers started again so far.
+    pub restarts: u32,
+    /// Why the last that failed did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// Its workers.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// A worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its id.
+    pub id: u32,
+    /// `starting`, `ready`, `stopping` or `killed`.
+    pub state: String,
+    /// Milliseconds it has been in that state.
+    pub for_ms: u64,
+    /// Its process.
+    #[serde(flatten)]
+    pub process: ProcessStatus,
+}
+
+/// Why a platform could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// None runs from this manifest.
+    #[error("no platform runs from {manifest}; start one with `hearth up {manifest}`")]
+    NotRunning {
+        /// Which.
+        manifest: String,
+    },
+    /// The socket failed.
+    #[error("cannot talk to the platform")]
+    Io(#[from] io::Error),
+    /// The answer was not understood.
+    #[error("the platform's answer is not understood; is it of another version?")]
+    Answer(#[from] serde_json::Error),
+}
+
+/// Asks the platform that runs from `manifest`; `on_answer` gets each line and says whether to go on.
+pub fn ask(
+    manifest: &Path,
+    request: &Request,
+    mut on_answer: impl FnMut(Answer) -> bool,
+) -> Result<(), AskError> {
+    let socket = StateDir::of(manifest).socket();
+    let stream = hearth_sys::unix::connect(&socket).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AskError::NotRunning {
+            manifest: manifest.display().to_string(),
+        },
+        _ => AskError::Io(error),
+    })?;
+    let mut line = serde_json::to_string(request)?;
+    line.push('\n');
+    (&stream).write_all(line.as_bytes())?;
+    for line in BufReader::new(stream).lines() {
+        if !on_answer(serde_json::from_str(&line?)?) {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! The gateway's process and the link to it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hearth_manifest::Manifest;
+use hearth_protocol::frame::Frame;
+use hearth_protocol::head::LogRecord;
+use hearth_protocol::link::{CODEC, CertifiedKey, Link, Snapshot, WorkerAdd, encode};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::journal::{Journal, Record};
+use crate::listen::Listener;
+use crate::plan::Event;
+use crate::process::{Process, Who};
+use crate::run::News;
+use crate::wire::{Wire, WireError};
+
+/// The program that is the gateway, and the arguments before its own.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is told first: `hearth` is many programs in one.
+    pub args: Vec<OsString>,
+}
+
+/// The running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Its process.
+    pub process: Process,
+    wire: Wire,
+}
+
+impl Gateway {
+    /// Starts it on these listeners and shows it the certificates.
+    pub fn start(
+        program: &Program,
+        threads: u32,
+        listeners: &[Listener],
+        certificates: &[CertifiedKey],
+        journal: &Journal,
+        news: &UnboundedSender<News>,
+    ) -> io::Result<Gateway> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut descriptors = vec![OwnedFd::from(theirs)];
+        let mut names = vec!["link"];
+        for listener in listeners {
+            descriptors.push(listener.socket.try_clone()?.into());
+            names.push(listener.scheme);
+        }
+        let env: Vec<(OsString, OsString)> = vec![
+            ("LISTEN_FDS".into(), descriptors.len().to_string().into()),
+            ("LISTEN_FDNAMES".into(), names.join(":").into()),
+        ];
+        let mut args = program.args.clone();
+        args.extend(["--threads".into(), threads.to_string().into()]);
+        let who = Who {
+            source: "gateway",
+            worker: None,
+        };
+        let process = Process::start(
+            program.path.clone(),
+            args,
+            None,
+            env,
+            descriptors,
+            &who,
+            journal,
+        )?;
+        let (heard, journal) = (news.clone(), journal.clone());
+        let trouble = journal.clone();
+        let wire = Wire::start(
+            ours,
+            move |frame| hear(frame, &journal, &heard),
+            move |why| {
+                // Its end is news of its own; here only what it did wrong before.
+                if let Some(why @ (WireError::Frame(_) | WireError::OutOfTurn(_))) = why {
+                    trouble.add(Record::new(
+                        "gateway",
+                        "error",
+                        format!("broke the protocol: {why}"),
+                    ));
+                }
+            },
+        )?;
+        let gateway = Gateway { process, wire };
+        let list = encode(&certificates).map_err(io::Error::other)?;
+        let file = hearth_sys::memfile::sealed("certificates", &list)?;
+        gateway.tell(Link::Certificates, vec![file]);
+        Ok(gateway)
+    }
+
+    /// Announces a worker with its data sockets, one per thread.
+    pub fn add_worker(&self, worker: &WorkerAdd, sockets: Vec<OwnedFd>) {
+        if let Ok(worker) = encode(worker) {
+            self.tell(Link::WorkerAdd { worker: &worker }, sockets);
+        }
+    }
+
+    /// Takes a worker away.
+    pub fn drop_worker(&self, worker: u32) {
+        self.tell(Link::WorkerDrop { worker }, vec![]);
+    }
+
+    /// Says what to serve.
+    pub fn serve(&self, generation: u32, manifest: &Manifest, workers: BTreeMap<String, Vec<u32>>) {
+        if let Ok(snapshot) = encode(&Snapshot {
+            generation,
+            manifest,
+            workers,
+        }) {
+            self.tell(
+                Link::Snapshot {
+                    snapshot: &snapshot,
+                },
+                vec![],
+            );
+        }
+    }
+
+    /// Tells it to end.
+    pub fn stop(&self, deadline: Duration) {
+        let deadline_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
+        self.tell(Link::Stop { deadline_ms }, vec![]);
+    }
+
+    fn tell(&self, message: Link<'_>, descriptors: Vec<OwnedFd>) {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        self.wire.send(bytes, descriptors);
+    }
+}
+
+fn hear(
+    frame: &Frame<'_>,
+    journal: &Journal,
+    news: &UnboundedSender<News>,
+) -> Result<(), WireError> {
+    match Link::parse(frame)? {
+        Link::Ack { generation } => {
+            let _ = news.send(News::Plan(Event::GatewayServes(generation)));
+        }
+        Link::Log { records } => {
+            let records: Vec<LogRecord<'_>> = CODEC
+                .decode(records)
+                .map_err(|error| WireError::OutOfTurn(error.to_string()))?;
+            records
+                .into_iter()
+                .map(to_record)
+                .for_each(|record| journal.add(record));
+        }
+        Link::Certificates
+        | Link::WorkerAdd { .. }
+        | Link::WorkerDrop { .. }
+        | Link::Snapshot { .. }
+        | Link::Stop { .. } => {
+            return Err(WireError::OutOfTurn("supervisors send this".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// A record of the gateway; a request's line is about the function and worker that it names.
+fn to_record(mut log: LogRecord<'_>) -> Record {
+    let source = if log.request.is_some() {
+        "access"
+    } else {
+        "gateway"
+    };
+    let mut record = Record::new(source, &log.level, log.message.to_string());
+    record.request = log.request.map(|id| id.to_string());
+    let function = log.fields.remove("function");
+    record.function = function.and_then(|name| Some(name.as_str()?.to_owned()));
+    let worker = log.fields.remove("worker").and_then(|id| id.as_u64());
+    record.worker = worker.and_then(|id| u32::try_from(id).ok());
+    record.fields = log.fields;
+    record
+}

@@ -1,0 +1,21 @@
+//! The supervisor: owns listeners, workers, the gateway's process, the log and the control API.
+//!
+//! Events come from processes, sockets, signals and clocks; [`plan`] decides, purely; [`run`] does it.
+
+pub mod api;
+pub mod backoff;
+pub mod certificate;
+pub mod control;
+pub mod gateway;
+pub mod journal;
+pub mod listen;
+pub mod load;
+pub mod plan;
+pub mod process;
+pub mod run;
+pub mod state;
+pub mod status;
+pub mod wire;
+pub mod worker;
+
+pub use run::{Options, Overrides, RunError, run};

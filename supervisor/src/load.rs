@@ -1,0 +1,90 @@
+//! Manifests from files.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use hearth_manifest::{Faults, Manifest, Parsed, parse};
+
+/// More than the parser takes, so that it is the one to say that a text is too long.
+const MAX_BYTES: u64 = 2 * 1024 * 1024;
+
+/// Why there is no manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read the manifest {path}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is a directory, a pipe or a device.
+    #[error("the manifest {0} is not a file")]
+    NotAFile(PathBuf),
+    /// It is wrong; each fault has a line of its own.
+    #[error("{0}")]
+    Faults(Faults),
+    /// A function's program is not there, or is none.
+    #[error("functions.{function}.binary: {path} {what}")]
+    Binary {
+        /// Whose.
+        function: String,
+        /// Where it should be.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+/// Reads and validates a manifest.
+pub fn load(path: &Path) -> Result<Parsed, LoadError> {
+    let failed = |source| LoadError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    // Looked at before it is opened: opening a pipe would wait for its writer.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(LoadError::NotAFile(path.to_owned()));
+    }
+    let mut text = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut text))
+        .map_err(failed)?;
+    parse(&path.display().to_string(), &text).map_err(LoadError::Faults)
+}
+
+/// The manifest's directory, where its relative paths start.
+pub fn base(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Looks whether every function's program is there and can be run.
+pub fn check_binaries(manifest: &Manifest, base: &Path) -> Result<(), LoadError> {
+    for (name, function) in &manifest.functions {
+        let path = base.join(&function.binary);
+        let what = match std::fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                "does not exist; `hearth up --build` builds it"
+            }
+            Err(_) => "cannot be looked at",
+            Ok(file) if !file.is_file() => "is not a file",
+            Ok(file)
+                if std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o111 == 0 =>
+            {
+                "is not executable"
+            }
+            Ok(_) => continue,
+        };
+        return Err(LoadError::Binary {
+            function: name.clone(),
+            path,
+            what,
+        });
+    }
+    Ok(())
+}

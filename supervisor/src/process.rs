@@ -1,0 +1,142 @@
+//! Processes: started with just what they need, watched, their output turned into records.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus};
+
+use hearth_sys::spawn::{Spawn, spawn};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::unix::pipe;
+
+use crate::journal::{Journal, Record};
+
+/// Longest line of output; what is longer comes in pieces.
+const LINE: u64 = 16 * 1024;
+
+/// What a child keeps of our environment: where programs are, and how times and texts read. What a
+/// function is told goes over its control socket.
+const PASSED_ON: [&str; 5] = ["PATH", "TZ", "LANG", "LC_ALL", "RUST_BACKTRACE"];
+
+/// A child process in a group of its own.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    pid: Pid,
+}
+
+/// What a child is about, for the records of its output.
+#[derive(Clone, Debug)]
+pub struct Who {
+    /// `worker` or `gateway`.
+    pub source: &'static str,
+    /// The function and the worker, if it is one.
+    pub worker: Option<(String, u32)>,
+}
+
+impl Who {
+    /// A record about it.
+    pub fn record(&self, level: &str, message: impl Into<String>) -> Record {
+        let record = Record::new(self.source, level, message);
+        match &self.worker {
+            Some((function, worker)) => record.about(function, Some(*worker)),
+            None => record,
+        }
+    }
+}
+
+impl Process {
+    /// Starts `program` with `descriptors` from 3 on and `env` besides the few names that are passed
+    /// on; every line it prints becomes a record.
+    pub fn start(
+        program: PathBuf,
+        args: Vec<OsString>,
+        directory: Option<PathBuf>,
+        env: Vec<(OsString, OsString)>,
+        descriptors: Vec<OwnedFd>,
+        who: &Who,
+        journal: &Journal,
+    ) -> io::Result<Process> {
+        let passed_on = PASSED_ON
+            .into_iter()
+            .filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
+        let env = passed_on.chain(env).collect();
+        let mut child = spawn(Spawn {
+            program,
+            args,
+            env,
+            directory,
+            descriptors,
+        })?;
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
+        let out = child.stdout.take().map(OwnedFd::from);
+        let err = child.stderr.take().map(OwnedFd::from);
+        for (pipe, level) in [(out, "info"), (err, "info")] {
+            if let Some(pipe) = pipe {
+                let pipe = pipe::Receiver::from_owned_fd(pipe)?;
+                tokio::task::spawn_local(record_lines(pipe, level, who.clone(), journal.clone()));
+            }
+        }
+        Ok(Process { child, pid })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has. Takes what it may have started with it.
+    pub fn ended(&mut self) -> Option<String> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        match waitid(Id::Pid(self.pid), flags) {
+            Ok(WaitStatus::StillAlive) => return None,
+            // Not reaped yet, so the group's number is still its own.
+            Ok(_) => {
+                let _ = killpg(self.pid, Signal::SIGKILL);
+            }
+            Err(_) => {}
+        }
+        match self.child.try_wait() {
+            Ok(None) => None,
+            Ok(Some(status)) => Some(describe(status)),
+            Err(error) => Some(format!("cannot tell how: {error}")),
+        }
+    }
+
+    /// Kills it and what it started.
+    pub fn kill(&self) {
+        if killpg(self.pid, Signal::SIGKILL).is_err() {
+            let _ = kill(self.pid, Signal::SIGKILL);
+        }
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal().map(Signal::try_from)) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(Ok(signal))) => signal.to_string(),
+        (None, _) => status.to_string(),
+    }
+}
+
+async fn record_lines(pipe: pipe::Receiver, level: &'static str, who: Who, journal: Journal) {
+    let mut reader = BufReader::new(pipe);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut reader).take(LINE).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end_matches(['\n', '\r']);
+        if !text.is_empty() {
+            journal.add(who.record(level, text));
+        }
+    }
+}

@@ -1,0 +1,604 @@
+//! The runner: news comes in, [`crate::plan`] decides, and here is where it is done.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hearth_manifest::Manifest;
+use hearth_protocol::link::WorkerAdd;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
+
+use crate::api::{Answer, Request, Status};
+use crate::certificate::{CertificateError, Chosen, choose};
+use crate::control::{self, Asked};
+use crate::gateway::{Gateway, Program};
+use crate::journal::{Format, Journal, Record};
+use crate::listen::{ListenError, Listener, bind};
+use crate::load::{LoadError, base, check_binaries, load};
+use crate::plan::{About, Action, Event, Level, Platform, Wanted};
+use crate::state::{Held, StateDir, StateError};
+use crate::status;
+use crate::worker::Worker;
+
+/// How often it is said what the start waits for.
+const WAITING_SAID: Duration = Duration::from_secs(2);
+
+/// What a platform is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The manifest's file.
+    pub manifest: PathBuf,
+    /// Listeners that replace the manifest's.
+    pub listen: Overrides,
+    /// How records are printed.
+    pub format: Format,
+    /// The program that is the gateway.
+    pub gateway: Program,
+}
+
+/// Listeners of the command line: outer `None` leaves the manifest's word, inner `None` is `off`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Overrides {
+    /// Plain HTTP.
+    pub http: Option<Option<std::net::SocketAddr>>,
+    /// TLS.
+    pub https: Option<Option<std::net::SocketAddr>>,
+}
+
+/// Why a platform did not start, or could not be told from one that had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The manifest.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The certificates.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// A listener.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Something of the system.
+    #[error("cannot set up {what}")]
+    SetUp {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What reaches the runner.
+#[derive(Debug)]
+pub enum News {
+    /// Something for the plan.
+    Plan(Event),
+    /// A worker said HELLO and waits for its CONFIG.
+    Hello(u32),
+}
+
+/// Runs the platform until it is stopped.
+pub fn run(options: Options) -> Result<(), RunError> {
+    let set_up = |what| move |source| RunError::SetUp { what, source };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(set_up("the runtime"))?;
+    let (journal, printer) = Journal::new(options.format);
+    // Everything runs, and every child is started, on this one thread: children die with it.
+    let local = tokio::task::LocalSet::new();
+    let result = local.block_on(&runtime, async {
+        let mut runner = Runner::prepare(options, journal)?;
+        runner.run().await;
+        Ok(())
+    });
+    drop((local, runtime));
+    if let Some(printer) = printer {
+        let _ = printer.join();
+    }
+    result
+}
+
+/// One accepted version of the manifest and what goes with it.
+struct Accepted {
+    manifest: Manifest,
+    certificates: Chosen,
+    threads: u32,
+}
+
+struct Runner {
+    options: Options,
+    accepted: Accepted,
+    listeners: Vec<Listener>,
+    generation: u64,
+    platform: Platform,
+    gateway: Option<Gateway>,
+    workers: HashMap<u32, Worker>,
+    journal: Journal,
+    news: UnboundedSender<News>,
+    receiver: UnboundedReceiver<News>,
+    asked: UnboundedReceiver<Asked>,
+    signals: Signals,
+    /// A reload under way: what comes next, and who wants to know.
+    next: Option<Accepted>,
+    reloader: Option<oneshot::Sender<Answer>>,
+    waiting_said: Option<Instant>,
+    ended: bool,
+    /// Dropped last: it takes the control socket and the lock away.
+    held: Held,
+}
+
+struct Signals {
+    child: Signal,
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Runner {
+    fn prepare(options: Options, journal: Journal) -> Result<Runner, RunError> {
+        let set_up = |what| move |source| RunError::SetUp { what, source };
+        raise_open_files();
+        let held = StateDir::of(&options.manifest).hold()?;
+        let accepted = accept(&options, &held, &journal)?;
+        let listeners = bind(&accepted.manifest.gateway.listen, vec![])?;
+        let (asking, asked) = mpsc::unbounded_channel();
+        control::listen(&held.directory().socket(), journal.clone(), asking)
+            .map_err(set_up("the control socket"))?;
+        let signal = |kind| signal(kind).map_err(set_up("signals"));
+        let signals = Signals {
+            child: signal(SignalKind::child())?,
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        };
+        let (news, receiver) = mpsc::unbounded_channel();
+        let now = Instant::now();
+        let platform = Platform::new(&wanted(&accepted.manifest), 0, 0, std::process::id(), now);
+        Ok(Runner {
+            options,
+            accepted,
+            listeners,
+            generation: 1,
+            platform,
+            gateway: None,
+            workers: HashMap::new(),
+            journal,
+            news,
+            receiver,
+            asked,
+            signals,
+            next: None,
+            reloader: None,
+            waiting_said: Some(now + WAITING_SAID / 2),
+            ended: false,
+            held,
+        })
+    }
+
+    async fn run(&mut self) {
+        self.step(Event::Begin);
+        while !self.ended {
+            let timer = [self.platform.deadline(), self.waiting_said]
+                .into_iter()
+                .flatten()
+                .min();
+            let timer = async move {
+                match timer {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                Some(news) = self.receiver.recv() => self.hear(news),
+                Some(asked) = self.asked.recv() => self.answer(asked),
+                _ = self.signals.child.recv() => self.reap(),
+                _ = self.signals.interrupt.recv() => self.stop("interrupted"),
+                _ = self.signals.terminate.recv() => self.stop("told to stop"),
+                _ = self.signals.hangup.recv() => self.reload(None),
+                () = timer => self.time_passed(),
+            }
+        }
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Plan(event) => self.step(event),
+            News::Hello(id) => {
+                let Some(worker) = self.workers.get(&id) else {
+                    return;
+                };
+                let Some(function) = self.accepted.manifest.functions.get(&worker.function) else {
+                    return;
+                };
+                let body_bytes = self.accepted.manifest.gateway.limits.body_bytes;
+                worker.configure(id, self.generation, function, body_bytes);
+            }
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            for action in self.platform.step(Instant::now(), event) {
+                events.extend(self.act(action));
+            }
+        }
+    }
+
+    /// Does what was decided; what comes of it at once is returned.
+    fn act(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::StartGateway => return Some(self.start_gateway()),
+            Action::StartWorker(id, function) => return self.start_worker(id, &function),
+            Action::Introduce(id) => self.introduce(id),
+            Action::Withdraw(id) => {
+                if let Some(gateway) = &self.gateway {
+                    gateway.drop_worker(id);
+                }
+            }
+            Action::Snapshot(number, workers) => {
+                if let Some(gateway) = &self.gateway {
+                    gateway.serve(number, &self.accepted.manifest, workers);
+                }
+            }
+            Action::StopGateway(time) => {
+                if let Some(gateway) = &self.gateway {
+                    gateway.stop(time);
+                }
+            }
+            Action::StopWorker(id, time) => {
+                if let Some(worker) = self.workers.get(&id) {
+                    worker.stop(time);
+                }
+            }
+            Action::KillGateway => {
+                if let Some(gateway) = &self.gateway {
+                    gateway.process.kill();
+                }
+            }
+            Action::KillWorker(id) => {
+                if let Some(worker) = self.workers.get(&id) {
+                    worker.process.kill();
+                }
+            }
+            Action::Say(level, about, text) => self.say(level, about, text),
+            Action::Settled => self.settled(),
+            Action::End => self.end(),
+        }
+        None
+    }
+
+    fn start_gateway(&mut self) -> Event {
+        let Accepted {
+            certificates,
+            threads,
+            ..
+        } = &self.accepted;
+        let program = &self.options.gateway;
+        let list = &certificates.list;
+        match Gateway::start(
+            program,
+            *threads,
+            &self.listeners,
+            list,
+            &self.journal,
+            &self.news,
+        ) {
+            Ok(gateway) => {
+                self.gateway = Some(gateway);
+                Event::GatewayStarted
+            }
+            Err(error) => Event::GatewayEnded(format!("cannot be started: {error}")),
+        }
+    }
+
+    fn start_worker(&mut self, id: u32, name: &str) -> Option<Event> {
+        let function = self.accepted.manifest.functions.get(name)?;
+        let base = base(&self.options.manifest);
+        match Worker::start(id, name, function, &base, &self.journal, &self.news) {
+            Ok(worker) => {
+                self.workers.insert(id, worker);
+                None
+            }
+            Err(error) => Some(Event::WorkerEnded(
+                id,
+                format!("cannot be started: {error}"),
+            )),
+        }
+    }
+
+    fn introduce(&self, id: u32) {
+        let (Some(gateway), Some(worker)) = (&self.gateway, self.workers.get(&id)) else {
+            return;
+        };
+        let Some(function) = self.accepted.manifest.functions.get(&worker.function) else {
+            return;
+        };
+        let Some(codec) = worker.codec.get() else {
+            return;
+        };
+        match worker.attach(self.accepted.threads) {
+            Ok(sockets) => {
+                let add = WorkerAdd {
+                    worker: id,
+                    function: worker.function.clone(),
+                    codec: codec.number(),
+                    concurrency: function.concurrency,
+                };
+                gateway.add_worker(&add, sockets);
+            }
+            Err(error) => {
+                let about = About::Worker(id, worker.function.clone());
+                self.say(Level::Error, about, format!("no data sockets: {error}"));
+            }
+        }
+    }
+
+    fn say(&self, level: Level, about: About, text: String) {
+        let level = match level {
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+        };
+        let record = Record::new("supervisor", level, text);
+        self.journal.add(match about {
+            About::Gateway => Record {
+                source: "gateway".to_owned(),
+                ..record
+            },
+            About::Worker(id, function) => record.about(&function, Some(id)),
+            About::Function(function) => record.about(&function, None),
+        });
+    }
+
+    /// Looks who has ended.
+    fn reap(&mut self) {
+        let mut events = Vec::new();
+        if let Some(gateway) = &mut self.gateway
+            && let Some(how) = gateway.process.ended()
+        {
+            self.gateway = None;
+            events.push(Event::GatewayEnded(how));
+        }
+        self.workers
+            .retain(|id, worker| match worker.process.ended() {
+                Some(how) => {
+                    events.push(Event::WorkerEnded(*id, how));
+                    false
+                }
+                None => true,
+            });
+        events.into_iter().for_each(|event| self.step(event));
+    }
+
+    fn time_passed(&mut self) {
+        let now = Instant::now();
+        if self.waiting_said.is_some_and(|at| at <= now) {
+            let waiting = self.platform.waiting_for();
+            self.waiting_said = Some(now + WAITING_SAID);
+            if !waiting.is_empty() {
+                let text = format!("waiting for {}", waiting.join(", "));
+                self.journal.add(Record::new("supervisor", "info", text));
+            }
+        }
+        if self.platform.deadline().is_some_and(|at| at <= now) {
+            self.step(Event::Timer);
+        }
+    }
+
+    fn stop(&mut self, why: &str) {
+        self.next = None;
+        self.journal.add(Record::new(
+            "supervisor",
+            "info",
+            format!("{why}; stopping"),
+        ));
+        self.step(Event::Stop);
+    }
+
+    /// All functions have a worker, or are known to have none.
+    fn settled(&mut self) {
+        self.waiting_said = None;
+        let manifest = &self.accepted.manifest;
+        let failing: Vec<String> = self
+            .platform
+            .waiting_for()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        let own = self.accepted.certificates.self_signed.as_ref();
+        let own = own.map(|(_, path)| path.as_path());
+        self.journal
+            .talk(status::table(manifest, &self.listeners, own));
+        let functions = manifest.functions.len();
+        if let Some(reloader) = self.reloader.take() {
+            let answer = match failing.is_empty() {
+                true => Answer::Reloaded { functions },
+                false => Answer::Failed(format!("these do not start: {}", failing.join(", "))),
+            };
+            let _ = reloader.send(answer);
+        }
+    }
+
+    /// Everything has ended: for good, or to begin anew with another manifest.
+    fn end(&mut self) {
+        let Some(next) = self.next.take() else {
+            self.ended = true;
+            return;
+        };
+        self.accepted = next;
+        self.generation += 1;
+        self.begin_anew();
+    }
+
+    fn begin_anew(&mut self) {
+        let (worker, snapshot) = self.platform.counters();
+        let now = Instant::now();
+        let wanted = wanted(&self.accepted.manifest);
+        self.platform = Platform::new(&wanted, worker, snapshot, std::process::id(), now);
+        self.waiting_said = Some(now + WAITING_SAID / 2);
+        let _ = self.news.send(News::Plan(Event::Begin));
+    }
+
+    /// Reads the manifest again. If it is good, everything is stopped and started with it; the
+    /// listeners stay open meanwhile, so clients wait instead of being refused.
+    fn reload(&mut self, reloader: Option<oneshot::Sender<Answer>>) {
+        let refuse =
+            |journal: &Journal, reloader: Option<oneshot::Sender<Answer>>, text: String| {
+                journal.add(Record::new(
+                    "supervisor",
+                    "error",
+                    format!("not reloaded: {text}"),
+                ));
+                if let Some(reloader) = reloader {
+                    let _ = reloader.send(Answer::Failed(text));
+                }
+            };
+        if self.next.is_some() {
+            return refuse(&self.journal, reloader, "a reload is under way".to_owned());
+        }
+        let accepted = accept(&self.options, &self.held, &self.journal).and_then(|accepted| {
+            let wanted = &accepted.manifest.gateway.listen;
+            // Kept ones are taken over; new ones are bound before anything is stopped.
+            let old = self
+                .listeners
+                .iter()
+                .map(Listener::try_clone)
+                .collect::<io::Result<_>>();
+            let old = old.map_err(|source| RunError::SetUp {
+                what: "a listener",
+                source,
+            })?;
+            Ok((bind(wanted, old)?, accepted))
+        });
+        match accepted {
+            Ok((listeners, accepted)) => {
+                self.listeners = listeners;
+                self.next = Some(accepted);
+                self.reloader = reloader;
+                self.journal.add(Record::new(
+                    "supervisor",
+                    "info",
+                    "reloading: restarting all",
+                ));
+                self.step(Event::Stop);
+            }
+            Err(error) => refuse(&self.journal, reloader, with_causes(&error)),
+        }
+    }
+
+    fn answer(&mut self, asked: Asked) {
+        match asked.request {
+            Request::Status => {
+                let _ = asked.answer.send(Answer::Status(Box::new(self.status())));
+            }
+            Request::Reload => self.reload(Some(asked.answer)),
+            // Answered by the control socket itself.
+            Request::Logs { .. } => {}
+        }
+    }
+
+    fn status(&self) -> Status {
+        let manifest = &self.accepted.manifest;
+        let now = Instant::now();
+        let pid_of = |id| Some(self.workers.get(&id)?.process.pid());
+        let functions = manifest
+            .functions
+            .iter()
+            .map(|(name, one)| status::function(name, one, self.platform.view(name), pid_of, now))
+            .collect();
+        Status {
+            service: manifest.service.clone(),
+            manifest: self.options.manifest.display().to_string(),
+            pid: std::process::id(),
+            generation: self.generation,
+            listeners: status::listeners(&self.listeners),
+            gateway: status::process(self.gateway.as_ref().map(|gateway| gateway.process.pid())),
+            functions,
+        }
+    }
+}
+
+/// Reads the manifest and everything it names, before anything is changed.
+fn accept(options: &Options, held: &Held, journal: &Journal) -> Result<Accepted, RunError> {
+    let parsed = load(&options.manifest)?;
+    for note in &parsed.notes {
+        journal.add(Record::new("supervisor", "warn", note.to_string()));
+    }
+    let mut manifest = parsed.manifest;
+    let base = base(&options.manifest);
+    check_binaries(&manifest, &base)?;
+    let listen = &mut manifest.gateway.listen;
+    listen.http = options.listen.http.unwrap_or(listen.http);
+    listen.https = options.listen.https.unwrap_or(listen.https);
+    let certificates = match manifest.gateway.listen.https {
+        Some(_) => choose(&manifest, &base, &held.directory().tls())?,
+        None => Chosen {
+            list: vec![],
+            self_signed: None,
+        },
+    };
+    if let Some((names, path)) = &certificates.self_signed {
+        let names = if names.is_empty() {
+            "localhost".to_owned()
+        } else {
+            names.join(", ")
+        };
+        let text = format!(
+            "the certificate for {names} is signed by itself: {}",
+            path.display()
+        );
+        journal.add(Record::new("supervisor", "info", text));
+    }
+    let threads = manifest
+        .gateway
+        .threads
+        .unwrap_or_else(threads_for_this_machine);
+    Ok(Accepted {
+        manifest,
+        certificates,
+        threads,
+    })
+}
+
+fn wanted(manifest: &Manifest) -> Vec<Wanted> {
+    let wanted = manifest.functions.iter();
+    wanted
+        .map(|(name, one)| Wanted {
+            name: name.clone(),
+            workers: one.scale.min,
+        })
+        .collect()
+}
+
+/// Half of the cores, at most four: the workers need the others, and one thread carries more than
+/// most uplinks.
+fn threads_for_this_machine() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores / 2).clamp(1, 4) as u32
+}
+
+/// As many descriptors as we may have: each connection is one. Children inherit it.
+fn raise_open_files() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,118 @@
+//! The directory where a running platform keeps its lock, its control socket and its own
+//! certificate: `.hearth` beside the manifest.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use hearth_sys::lock::{Lock, Taken, take};
+
+/// Name of the directory beside the manifest.
+const NAME: &str = ".hearth";
+
+/// Why the directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another platform runs from the same manifest.
+    #[error(
+        "a platform runs from this manifest already (process {holder}); \
+         stop it, or see it with `hearth status`"
+    )]
+    Running {
+        /// Its process id.
+        holder: String,
+    },
+    /// It cannot be made or written.
+    #[error("cannot use the state directory {path}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Where things are for one manifest.
+#[derive(Clone, Debug)]
+pub struct StateDir(PathBuf);
+
+/// The directory of a running platform; dropping it clears what must not stay.
+#[derive(Debug)]
+pub struct Held {
+    directory: StateDir,
+    lock: Option<Lock>,
+}
+
+impl StateDir {
+    /// The one of this manifest.
+    pub fn of(manifest: &Path) -> StateDir {
+        let beside = match manifest.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        StateDir(beside.join(NAME))
+    }
+
+    /// The control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("control.sock")
+    }
+
+    /// Where the self-signed certificate is kept.
+    pub fn tls(&self) -> PathBuf {
+        self.0.join("tls")
+    }
+
+    /// Makes it and locks it, and removes what a dead platform left behind.
+    pub fn hold(self) -> Result<Held, StateError> {
+        let failed = |source| StateError::Io {
+            path: self.0.clone(),
+            source,
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.0)
+            .map_err(failed)?;
+        let lock = match take(&self.0.join("lock")).map_err(failed)? {
+            Taken::Ours(lock) => lock,
+            Taken::Held(holder) => return Err(StateError::Running { holder }),
+        };
+        // Nothing in here belongs into anybody's repository.
+        let ignore = self.0.join(".gitignore");
+        if !ignore.exists() {
+            fs::write(&ignore, "*\n").map_err(failed)?;
+        }
+        match fs::remove_file(self.socket()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        Ok(Held {
+            directory: self,
+            lock: Some(lock),
+        })
+    }
+}
+
+impl Held {
+    /// The directory.
+    pub fn directory(&self) -> &StateDir {
+        &self.directory
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.directory.socket());
+        let keeps_nothing = !self.directory.tls().exists();
+        if keeps_nothing {
+            let _ = fs::remove_file(self.directory.0.join(".gitignore"));
+        }
+        drop(self.lock.take());
+        if keeps_nothing {
+            // Fails, rightly, where the next platform has already moved in.
+            let _ = fs::remove_dir(&self.directory.0);
+        }
+    }
+}

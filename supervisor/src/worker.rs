@@ -1,0 +1,207 @@
+//! One worker: its process and its control socket.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hearth_manifest::Function;
+use hearth_protocol::control::Control;
+use hearth_protocol::frame::Frame;
+use hearth_protocol::head::{Config, Limits, LogRecord};
+use hearth_protocol::{Codec, VERSION};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::journal::Journal;
+use crate::plan::Event;
+use crate::process::{Process, Who};
+use crate::run::News;
+use crate::wire::{Wire, WireError};
+
+/// A worker whose control socket has ended is given this long to end, too.
+const LAST_MOMENTS: Duration = Duration::from_secs(1);
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its process.
+    pub process: Process,
+    /// Its function's name.
+    pub function: String,
+    /// The codec it chose, once it has said HELLO.
+    pub codec: Rc<Cell<Option<Codec>>>,
+    wire: Wire,
+}
+
+impl Worker {
+    /// Starts a worker; what it says on its control socket becomes news.
+    pub fn start(
+        id: u32,
+        name: &str,
+        function: &Function,
+        base: &Path,
+        journal: &Journal,
+        news: &UnboundedSender<News>,
+    ) -> io::Result<Worker> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let who = Who {
+            source: "worker",
+            worker: Some((name.to_owned(), id)),
+        };
+        // Made absolute: a path without a slash would be looked for elsewhere.
+        let program = std::path::absolute(base.join(&function.binary))?;
+        let directory = Some(base.to_owned());
+        let passed = vec![OwnedFd::from(theirs)];
+        let process = Process::start(program, vec![], directory, vec![], passed, &who, journal)?;
+        let codec = Rc::new(Cell::new(None));
+        let mut conversation = Conversation {
+            id,
+            who,
+            codec: Rc::clone(&codec),
+            ready: false,
+            journal: journal.clone(),
+            news: news.clone(),
+        };
+        let ended = news.clone();
+        let wire = Wire::start(
+            ours,
+            move |frame| conversation.hear(frame),
+            move |why| {
+                let failed = move |text| News::Plan(Event::WorkerFailed(id, text));
+                match why {
+                    Some(why @ (WireError::Frame(_) | WireError::OutOfTurn(_))) => {
+                        let _ = ended.send(failed(format!("broke the protocol: {why}")));
+                    }
+                    None | Some(WireError::Io(_)) => {
+                        tokio::task::spawn_local(async move {
+                            tokio::time::sleep(LAST_MOMENTS).await;
+                            let text = "closed its control socket and lives on".to_owned();
+                            let _ = ended.send(failed(text));
+                        });
+                    }
+                }
+            },
+        )?;
+        Ok(Worker {
+            process,
+            function: name.to_owned(),
+            codec,
+            wire,
+        })
+    }
+
+    /// Answers HELLO.
+    pub fn configure(&self, id: u32, generation: u64, function: &Function, body_bytes: u64) {
+        let Some(codec) = self.codec.get() else {
+            return;
+        };
+        let config = Config {
+            version: VERSION,
+            function: self.function.clone(),
+            worker: id.into(),
+            generation,
+            concurrency: function.concurrency,
+            resources: function.resources.clone(),
+            env: function.env.clone(),
+            limits: Limits {
+                body_bytes,
+                ..Limits::default()
+            },
+            ..Config::default()
+        };
+        let mut encoded = Vec::new();
+        if codec.encode(&config, &mut encoded).is_ok() {
+            self.tell(Control::Config { config: &encoded }, vec![]);
+        }
+    }
+
+    /// Gives it one end of a data socket per gateway thread; returns the other ends.
+    pub fn attach(&self, threads: u32) -> io::Result<Vec<OwnedFd>> {
+        (0..threads)
+            .map(|thread| {
+                let (gateway, worker) = UnixStream::pair()?;
+                self.tell(Control::Attach { thread }, vec![worker.into()]);
+                Ok(gateway.into())
+            })
+            .collect()
+    }
+
+    /// Tells it to end.
+    pub fn stop(&self, deadline: Duration) {
+        let deadline_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
+        self.tell(Control::Stop { deadline_ms }, vec![]);
+    }
+
+    fn tell(&self, message: Control<'_>, descriptors: Vec<OwnedFd>) {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        self.wire.send(bytes, descriptors);
+    }
+}
+
+/// What is known of a worker's side of the conversation.
+struct Conversation {
+    id: u32,
+    who: Who,
+    codec: Rc<Cell<Option<Codec>>>,
+    ready: bool,
+    journal: Journal,
+    news: UnboundedSender<News>,
+}
+
+impl Conversation {
+    fn hear(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
+        let out_of_turn = |what: &str| Err(WireError::OutOfTurn(what.to_owned()));
+        let message = Control::parse(frame)?;
+        let Some(codec) = self.codec.get() else {
+            return match message {
+                Control::Hello {
+                    lowest, highest, ..
+                } if !(lowest..=highest).contains(&VERSION) => Err(WireError::OutOfTurn(format!(
+                    "it speaks versions {lowest} to {highest} of the wire, the platform {VERSION}"
+                ))),
+                Control::Hello { codec, .. } => {
+                    self.codec.set(Some(codec));
+                    self.tell(News::Hello(self.id));
+                    Ok(())
+                }
+                _ => out_of_turn("its first frame was not HELLO"),
+            };
+        };
+        match message {
+            Control::Ready if self.ready => return out_of_turn("READY twice"),
+            Control::Ready => {
+                self.ready = true;
+                self.tell(News::Plan(Event::WorkerReady(self.id)));
+            }
+            Control::StartFailed { message } => {
+                let text = format!("could not start: {message}");
+                self.tell(News::Plan(Event::WorkerFailed(self.id, text)));
+            }
+            Control::Log { record } => match codec.decode::<LogRecord<'_>>(record) {
+                Ok(log) => {
+                    let mut record = self.who.record(&log.level, log.message.to_string());
+                    record.request = log.request.map(|id| id.to_string());
+                    record.fields = log.fields;
+                    self.journal.add(record);
+                }
+                Err(error) => return Err(WireError::OutOfTurn(format!("LOG: {error}"))),
+            },
+            Control::Pong { .. } | Control::Ping { .. } | Control::Unknown { .. } => {}
+            Control::Hello { .. } => return out_of_turn("HELLO twice"),
+            Control::Config { .. }
+            | Control::Attach { .. }
+            | Control::Drain { .. }
+            | Control::Stop { .. } => return out_of_turn("supervisors send this"),
+        }
+        Ok(())
+    }
+
+    fn tell(&self, news: News) {
+        // The runner outlives every conversation.
+        let _ = self.news.send(news);
+    }
+}
