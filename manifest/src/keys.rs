@@ -119,7 +119,7 @@ static GATEWAY: Shape = Shape::Map(&[
     default(
         "access_log",
         &Shape::Bool,
-        "true",
+        "false",
         "One log line for each request.",
     ),
     absent(

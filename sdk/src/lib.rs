@@ -33,6 +33,7 @@ mod response;
 mod serve;
 mod slots;
 mod socket;
+mod text;
 mod worker;
 
 pub use body::{Body, BodyReader};
@@ -40,6 +41,7 @@ pub use problem::Problem;
 pub use request::{Headers, Params, Request};
 pub use response::{BodyWriter, IntoResponse, Response};
 pub use serve::serve;
+pub use text::Text;
 
 /// A value of the function's `env` in the manifest.
 ///

@@ -1,5 +1,6 @@
 //! A request as a handler sees it.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use hearth_protocol::head::RequestHead;
@@ -7,29 +8,30 @@ use serde::de::DeserializeOwned;
 
 use crate::body::Body;
 use crate::problem::Problem;
+use crate::text::{Arena, Pairs, Place, Text};
 
 /// One request.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Request {
     /// Its id, as in the platform's logs and in the answer's `x-request-id`.
-    pub id: String,
+    pub id: Text,
     /// Upper case: `GET`.
-    pub method: String,
+    pub method: Text,
     /// As the client sent it, percent-encoded, without the query.
-    pub path: String,
+    pub path: Text,
     /// What follows `?`, percent-encoded; empty without one.
-    pub query: String,
+    pub query: Text,
     /// The manifest's pattern that matched: `/items/{id}`.
-    pub route: String,
+    pub route: Text,
     /// The pattern's parameters, percent-decoded.
     pub params: Params,
     /// `http` or `https`.
-    pub scheme: String,
+    pub scheme: Text,
     /// The host asked for, lower case, without port.
-    pub host: String,
+    pub host: Text,
     /// The client's address and port.
-    pub client: String,
+    pub client: Text,
     /// Header fields.
     pub headers: Headers,
     /// The body, read when it is asked for.
@@ -38,12 +40,12 @@ pub struct Request {
 }
 
 /// Path parameters in the order of the pattern.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Params(Vec<(String, String)>);
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Params(Pairs);
 
 /// Header fields in the order they came.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(String, String)>);
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Headers(Pairs);
 
 impl Params {
     /// The parameter of this name.
@@ -55,9 +57,7 @@ impl Params {
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter()
     }
 }
 
@@ -71,9 +71,19 @@ impl Headers {
 
     /// All fields.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter()
+    }
+}
+
+impl fmt::Debug for Params {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 
@@ -107,34 +117,56 @@ impl Request {
 
     /// The same with one more path parameter.
     pub fn with_param(mut self, name: &str, value: &str) -> Request {
-        self.params.0.push((name.into(), value.into()));
+        self.params.0 = self.params.0.with(name, value);
         self
     }
 
     /// The same with one more header field.
     pub fn with_header(mut self, name: &str, value: &str) -> Request {
-        self.headers.0.push((name.into(), value.into()));
+        self.headers.0 = self.headers.0.with(name, value);
         self
     }
 
-    pub(crate) fn from_head(head: RequestHead<'_>, body: Body, now: Instant) -> Request {
-        let owned = |pairs: Vec<hearth_protocol::head::Pair<'_>>| {
+    /// From a head as it came; `arena` is only lent, for its memory.
+    pub(crate) fn from_head(
+        head: &RequestHead<'_>,
+        body: Body,
+        now: Instant,
+        arena: &mut Arena,
+    ) -> Request {
+        arena.clear();
+        let texts = [
+            &head.id,
+            &head.method,
+            &head.path,
+            &head.query,
+            &head.route,
+            &head.scheme,
+            &head.host,
+            &head.client,
+        ]
+        .map(|text| arena.add(text));
+        let mut places = |pairs: &[hearth_protocol::head::Pair<'_>]| -> Vec<(Place, Place)> {
             pairs
-                .into_iter()
-                .map(|(a, b)| (a.0.into_owned(), b.0.into_owned()))
+                .iter()
+                .map(|(name, value)| (arena.add(name), arena.add(value)))
                 .collect()
         };
+        let (params, headers) = (places(&head.params), places(&head.headers));
+        let all = arena.share();
+        let [id, method, path, query, route, scheme, host, client] =
+            texts.map(|place| Text::new(&all, place));
         Request {
-            id: head.id.0.into_owned(),
-            method: head.method.0.into_owned(),
-            path: head.path.0.into_owned(),
-            query: head.query.0.into_owned(),
-            route: head.route.0.into_owned(),
-            params: Params(owned(head.params)),
-            scheme: head.scheme.0.into_owned(),
-            host: head.host.0.into_owned(),
-            client: head.client.0.into_owned(),
-            headers: Headers(owned(head.headers)),
+            id,
+            method,
+            path,
+            query,
+            route,
+            params: Params(Pairs::new(&all, params)),
+            scheme,
+            host,
+            client,
+            headers: Headers(Pairs::new(&all, headers)),
             body,
             deadline: now + Duration::from_millis(head.deadline_ms),
         }

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
-use hearth_protocol::head::ResponseHead;
 use serde::Serialize;
 
 use crate::ipc;
@@ -143,15 +142,20 @@ impl Response {
         }
     }
 
-    pub(crate) fn head(&self) -> ResponseHead<'_> {
-        ResponseHead {
+    /// Its head, ready to be written.
+    pub(crate) fn head(&self) -> Head<'_> {
+        Head {
             status: self.status,
-            headers: self
-                .headers()
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
+            headers: &self.headers,
         }
     }
+}
+
+/// What [`hearth_protocol::head::ResponseHead`] is for those who read it.
+#[derive(Serialize)]
+pub(crate) struct Head<'a> {
+    status: u16,
+    headers: &'a [(Cow<'static, str>, Cow<'static, str>)],
 }
 
 /// What a handler may return.

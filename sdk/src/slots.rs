@@ -1,17 +1,15 @@
 //! The streams of one data socket as the worker sees them. Pure: messages in, events out; what must
 //! be sent is appended to a buffer that somebody else writes.
 
-use std::collections::HashMap;
-
 use hearth_protocol::credit::Receipt;
 use hearth_protocol::data::{Data, ErrorCode, encode_goaway};
 use hearth_protocol::frame::{FrameError, Kind};
 use hearth_protocol::head::Limits;
 use hearth_protocol::{Credit, MAX_CHUNK};
 
-/// Most streams open at once: far above what any `concurrency` and prefetch allow, so that only a
-/// gateway gone wrong meets it.
-const MAX_OPEN: usize = 4096;
+/// Highest slot: far above what any `concurrency` and prefetch need, so that only a gateway gone wrong
+/// meets it.
+const MAX_SLOT: u32 = 4096;
 
 /// A request that has come, its head still encoded.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +43,8 @@ pub(crate) enum Broken {
 /// The open streams of one socket.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    open: HashMap<u32, Slot>,
+    /// By number, from 1.
+    open: Vec<Option<Slot>>,
     credit: u32,
 }
 
@@ -67,7 +66,7 @@ struct Slot {
 impl Slots {
     pub(crate) fn new(limits: Limits) -> Slots {
         Slots {
-            open: HashMap::new(),
+            open: Vec::new(),
             credit: limits.credit,
         }
     }
@@ -92,8 +91,8 @@ impl Slots {
                 body,
                 end,
             } => {
-                if self.open.len() >= MAX_OPEN {
-                    return broken(Kind::Request, stream, "too many streams");
+                if stream > MAX_SLOT {
+                    return broken(Kind::Request, stream, "no such slot");
                 }
                 let slot = Slot {
                     body: Vec::new(),
@@ -104,7 +103,11 @@ impl Slots {
                     receipt: Receipt::new(self.credit),
                     send: Credit::new(self.credit),
                 };
-                if self.open.insert(stream, slot).is_some() {
+                let place = stream as usize - 1;
+                if place >= self.open.len() {
+                    self.open.resize_with(place + 1, || None);
+                }
+                if self.open[place].replace(slot).is_some() {
                     return broken(Kind::Request, stream, "slot is in use");
                 }
                 Ok(Some(Incoming {
@@ -115,7 +118,7 @@ impl Slots {
                 }))
             }
             Data::Data { stream, bytes, end } => {
-                let Some(slot) = self.open.get_mut(&stream) else {
+                let Some(slot) = self.slot(stream) else {
                     return broken(Kind::Data, stream, "slot is not open");
                 };
                 if slot.ended {
@@ -137,7 +140,7 @@ impl Slots {
             }
             Data::Window { stream, credit } => {
                 // A slot that was answered in full a moment ago may still be given credit.
-                if let Some(slot) = self.open.get_mut(&stream)
+                if let Some(slot) = self.slot(stream)
                     && slot.send.give(credit).is_err()
                 {
                     return broken(Kind::Window, stream, "credit beyond 4 GiB");
@@ -145,7 +148,7 @@ impl Slots {
                 Ok(None)
             }
             Data::Cancel { stream, .. } => {
-                if let Some(slot) = self.open.get_mut(&stream) {
+                if let Some(slot) = self.slot(stream) {
                     slot.cancelled = true;
                 }
                 self.ended_if(stream, true);
@@ -155,7 +158,7 @@ impl Slots {
                 stream: 0, reason, ..
             } => Err(Broken::Peer(reason.to_owned())),
             Data::Error { stream, .. } => {
-                if let Some(slot) = self.open.get_mut(&stream) {
+                if let Some(slot) = self.slot(stream) {
                     slot.cancelled = true;
                 }
                 self.ended_if(stream, true);
@@ -185,18 +188,35 @@ impl Slots {
         }
     }
 
+    fn slot(&mut self, stream: u32) -> Option<&mut Slot> {
+        let place = (stream as usize).checked_sub(1)?;
+        self.open.get_mut(place)?.as_mut()
+    }
+
+    fn free(&mut self, stream: u32) {
+        let place = (stream as usize).checked_sub(1);
+        if let Some(slot) = place.and_then(|place| self.open.get_mut(place)) {
+            *slot = None;
+        }
+    }
+
     fn ended_if(&mut self, stream: u32, end: bool) {
-        if let Some(slot) = self.open.get_mut(&stream) {
+        if let Some(slot) = self.slot(stream) {
             slot.ended |= end;
             if slot.ended && slot.answered {
-                self.open.remove(&stream);
+                self.free(stream);
             }
         }
     }
 
     /// Whether the gateway no longer wants an answer on this slot.
     pub(crate) fn is_cancelled(&self, stream: u32) -> bool {
-        self.open.get(&stream).is_none_or(|slot| slot.cancelled)
+        let place = (stream as usize)
+            .checked_sub(1)
+            .and_then(|place| self.open.get(place));
+        place
+            .and_then(Option::as_ref)
+            .is_none_or(|slot| slot.cancelled)
     }
 
     /// Takes body bytes that have come: `None` if the caller must wait for more, 0 at the end.
@@ -206,7 +226,7 @@ impl Slots {
         room: &mut [u8],
         out: &mut Vec<u8>,
     ) -> Result<Option<usize>, Gone> {
-        let slot = self.open.get_mut(&stream).ok_or(Gone)?;
+        let slot = self.slot(stream).ok_or(Gone)?;
         let waiting = slot.body.len() - slot.read_at;
         if waiting == 0 {
             return match (slot.cancelled, slot.ended) {
@@ -238,8 +258,7 @@ impl Slots {
         out: &mut Vec<u8>,
     ) -> Result<usize, Gone> {
         let slot = self
-            .open
-            .get_mut(&stream)
+            .slot(stream)
             .filter(|slot| !slot.cancelled)
             .ok_or(Gone)?;
         let count = bytes.len().min(MAX_CHUNK).min(slot.send.available());
@@ -281,14 +300,14 @@ impl Slots {
 
     /// Notes that a frame that ends our direction has been written. `false` if it had ended before.
     pub(crate) fn close(&mut self, stream: u32) -> bool {
-        let Some(slot) = self.open.get_mut(&stream) else {
+        let Some(slot) = self.slot(stream) else {
             return false;
         };
         let first = !slot.answered;
         slot.answered = true;
         slot.body = Vec::new();
         if slot.ended {
-            self.open.remove(&stream);
+            self.free(stream);
         }
         first
     }
@@ -296,7 +315,7 @@ impl Slots {
     /// Gives back requests that were not started and takes no more.
     pub(crate) fn goaway(&mut self, not_started: &[u32], out: &mut Vec<u8>) {
         for stream in not_started {
-            self.open.remove(stream);
+            self.free(*stream);
         }
         encode_goaway(out, not_started.iter().copied());
     }

@@ -22,6 +22,7 @@ use crate::request::Request;
 use crate::response::{Response, ResponseBody};
 use crate::slots::{Gone, Incoming};
 use crate::socket::{DataSocket, Received};
+use crate::text::Arena;
 
 /// The codec of the SDK's heads.
 const CODEC: Codec = Codec::MessagePack;
@@ -69,6 +70,7 @@ pub(crate) struct Worker {
     ready_sent: bool,
     stopping: bool,
     flusher: Flusher,
+    arena: Arena,
 }
 
 #[derive(Debug)]
@@ -129,6 +131,7 @@ impl Worker {
             ready_sent: false,
             stopping: false,
             flusher: Flusher::default(),
+            arena: Arena::default(),
         })
     }
 
@@ -338,7 +341,10 @@ impl Worker {
                 } else {
                     Body::coming(incoming.body, key)
                 };
-                Some((key, Request::from_head(head, body, row_read)))
+                Some((
+                    key,
+                    Request::from_head(&head, body, row_read, &mut self.arena),
+                ))
             }
             Err(error) => {
                 let reason = error.to_string();

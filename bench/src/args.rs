@@ -1,0 +1,147 @@
+//! The command line, read into options that hold.
+
+use crate::entry::Kind;
+use crate::peer::At;
+
+pub(crate) const HELP: &str = "\
+Hearth beside its peers: CPU per request, requests per second, latencies and memory.
+
+  cargo xtask bench [OPTIONS]
+
+  --rounds N     rounds over all servers, medians are told (default 3)
+  --seconds N    how long each load lasts (default 5)
+  --only A,B     only these of hyper, hearth, nginx, workerd
+  --json         print JSON and not Markdown
+  --help         print this
+";
+
+/// What is to be done.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Task {
+    /// Print the help.
+    Help,
+    /// Measure.
+    Bench(Options),
+    /// Be the hyper that Hearth is compared with; the harness starts itself with `peer ADDRESS`.
+    Peer(At),
+}
+
+/// How to measure.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Options {
+    /// At least one.
+    pub(crate) rounds: usize,
+    /// At least one.
+    pub(crate) seconds: u32,
+    /// Who takes part, in the order of each round.
+    pub(crate) kinds: Vec<Kind>,
+    pub(crate) json: bool,
+}
+
+pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
+    let mut args = args.into_iter();
+    let mut options = Options {
+        rounds: 3,
+        seconds: 5,
+        kinds: Kind::ALL.to_vec(),
+        json: false,
+    };
+    while let Some(arg) = args.next() {
+        let (name, mut inline) = match arg.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (arg.as_str(), None),
+        };
+        let mut value = || {
+            let value = inline.take().or_else(|| args.next());
+            value.ok_or_else(|| format!("{name} wants a value"))
+        };
+        match name {
+            "--rounds" => options.rounds = positive(name, &value()?)? as usize,
+            "--seconds" => options.seconds = positive(name, &value()?)?,
+            "--only" => options.kinds = kinds(&value()?)?,
+            "--json" => options.json = true,
+            "--help" | "-h" | "help" => return Ok(Task::Help),
+            "peer" => return Ok(Task::Peer(value()?.parse()?)),
+            _ => return Err(format!("there is no option `{arg}`")),
+        }
+        if inline.is_some() {
+            return Err(format!("{name} takes no value"));
+        }
+    }
+    Ok(Task::Bench(options))
+}
+
+fn positive(name: &str, text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(format!("{name} wants a number from 1 on, not `{text}`")),
+    }
+}
+
+/// In the order of [`Kind::ALL`], whatever the order they are named in.
+fn kinds(text: &str) -> Result<Vec<Kind>, String> {
+    let names: Vec<&str> = text.split(',').map(str::trim).collect();
+    let known = |name: &&str| Kind::ALL.iter().any(|kind| kind.key() == *name);
+    if let Some(name) = names.iter().find(|name| !known(name)) {
+        return Err(format!(
+            "--only knows hyper, hearth, nginx, workerd; not `{name}`"
+        ));
+    }
+    let wanted = |kind: &Kind| names.contains(&kind.key());
+    Ok(Kind::ALL.into_iter().filter(wanted).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Task, String> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn options_are_read_in_both_spellings() {
+        let expect = Options {
+            rounds: 1,
+            seconds: 2,
+            kinds: vec![Kind::Hyper, Kind::Hearth],
+            json: true,
+        };
+        let spelt = "--rounds 1 --seconds=2 --only hearth,hyper --json";
+        assert_eq!(read(spelt), Ok(Task::Bench(expect)));
+        assert_eq!(read("--rounds 1 --help"), Ok(Task::Help));
+    }
+
+    #[test]
+    fn without_options_all_take_part() {
+        let Ok(Task::Bench(options)) = read("") else {
+            panic!("not a bench")
+        };
+        assert_eq!(options.kinds, Kind::ALL);
+        assert_eq!((options.rounds, options.seconds), (3, 5));
+    }
+
+    #[test]
+    fn the_hidden_peer_takes_an_address() {
+        let at = At::Unix("/tmp/x".into());
+        assert_eq!(read("peer unix:/tmp/x"), Ok(Task::Peer(at)));
+        assert!(read("peer").is_err());
+        assert!(read("peer nowhere").is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (line, names) in [
+            ("--rounds 0", "--rounds wants a number from 1 on, not `0`"),
+            ("--seconds", "--seconds wants a value"),
+            (
+                "--only hyper,apache",
+                "--only knows hyper, hearth, nginx, workerd; not `apache`",
+            ),
+            ("--json=yes", "--json takes no value"),
+            ("--fast", "there is no option `--fast`"),
+        ] {
+            assert_eq!(read(line), Err(names.to_owned()));
+        }
+    }
+}

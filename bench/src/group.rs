@@ -1,0 +1,124 @@
+//! Process groups: a program and whatever it starts, ended together.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
+/// A server gets so long to end by itself after SIGTERM. Longer than what Hearth allows its workers
+/// when there is nothing left to do, so that its own way to stop is the one used.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A program in a process group of its own. Dropping it ends the group: SIGTERM to the program,
+/// SIGKILL to whatever is left.
+#[derive(Debug)]
+pub(crate) struct Group {
+    child: Child,
+    name: String,
+    log: PathBuf,
+}
+
+impl Group {
+    /// Starts `command`; what it writes to stderr goes into the file `log`.
+    pub(crate) fn start(command: &mut Command, log: PathBuf) -> anyhow::Result<Group> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let file = File::create(&log).with_context(|| format!("cannot make {}", log.display()))?;
+        let child = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        Ok(Group { child, name, log })
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// Fails if the program has ended, with its last words.
+    pub(crate) fn alive(&self) -> anyhow::Result<()> {
+        if self.has_ended() {
+            let words = fs::read_to_string(&self.log).unwrap_or_default();
+            bail!("{} ended: {}", self.name, words.trim());
+        }
+        Ok(())
+    }
+
+    /// Looks without reaping: as long as the program is a zombie, its group's number is its own.
+    fn has_ended(&self) -> bool {
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        !matches!(
+            waitid(Id::Pid(self.pid()), look),
+            Ok(WaitStatus::StillAlive)
+        )
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Each of these fails only where there is nobody left to end.
+        let _ = kill(self.pid(), Signal::SIGTERM);
+        let deadline = Instant::now() + GRACE;
+        while !self.has_ended() && Instant::now() < deadline {
+            sleep(Duration::from_millis(5));
+        }
+        let _ = killpg(self.pid(), Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+    use std::path::Path;
+
+    fn shell(script: &str, scratch: &Scratch) -> Group {
+        let mut command = Command::new("/bin/sh");
+        Group::start(command.args(["-c", script]), scratch.join("log")).unwrap()
+    }
+
+    fn wait_for(what: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !what() {
+            assert!(Instant::now() < deadline, "it did not happen");
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn a_program_that_ended_is_told_with_its_last_words() {
+        let scratch = Scratch::new().unwrap();
+        let group = shell("echo no luck >&2; exit 1", &scratch);
+        wait_for(|| group.alive().is_err());
+        let error = group.alive().unwrap_err().to_string();
+        assert!(error.ends_with("ended: no luck"), "{error}");
+    }
+
+    #[test]
+    fn dropping_it_ends_the_grandchildren_too() {
+        let scratch = Scratch::new().unwrap();
+        let pid = scratch.join("pid");
+        let script = format!(
+            "sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait",
+            pid.display()
+        );
+        let group = shell(&script, &scratch);
+        wait_for(|| pid.exists());
+        let grandchild = fs::read_to_string(pid).unwrap();
+        let stat = Path::new("/proc").join(grandchild.trim()).join("stat");
+        assert!(stat.exists());
+        drop(group);
+        // Where nobody reaps orphans it stays behind as a zombie.
+        wait_for(|| fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z ")));
+    }
+}

@@ -1,0 +1,59 @@
+//! Hearth beside its peers, in one run on one machine: the same hello, the same load, the same
+//! clocks. `cargo xtask bench` runs it. It measures and tells; it judges no run as failed.
+
+mod args;
+mod entry;
+mod figures;
+mod group;
+mod hearth;
+mod load;
+mod machine;
+mod nginx;
+mod out;
+mod peer;
+mod probe;
+mod replacement;
+mod run;
+mod scratch;
+mod server;
+mod table;
+mod targets;
+mod usage;
+mod workerd;
+
+use std::process::ExitCode;
+
+use args::{Options, Task};
+
+fn main() -> ExitCode {
+    let done = match args::parse(std::env::args().skip(1)) {
+        Ok(Task::Help) => out::data(args::HELP),
+        Ok(Task::Peer(at)) => peer::serve(&at),
+        Ok(Task::Bench(options)) => bench(&options),
+        Err(fault) => {
+            out::say(format_args!("bench: {fault}\n\n{}", args::HELP));
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            out::say(format_args!("bench: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs it all. A signal drops what runs, and with it every process and directory it has made.
+fn bench(options: &Options) -> anyhow::Result<()> {
+    let report = run::runtime()?.block_on(async {
+        tokio::select! {
+            report = run::run(options) => report,
+            signal = run::told_to_stop() => Err(signal),
+        }
+    })?;
+    out::data(match options.json {
+        true => table::json(&report),
+        false => table::markdown(&report),
+    })
+}

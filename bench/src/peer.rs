@@ -1,0 +1,126 @@
+//! The peer that all are measured by: hyper alone, one thread, answering from memory.
+//!
+//! It runs in a process of its own, this program started again, so that its CPU time is its own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::str::FromStr;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::group::Group;
+use crate::run::runtime;
+use crate::scratch::Scratch;
+use crate::server::{Server, free_port};
+
+/// What every server answers: what `examples/hello` does.
+pub(crate) const BODY: &str = r#"{"message":"hello from a warm process"}"#;
+
+/// Where the peer listens: `tcp:127.0.0.1:8080` or `unix:/path`.
+#[derive(Debug, PartialEq)]
+pub(crate) enum At {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl FromStr for At {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<At, String> {
+        match text.split_once(':') {
+            Some(("tcp", address)) => address.parse().map(At::Tcp).map_err(|e| e.to_string()),
+            Some(("unix", path)) => Ok(At::Unix(path.into())),
+            _ => Err(format!("`{text}` is neither tcp:ADDRESS:PORT nor unix:PATH")),
+        }
+    }
+}
+
+impl At {
+    fn arg(&self) -> String {
+        match self {
+            At::Tcp(address) => format!("tcp:{address}"),
+            At::Unix(path) => format!("unix:{}", path.display()),
+        }
+    }
+}
+
+pub(crate) async fn start() -> anyhow::Result<Server> {
+    let scratch = Scratch::new()?;
+    let address = free_port()?;
+    let group = start_at(&At::Tcp(address), &scratch)?;
+    Server::of(address, vec![group], scratch).await
+}
+
+/// Starts the process alone, for whoever puts something in front of it.
+pub(crate) fn start_at(at: &At, scratch: &Scratch) -> anyhow::Result<Group> {
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    let mut command = Command::new(program);
+    command.args(["peer", &at.arg()]);
+    Group::start(&mut command, scratch.join("hyper.log"))
+}
+
+/// Serves until it is ended.
+pub(crate) fn serve(at: &At) -> anyhow::Result<()> {
+    // The harness ends it; this is for a harness that was itself killed.
+    set_pdeathsig(Signal::SIGKILL)?;
+    LocalSet::new().block_on(&runtime()?, async {
+        match at {
+            At::Tcp(address) => {
+                let listener = TcpListener::bind(address).await?;
+                loop {
+                    let (stream, _) = listener.accept().await?;
+                    stream.set_nodelay(true)?;
+                    spawn_local(speak(TokioIo::new(stream)));
+                }
+            }
+            At::Unix(path) => {
+                let listener = UnixListener::bind(path)?;
+                loop {
+                    let (stream, _) = listener.accept().await?;
+                    spawn_local(speak(TokioIo::new(stream)));
+                }
+            }
+        }
+    })
+}
+
+async fn speak(io: impl Read + Write + Unpin + 'static) {
+    // Ends with an error where the client goes away in the middle of something, as wrk does.
+    let _ = http1::Builder::new()
+        .serve_connection(io, service_fn(hello))
+        .await;
+}
+
+async fn hello(_request: Request<Incoming>) -> Result<Response<Full<Bytes>>, http::Error> {
+    Response::builder()
+        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .body(Full::new(Bytes::from_static(BODY.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_as_they_are_written() {
+        for text in ["tcp:127.0.0.1:8080", "unix:/tmp/a:b"] {
+            assert_eq!(text.parse::<At>().map(|at| at.arg()), Ok(text.to_owned()));
+        }
+        assert!("tcp:nowhere".parse::<At>().is_err());
+        assert!("127.0.0.1:80".parse::<At>().is_err());
+    }
+}

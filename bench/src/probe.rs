@@ -1,0 +1,59 @@
+//! Single requests, to see that a server answers what it should before it is measured.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::peer::BODY;
+
+/// Nobody here takes so long but who hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A keep-alive connection.
+pub(crate) struct Probe {
+    at: SocketAddr,
+    sender: SendRequest<Empty<Bytes>>,
+}
+
+impl Probe {
+    pub(crate) async fn connect(at: SocketAddr) -> anyhow::Result<Probe> {
+        let stream = timeout(PATIENCE, TcpStream::connect(at)).await??;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        // Ends with the sender, or with the server; the sender then says so.
+        tokio::spawn(connection);
+        Ok(Probe { at, sender })
+    }
+
+    /// Fails if the answer is not the hello that all servers are to give.
+    pub(crate) async fn hello(&mut self) -> anyhow::Result<()> {
+        timeout(PATIENCE, self.ask()).await.context("no answer in time")?
+    }
+
+    async fn ask(&mut self) -> anyhow::Result<()> {
+        self.sender.ready().await?;
+        let request = Request::get("/")
+            .header(HOST, self.at.to_string())
+            .body(Empty::new())?;
+        let (head, body) = self.sender.send_request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        if head.status != StatusCode::OK || body != BODY {
+            bail!("{} {}", head.status, String::from_utf8_lossy(&body).trim());
+        }
+        let json = |value: &http::HeaderValue| value.as_bytes().starts_with(b"application/json");
+        ensure!(
+            head.headers.get(CONTENT_TYPE).is_some_and(json),
+            "the content type is not application/json"
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,21 @@
+//! The platform as its users meet it: `hearth` and the processes it starts, over real sockets.
+//!
+//! One program for all, so that tests of different files run side by side. Each test starts a platform
+//! of its own in a directory of its own ([`platform`]), with functions from `sdk/examples`.
+
+mod bodies;
+mod curl;
+mod failures;
+mod functions;
+mod http;
+mod http2;
+mod lifecycle;
+mod logs;
+mod platform;
+mod process;
+mod queue;
+mod reload;
+mod routing;
+mod tls;
+mod verbs;
+mod wait;

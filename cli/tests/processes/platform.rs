@@ -1,0 +1,295 @@
+//! A running platform: started in a directory of its own, asked, and taken down with all it started.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::http::{Answer, Client};
+use crate::process;
+use crate::wait;
+
+/// `hearth` itself.
+const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
+
+/// Only plain HTTP, on a port that the kernel chooses.
+const HTTP_ONLY: &str = r#"gateway: { listen: { http: "127.0.0.1:0" } }"#;
+
+/// One function that answers everything: the probe.
+pub(crate) const PROBE: &str = r#"
+functions:
+  probe:
+    routes: [{ path: "/{path+}" }]
+    binary: probe
+"#;
+
+/// A manifest in a directory of its own, with the example functions beside it.
+#[derive(Debug)]
+pub(crate) struct Place(PathBuf);
+
+impl Place {
+    /// Writes this manifest, to which `service` is added.
+    pub(crate) fn new(manifest: &str) -> Place {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("hearth-test-{}-{number}", std::process::id());
+        let place = Place(std::env::temp_dir().join(name));
+        fs::create_dir(&place.0).unwrap();
+        for example in ["probe", "skeleton"] {
+            symlink(examples().join(example), place.0.join(example)).unwrap();
+        }
+        place.write(manifest);
+        place
+    }
+
+    /// Writes another manifest in the place of the first.
+    pub(crate) fn write(&self, manifest: &str) {
+        fs::write(self.manifest(), format!("service: test\n{manifest}")).unwrap();
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn manifest(&self) -> PathBuf {
+        self.0.join("edge.yaml")
+    }
+
+    /// The directory that `hearth up` keeps beside the manifest.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.0.join(".hearth")
+    }
+
+    /// A verb about this manifest that has not been started yet.
+    pub(crate) fn command(&self, verb: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(HEARTH);
+        command.arg(verb).arg(self.manifest()).args(args);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a verb to its end.
+    pub(crate) fn hearth(&self, verb: &str, args: &[&str]) -> Output {
+        self.command(verb, args).output().unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running `hearth up`.
+#[derive(Debug)]
+pub(crate) struct Platform {
+    up: Child,
+    talk: Arc<Mutex<Vec<String>>>,
+    http: Option<SocketAddr>,
+    https: Option<SocketAddr>,
+    pub(crate) place: Place,
+}
+
+impl Platform {
+    /// Starts these functions behind plain HTTP and waits until all are ready.
+    pub(crate) fn start(functions: &str) -> Platform {
+        Platform::start_in(Place::new(&format!("{HTTP_ONLY}\n{functions}")))
+    }
+
+    /// Starts a place's manifest as it stands and waits until all functions are ready.
+    pub(crate) fn start_in(place: Place) -> Platform {
+        let platform = Platform::begin(place);
+        platform.wait_ready();
+        platform
+    }
+
+    /// Starts a place's manifest and waits until the platform can be asked.
+    pub(crate) fn begin(place: Place) -> Platform {
+        let mut up = place
+            .command("up", &["--log", "json"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let talk = Arc::new(Mutex::new(Vec::new()));
+        let (lines, heard) = (up.stderr.take().unwrap(), Arc::clone(&talk));
+        std::thread::spawn(move || {
+            for line in BufReader::new(lines).lines().map_while(Result::ok) {
+                heard.lock().unwrap().push(line);
+            }
+        });
+        let mut platform = Platform {
+            up,
+            talk,
+            http: None,
+            https: None,
+            place,
+        };
+        let status = wait::until("the platform can be asked", || {
+            let ended = platform.up.try_wait().unwrap();
+            assert!(ended.is_none(), "`hearth up` ended: {ended:?}");
+            platform.try_status()
+        });
+        for listener in status["listeners"].as_array().unwrap() {
+            let address = Some(listener["address"].as_str().unwrap().parse().unwrap());
+            match listener["scheme"].as_str() {
+                Some("http") => platform.http = address,
+                _ => platform.https = address,
+            }
+        }
+        platform
+    }
+
+    /// Waits until every function is ready and the gateway runs.
+    pub(crate) fn wait_ready(&self) -> Value {
+        wait::until("all functions are ready", || {
+            let status = self.try_status()?;
+            let mut functions = status["functions"].as_array()?.iter();
+            let ready = functions.all(|function| function["state"] == "ready");
+            (ready && status["gateway"]["pid"].is_u64()).then_some(status)
+        })
+    }
+
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http.expect("it listens for http")
+    }
+
+    pub(crate) fn https(&self) -> SocketAddr {
+        self.https.expect("it listens for https")
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.http())
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) fn ask(&self, line: &str, headers: &[&str], body: &[u8]) -> Answer {
+        self.connect().ask(line, headers, body)
+    }
+
+    pub(crate) fn get(&self, target: &str) -> Answer {
+        self.ask(&format!("GET {target}"), &[], b"")
+    }
+
+    /// `hearth status --json`.
+    pub(crate) fn status(&self) -> Value {
+        self.try_status().expect("the platform answers")
+    }
+
+    fn try_status(&self) -> Option<Value> {
+        let output = self.place.hearth("status", &["--json"]);
+        let said = serde_json::from_slice(&output.stdout);
+        output.status.success().then(|| said.unwrap())
+    }
+
+    /// A function's part of the status.
+    pub(crate) fn function(&self, name: &str) -> Value {
+        let status = self.status();
+        let functions = status["functions"].as_array().unwrap();
+        let found = functions.iter().find(|one| one["name"] == name);
+        found.unwrap().clone()
+    }
+
+    /// The process of a function's only worker.
+    pub(crate) fn worker(&self, function: &str) -> u32 {
+        let workers = self.function(function)["workers"].clone();
+        assert_eq!(workers.as_array().unwrap().len(), 1, "{workers}");
+        pid(&workers[0])
+    }
+
+    pub(crate) fn gateway(&self) -> u32 {
+        pid(&self.status()["gateway"])
+    }
+
+    pub(crate) fn supervisor(&self) -> u32 {
+        self.up.id()
+    }
+
+    /// The records of `hearth logs`.
+    pub(crate) fn logs(&self) -> Vec<Value> {
+        let output = self.place.hearth("logs", &["--json", "-n", "10000"]);
+        assert!(output.status.success(), "{output:?}");
+        records(&output.stdout)
+    }
+
+    /// Waits for a record that fits.
+    pub(crate) fn wait_for_record(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        wait::until(what, || self.logs().into_iter().find(&fits))
+    }
+
+    /// What `hearth up` has printed so far, which can still be read when it has ended.
+    pub(crate) fn printed(&self) -> Vec<Value> {
+        let lines = self.talk.lock().unwrap().join("\n");
+        records(lines.as_bytes())
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        process::signal(self.up.id(), signal);
+    }
+
+    /// Waits until `hearth up` has ended.
+    pub(crate) fn wait_end(&mut self) -> ExitStatus {
+        wait::until("`hearth up` ends", || self.up.try_wait().unwrap())
+    }
+
+    /// Asks it to end, and waits for that.
+    pub(crate) fn stop(mut self) -> (ExitStatus, Place) {
+        self.signal(Signal::SIGTERM);
+        let status = self.wait_end();
+        let nothing = Place(PathBuf::new());
+        (status, std::mem::replace(&mut self.place, nothing))
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(talk) = self.talk.lock()
+        {
+            println!("what `hearth up` printed:\n{}", talk.join("\n"));
+        }
+        let started = process::children(self.up.id());
+        let _ = self.up.kill();
+        let _ = self.up.wait();
+        if !std::thread::panicking() {
+            process::wait_until_gone(&started, Duration::from_secs(5));
+        }
+    }
+}
+
+pub(crate) fn pid(process: &Value) -> u32 {
+    let pid = process["pid"].as_u64();
+    pid.unwrap_or_else(|| panic!("it does not run: {process}")) as u32
+}
+
+fn records(lines: &[u8]) -> Vec<Value> {
+    let lines = lines.split(|byte| *byte == b'\n');
+    let lines = lines.filter(|line| !line.is_empty());
+    lines
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect()
+}
+
+/// Where the examples of `hearth-sdk` are, built once, into the directory that `hearth` is in.
+fn examples() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let profile = Path::new(HEARTH).parent().unwrap();
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", "hearth-sdk", "--examples"]);
+        cargo.arg("--target-dir").arg(profile.parent().unwrap());
+        if profile.ends_with("release") {
+            cargo.arg("--release");
+        }
+        let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status();
+        assert!(built.unwrap().success(), "the examples can be built");
+        profile.join("examples")
+    })
+}

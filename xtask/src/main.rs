@@ -1,0 +1,46 @@
+//! The project's own chores: `cargo xtask help` lists them.
+
+mod fuzz;
+mod install;
+mod sh;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask test          everything CI runs; installs what it needs where it may
+cargo xtask tidy          formatting, lints, and the project's own rules of style
+cargo xtask bench         Hearth beside its peers, in one run
+cargo xtask fuzz [N]      N runs (default 1,000,000) of every fuzz target; needs nightly and cargo-fuzz
+cargo xtask deny          licences, duplicates and sources of all dependencies; needs cargo-deny
+";
+
+#[expect(clippy::print_stderr, reason = "a chore talks to whoever started it")]
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match args[..] {
+        ["test"] => test::test(),
+        ["tidy"] => tidy::tidy(),
+        ["bench", ref rest @ ..] => test::bench(rest),
+        ["fuzz"] => fuzz::fuzz("1000000"),
+        ["fuzz", runs] => fuzz::fuzz(runs),
+        ["deny"] => sh::cargo(&["deny", "check", "bans", "licenses", "sources"]),
+        [] | ["help" | "--help" | "-h"] => {
+            eprint!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

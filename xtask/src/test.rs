@@ -1,0 +1,28 @@
+//! `cargo xtask test`: everything CI runs. `cargo xtask bench`: hands over to the harness.
+
+use crate::install::{Need, ensure};
+use crate::sh::{cargo, say};
+use crate::tidy;
+
+/// What the tests talk to, or talk with.
+const FOR_TESTS: &[Need] = &[("cc", "gcc"), ("curl", "curl"), ("python3", "python3")];
+
+/// Peers of the benchmark and the program that loads them.
+const FOR_BENCH: &[Need] = &[("cc", "gcc"), ("wrk", "wrk"), ("nginx", "nginx-light")];
+
+pub(crate) fn test() -> anyhow::Result<()> {
+    ensure(FOR_TESTS)?;
+    tidy::tidy()?;
+    // Tests over real processes need the programs, whichever package's tests run first.
+    cargo(&["build", "--workspace", "--all-targets"])?;
+    cargo(&["test", "--workspace", "--no-fail-fast"])?;
+    say("all passed");
+    Ok(())
+}
+
+pub(crate) fn bench(args: &[&str]) -> anyhow::Result<()> {
+    ensure(FOR_BENCH)?;
+    let mut all = vec!["run", "--release", "--package", "bench", "--"];
+    all.extend(args);
+    cargo(&all)
+}
