@@ -1,10 +1,11 @@
 //! One thread's data socket to one worker: many streams over it, each with a handle of its own.
 //!
 //! Requests append frames to one buffer and wake the writer only when that buffer was empty; the
-//! writer then writes all of it at once. The reader books every frame of one read, and wakes those
-//! who wait for them, before it reads again. Streams' states are in [`crate::stream`].
+//! writer then writes all of it at once. The reader books every frame of one read before it reads
+//! again. Streams' states are in [`crate::stream`].
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::rc::Rc;
@@ -13,12 +14,10 @@ use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use hearth_protocol::data::{Data, ErrorCode, encode_head};
-use hearth_protocol::frame::Kind;
+use hearth_protocol::frame::{FrameError, Kind};
 use hearth_protocol::head::{Limits, RequestHead};
 use hearth_protocol::{FrameBuffer, MAX_DATA_LEN};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::failure::Failure;
 use crate::pool::{Lease, Worker};
@@ -29,6 +28,7 @@ pub struct Channel {
     /// Whose it is.
     pub worker: Arc<Worker>,
     pub(crate) streams: RefCell<Streams>,
+    socket: UnixStream,
     out: RefCell<Out>,
     /// When the worker last began to have something to do, or last answered.
     busy_since: Cell<Instant>,
@@ -37,6 +37,8 @@ pub struct Channel {
 #[derive(Default)]
 struct Out {
     bytes: Vec<u8>,
+    /// How many of them have been written.
+    start: usize,
     writer: Option<Waker>,
     /// Bytes ever appended, and ever written: what lies between has not reached the worker.
     appended: u64,
@@ -52,15 +54,15 @@ impl Channel {
         limits: Limits,
     ) -> io::Result<Rc<Channel>> {
         socket.set_nonblocking(true)?;
-        let (read, write) = UnixStream::from_std(socket)?.into_split();
         let channel = Rc::new(Channel {
             worker,
             streams: RefCell::new(Streams::new(limits.credit)),
+            socket: UnixStream::from_std(socket)?,
             out: RefCell::default(),
             busy_since: Cell::new(Instant::now()),
         });
-        tokio::task::spawn_local(read_all(Rc::clone(&channel), read));
-        tokio::task::spawn_local(write_all(Rc::clone(&channel), write));
+        tokio::task::spawn_local(read_all(Rc::clone(&channel)));
+        tokio::task::spawn_local(write_all(Rc::clone(&channel)));
         Ok(channel)
     }
 
@@ -127,6 +129,28 @@ impl Channel {
         }
     }
 
+    /// Writes what waits, as far as the socket takes it.
+    fn flush(&self) -> Flushed {
+        let mut out = self.out.borrow_mut();
+        while out.start < out.bytes.len() {
+            match self.socket.try_write(&out.bytes[out.start..]) {
+                Ok(count) => {
+                    out.start += count;
+                    out.written += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flushed::Blocked,
+                Err(_) => return Flushed::Broken,
+            }
+        }
+        out.bytes.clear();
+        out.start = 0;
+        // A burst's buffer is not kept for quiet times.
+        if out.bytes.capacity() > 4 * MAX_DATA_LEN as usize {
+            out.bytes = Vec::new();
+        }
+        Flushed::All
+    }
+
     /// Ends the channel: every stream on it fails with `why`.
     fn close(&self, why: &Closed) {
         let written = {
@@ -136,6 +160,7 @@ impl Channel {
             }
             out.closed = true;
             out.bytes = Vec::new();
+            out.start = 0;
             if let Some(writer) = out.writer.take() {
                 writer.wake();
             }
@@ -147,17 +172,10 @@ impl Channel {
     }
 
     /// Books all whole frames in `buffer`.
-    fn receive(&self, buffer: &mut FrameBuffer) -> Result<(), Closed> {
+    fn receive(&self, buffer: &mut FrameBuffer, booked: &mut Booked) -> Result<(), Closed> {
         let mut answers = 0;
-        let mut ended = Vec::new();
-        loop {
-            let frame = match buffer.next_frame() {
-                Ok(Some(frame)) => frame,
-                Ok(None) => break,
-                Err(error) => return Err(Closed::Protocol(error.to_string())),
-            };
-            let message =
-                Data::parse(&frame).map_err(|error| Closed::Protocol(error.to_string()))?;
+        while let Some(frame) = buffer.next_frame().map_err(Closed::protocol)? {
+            let message = Data::parse(&frame).map_err(Closed::protocol)?;
             if matches!(message, Data::Response { .. } | Data::Error { .. }) {
                 answers += 1;
             }
@@ -171,7 +189,7 @@ impl Channel {
                 return Err(Closed::Peer(reason.to_owned()));
             }
             let mut streams = self.streams.borrow_mut();
-            let reply = streams.receive(message, self.worker.codec, &mut ended)?;
+            let reply = streams.receive(message, self.worker.codec, booked)?;
             drop(streams);
             if let Some(reply) = reply {
                 self.append(|out| reply.encode(out));
@@ -182,10 +200,23 @@ impl Channel {
             self.worker
                 .served(answers, now - self.busy_since.replace(now));
         }
-        // Given back only here: whoever gets one next may want this channel at once.
-        drop(ended);
         Ok(())
     }
+}
+
+/// What one read brought, beyond what the streams keep.
+#[derive(Default)]
+pub(crate) struct Booked {
+    /// The worker has ended these.
+    pub(crate) ended: Vec<Lease>,
+    /// Those who wait for something that has come.
+    pub(crate) wakers: Vec<Waker>,
+}
+
+enum Flushed {
+    All,
+    Blocked,
+    Broken,
 }
 
 /// Why a channel ended.
@@ -199,18 +230,37 @@ pub(crate) enum Closed {
     Peer(String),
 }
 
-async fn read_all(channel: Rc<Channel>, mut socket: OwnedReadHalf) {
+impl Closed {
+    fn protocol(error: FrameError) -> Closed {
+        Closed::Protocol(error.to_string())
+    }
+}
+
+async fn read_all(channel: Rc<Channel>) {
     let mut buffer = FrameBuffer::new(MAX_DATA_LEN);
+    let mut booked = Booked::default();
     let why = loop {
-        match socket.read(buffer.room()).await {
-            Ok(0) | Err(_) => break Closed::Gone,
-            Ok(count) => buffer.filled(count),
-        }
-        if let Err(why) = channel.receive(&mut buffer) {
-            break why;
-        }
-        if !channel.is_open() {
+        if channel.socket.readable().await.is_err() || !channel.is_open() {
             break Closed::Gone;
+        }
+        match channel.socket.try_read(buffer.room()) {
+            Ok(0) => break Closed::Gone,
+            Ok(count) => buffer.filled(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(_) => break Closed::Gone,
+        }
+        let received = channel.receive(&mut buffer, &mut booked);
+        let many = booked.ended.len() > 1;
+        booked.ended.clear();
+        if many {
+            // Requests that waited have just been given the places that came free. They go out
+            // first: the worker has its next row while we write the answers of this one.
+            step_back().await;
+            channel.flush();
+        }
+        booked.wakers.drain(..).for_each(Waker::wake);
+        if let Err(why) = received {
+            break why;
         }
     };
     if let Closed::Protocol(reason) = &why {
@@ -224,16 +274,27 @@ async fn read_all(channel: Rc<Channel>, mut socket: OwnedReadHalf) {
             }
             .encode(out);
         });
-        // One turn for the writer to say so.
-        tokio::task::yield_now().await;
+        channel.flush();
     }
     channel.close(&why);
 }
 
-async fn write_all(channel: Rc<Channel>, mut socket: OwnedWriteHalf) {
-    let mut writing = Vec::new();
+/// Lets the tasks that are ready now go first, without a look at the sockets in between.
+async fn step_back() {
+    let mut stepped = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut stepped, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+async fn write_all(channel: Rc<Channel>) {
     loop {
-        let open = std::future::poll_fn(|cx| {
+        let open = poll_fn(|cx| {
             let mut out = channel.out.borrow_mut();
             if out.closed {
                 return Poll::Ready(false);
@@ -242,21 +303,19 @@ async fn write_all(channel: Rc<Channel>, mut socket: OwnedWriteHalf) {
                 out.writer = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            std::mem::swap(&mut out.bytes, &mut writing);
             Poll::Ready(true)
         });
         if !open.await {
             return;
         }
-        if socket.write_all(&writing).await.is_err() {
+        let broken = match channel.flush() {
+            Flushed::All => false,
+            Flushed::Blocked => channel.socket.writable().await.is_err(),
+            Flushed::Broken => true,
+        };
+        if broken {
             channel.close(&Closed::Gone);
             return;
-        }
-        channel.out.borrow_mut().written += writing.len() as u64;
-        writing.clear();
-        // A burst's buffer is not kept for quiet times.
-        if writing.capacity() > 4 * MAX_DATA_LEN as usize {
-            writing = Vec::new();
         }
     }
 }

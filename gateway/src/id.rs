@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 
+use http::HeaderValue;
+
 /// Makes the ids of one thread: eight digits drawn at start, eight counted up.
 #[derive(Debug)]
 pub struct Ids {
@@ -20,16 +22,31 @@ impl Ids {
         }
     }
 
-    /// The next id: 16 hexadecimal digits.
-    pub fn next(&self) -> String {
+    /// The next id.
+    pub fn next(&self) -> Id {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let count = self.next.get();
         self.next.set(count.wrapping_add(1));
         let number = u64::from(self.prefix) << 32 | u64::from(count);
-        (0..16)
-            .rev()
-            .map(|digit| char::from(DIGITS[(number >> (4 * digit) & 15) as usize]))
-            .collect()
+        Id(std::array::from_fn(|place| {
+            DIGITS[(number >> (60 - 4 * place) & 15) as usize]
+        }))
+    }
+}
+
+/// A request's id: 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Id([u8; 16]);
+
+impl Id {
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("hexadecimal digits are ASCII")
+    }
+
+    /// As a header's value.
+    pub fn to_header(self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.0).expect("hexadecimal digits are visible")
     }
 }
 

@@ -3,9 +3,11 @@
 //! A permit is taken before a connection is accepted, so that what is too much waits in the kernel
 //! and costs nothing here.
 
+use std::future::poll_fn;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::rt::{Read, Write};
@@ -21,8 +23,12 @@ use tokio_rustls::TlsAcceptor;
 use crate::serve::{Connection, serve};
 use crate::thread::Thread;
 
-/// For so long a client may take for its handshake, and for the head of a request.
-const HEAD_TIME: Duration = Duration::from_secs(15);
+/// For so long a client may take for its handshake.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(15);
+
+/// For so long a connection may be idle, or take for the head of a request, which hyper counts as
+/// one. Shorter than it, idle connections of browsers would be closed under their hands.
+const HEAD_TIME: Duration = Duration::from_secs(60);
 
 /// Pause after an `accept` that failed for want of descriptors or memory: others will free some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -154,17 +160,12 @@ async fn carry(
         let address = client.ip().to_canonical();
         let shown = SocketAddr::new(address, client.port());
         let client = shown.to_string();
-        Rc::new(Connection {
-            thread,
-            client,
-            address: address.to_string(),
-            scheme,
-        })
+        Rc::new(Connection::new(thread, client, address.to_string(), scheme))
     };
     match tls {
         None => speak_http(TokioIo::new(socket), connection("http"), stop).await,
         Some(acceptor) => {
-            let handshake = tokio::time::timeout(HEAD_TIME, acceptor.accept(socket));
+            let handshake = tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(socket));
             if let Ok(Ok(stream)) = handshake.await {
                 speak_http(TokioIo::new(stream), connection("https"), stop).await;
             }
@@ -190,18 +191,32 @@ async fn speak_http<I: Read + Write + Unpin + 'static>(
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(u32::try_from(header_bytes + HEAD_SLACK).unwrap_or(u32::MAX))
         .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(HEAD_TIME);
+        .keep_alive_timeout(HANDSHAKE_TIME);
+    let thread = Rc::clone(&connection.thread);
     let service = service_fn(move |request| serve(Rc::clone(&connection), request));
     let conversation = builder.serve_connection(io, service);
     tokio::pin!(conversation);
-    // Ends with an error where the client goes away or speaks no HTTP: nothing to do about either.
-    let deadline = tokio::select! {
-        biased;
-        _ = conversation.as_mut() => return,
-        _ = stop.changed() => match *stop.borrow() {
-            Stop::Within(deadline) => deadline,
-            Stop::No => Duration::ZERO,
-        },
+    let stopped = {
+        let mut told = std::pin::pin!(stop.changed());
+        let mut listening = false;
+        poll_fn(|cx| {
+            // Asked once, so that it wakes this task when the time comes, and then not again for
+            // every request.
+            if (!listening || thread.stopping.get()) && told.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            listening = true;
+            // Ends with an error where the client goes away or speaks no HTTP: nothing to be done.
+            conversation.as_mut().poll(cx).map(|_| false)
+        })
+        .await
+    };
+    if !stopped {
+        return;
+    }
+    let deadline = match *stop.borrow() {
+        Stop::Within(deadline) => deadline,
+        Stop::No => Duration::ZERO,
     };
     conversation.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(deadline, conversation).await;

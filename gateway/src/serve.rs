@@ -1,6 +1,6 @@
 //! A request's life: route, lease, send, receive, reply.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hearth_protocol::data::CancelReason;
 use hearth_protocol::head::{Pair, RequestHead};
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName};
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
@@ -18,6 +18,7 @@ use crate::access::Entry;
 use crate::body::{ReplyBody, Upload, pump};
 use crate::failure::Failure;
 use crate::head;
+use crate::id::Id;
 use crate::live::{Live, Served};
 use crate::pool::{Lease, Place};
 use crate::reply::{REQUEST_ID, Refusal};
@@ -46,6 +47,47 @@ pub struct Connection {
     pub address: String,
     /// `http` or `https`.
     pub scheme: &'static str,
+    forwarded: RefCell<Option<(String, Rc<str>)>>,
+}
+
+impl Connection {
+    /// A connection from `address` (with its port: `client`).
+    pub fn new(
+        thread: Rc<Thread>,
+        client: String,
+        address: String,
+        scheme: &'static str,
+    ) -> Connection {
+        Connection {
+            thread,
+            client,
+            address,
+            scheme,
+            forwarded: RefCell::default(),
+        }
+    }
+
+    /// The `Forwarded` field (RFC 7239) of this hop; the last one is kept, since a client mostly
+    /// stays with one host.
+    fn forwarded(&self, authority: &str) -> Rc<str> {
+        let mut last = self.forwarded.borrow_mut();
+        if let Some((known, field)) = &*last
+            && known == authority
+        {
+            return Rc::clone(field);
+        }
+        let Connection {
+            address, scheme, ..
+        } = self;
+        let address = match address.contains(':') {
+            true => format!("\"[{address}]\""),
+            false => address.clone(),
+        };
+        let field = format!("for={address};host=\"{authority}\";proto={scheme}");
+        let field: Rc<str> = Rc::from(field);
+        *last = Some((authority.to_owned(), Rc::clone(&field)));
+        field
+    }
 }
 
 /// Answers one request.
@@ -71,7 +113,7 @@ pub async fn serve(
 struct Exchange<'a> {
     connection: &'a Connection,
     live: Arc<Live>,
-    id: String,
+    id: Id,
     started: Instant,
     parts: &'a Parts,
     function: Cell<Option<usize>>,
@@ -153,7 +195,7 @@ impl Exchange<'_> {
             .thread
             .channel(lease.worker().id)
             .ok_or(Failure::NotSent)?;
-        let forwarded = self.forwarded(routed.target.authority);
+        let forwarded = self.connection.forwarded(routed.target.authority);
         let left =
             (progress.get() + routed.function.timeout).saturating_duration_since(Instant::now());
         let head = self.head(routed, &forwarded, left);
@@ -211,12 +253,12 @@ impl Exchange<'_> {
             }
             Err(refusal) => {
                 layer = Some(refusal.layer());
-                refusal.into_response(&self.id)
+                refusal.into_response(self.id.as_str())
             }
         };
-        if let Ok(id) = HeaderValue::from_str(&self.id) {
-            response.headers_mut().insert(REQUEST_ID, id);
-        }
+        response
+            .headers_mut()
+            .insert(REQUEST_ID, self.id.to_header());
         if self.live.access_log {
             let entry = self.entry(response.status().as_u16(), layer);
             response.body_mut().log(entry);
@@ -237,18 +279,6 @@ impl Exchange<'_> {
                 Method::OPTIONS,
             ]
             .contains(method)
-    }
-
-    /// The `Forwarded` field (RFC 7239) of this hop.
-    fn forwarded(&self, authority: &str) -> String {
-        let Connection {
-            address, scheme, ..
-        } = self.connection;
-        let address = match address.contains(':') {
-            true => format!("\"[{address}]\""),
-            false => address.clone(),
-        };
-        format!("for={address};host=\"{authority}\";proto={scheme}")
     }
 
     fn head<'h>(
@@ -313,7 +343,7 @@ impl Exchange<'_> {
         Entry {
             log: self.connection.thread.log.clone(),
             started: self.started.into_std(),
-            request: self.id.clone(),
+            request: self.id.as_str().to_owned(),
             method: self.parts.method.to_string(),
             host: target
                 .map(|target| target.host.into_owned())

@@ -16,7 +16,7 @@ use hearth_protocol::head::Pair;
 use hearth_protocol::{Codec, Credit, MAX_CHUNK};
 use http::HeaderMap;
 
-use crate::channel::{Channel, Closed};
+use crate::channel::{Booked, Channel, Closed};
 use crate::failure::Failure;
 use crate::head;
 use crate::pool::Lease;
@@ -130,13 +130,13 @@ impl Streams {
         self.free.push(stream);
     }
 
-    /// Books one message of the worker. Leases that come free are put into `ended`; what must be
-    /// sent in reply is returned.
+    /// Books one message of the worker: leases that come free and those to be woken are put into
+    /// `booked`; what must be sent in reply is returned.
     pub(crate) fn receive(
         &mut self,
         message: Data<'_>,
         codec: Codec,
-        ended: &mut Vec<Lease>,
+        booked: &mut Booked,
     ) -> Result<Option<Data<'static>>, Closed> {
         let broken = |kind: Kind, stream: u32, what: &str| {
             Err(Closed::Protocol(format!(
@@ -164,8 +164,8 @@ impl Streams {
                     end,
                 });
                 slot.answer = Some(answer.map_err(Failure::BadAnswer));
-                slot.wake_reader();
-                self.got_end_if(stream, end, ended);
+                booked.wakers.extend(slot.reader.take());
+                self.got_end_if(stream, end, &mut booked.ended);
             }
             Data::Data { stream, bytes, end } => {
                 let Some(slot) = self.live(stream) else {
@@ -180,8 +180,8 @@ impl Streams {
                 if slot.held && !bytes.is_empty() {
                     slot.body.push_back(Bytes::copy_from_slice(bytes));
                 }
-                slot.wake_reader();
-                self.got_end_if(stream, end, ended);
+                booked.wakers.extend(slot.reader.take());
+                self.got_end_if(stream, end, &mut booked.ended);
             }
             Data::Trailers { stream, fields } => {
                 let Some(slot) = self.live(stream).filter(|slot| slot.answered) else {
@@ -194,8 +194,8 @@ impl Streams {
                     Ok(trailers) => slot.trailers = Some(trailers),
                     Err(what) => slot.broken = Some(Failure::BadAnswer(what)),
                 }
-                slot.wake_reader();
-                self.got_end_if(stream, true, ended);
+                booked.wakers.extend(slot.reader.take());
+                self.got_end_if(stream, true, &mut booked.ended);
             }
             Data::Window { stream, credit } => {
                 // After our END nobody needs the credit any more.
@@ -222,7 +222,7 @@ impl Streams {
                 };
                 slot.fail(failure);
                 slot.sent_end = true;
-                self.got_end_if(stream, true, ended);
+                self.got_end_if(stream, true, &mut booked.ended);
             }
             Data::Goaway { not_started } => {
                 for stream in not_started.iter() {
@@ -231,7 +231,7 @@ impl Streams {
                     };
                     slot.fail(Failure::Refused("it is stopping".to_owned()));
                     slot.sent_end = true;
-                    self.got_end_if(stream, true, ended);
+                    self.got_end_if(stream, true, &mut booked.ended);
                 }
             }
             Data::Message { stream, .. } => {

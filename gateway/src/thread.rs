@@ -1,7 +1,7 @@
 //! One of the gateway's threads: its own runtime, its own channels to all workers, its share of the
 //! connections. Told what to do by [`crate::link`]; shares with the others only pools and permits.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -34,6 +34,8 @@ pub enum Command {
 pub struct Thread {
     live: RefCell<Option<Arc<Live>>>,
     channels: RefCell<HashMap<u32, Rc<Channel>>>,
+    /// It is time to stop: a glance that costs less than asking the channel that says how.
+    pub stopping: Cell<bool>,
     /// Request ids.
     pub ids: Ids,
     /// Where records go.
@@ -74,6 +76,7 @@ pub async fn run(mut commands: mpsc::UnboundedReceiver<Command>, doors: Doors, l
     let thread = Rc::new(Thread {
         live: RefCell::default(),
         channels: RefCell::default(),
+        stopping: Cell::new(false),
         ids: Ids::new(),
         log,
     });
@@ -94,6 +97,7 @@ pub async fn run(mut commands: mpsc::UnboundedReceiver<Command>, doors: Doors, l
                 let _ = done.send(());
             }
             Command::Stop(deadline) => {
+                thread.stopping.set(true);
                 let _ = stop.send(Stop::Within(deadline));
                 break;
             }
@@ -101,6 +105,7 @@ pub async fn run(mut commands: mpsc::UnboundedReceiver<Command>, doors: Doors, l
     }
     // Also where the supervisor is gone: then at once.
     if matches!(*stop.borrow(), Stop::No) {
+        thread.stopping.set(true);
         let _ = stop.send(Stop::Within(Duration::ZERO));
     }
     while accepting.join_next().await.is_some() {}

@@ -17,6 +17,7 @@ pub mod control;
 pub mod credit;
 pub mod data;
 pub mod dump;
+mod fast;
 pub mod frame;
 pub mod head;
 pub mod link;

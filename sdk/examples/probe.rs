@@ -81,16 +81,16 @@ fn head(req: &Request) -> Value {
     let pairs = |pairs: Vec<(&str, &str)>| json!(pairs);
     json!({
         "function": hearth_sdk::function(),
-        "id": req.id,
-        "method": req.method,
-        "path": req.path,
-        "query": req.query,
-        "route": req.route,
+        "id": req.id.as_str(),
+        "method": req.method.as_str(),
+        "path": req.path.as_str(),
+        "query": req.query.as_str(),
+        "route": req.route.as_str(),
         "params": pairs(req.params.iter().collect()),
         "headers": pairs(req.headers.iter().collect()),
-        "scheme": req.scheme,
-        "host": req.host,
-        "client": req.client,
+        "scheme": req.scheme.as_str(),
+        "host": req.host.as_str(),
+        "client": req.client.as_str(),
         "deadline_ms": millis(req.deadline().saturating_duration_since(std::time::Instant::now())),
     })
 }

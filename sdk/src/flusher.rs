@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use crate::socket::Outbox;
 
-/// A finished answer waits for at most two ticks: about the time that a client in the same building
-/// cannot tell from none.
-const TICK: Duration = Duration::from_millis(1);
+/// A finished answer waits for at most two ticks: a time that nobody notices, and few enough ticks to
+/// cost a busy worker nothing that can be measured.
+const TICK: Duration = Duration::from_millis(2);
 
 /// Ticks without any work after which the thread goes to sleep.
-const IDLE_TICKS: u32 = 50;
+const IDLE_TICKS: u32 = 25;
 
 /// Stack of the thread: it calls poll and write.
 const STACK: usize = 64 * 1024;

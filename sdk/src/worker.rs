@@ -334,7 +334,7 @@ impl Worker {
                 .refuse(key.stream, ErrorCode::Cancelled, "cancelled", &mut out);
             return None;
         }
-        match CODEC.decode::<RequestHead<'_>>(&incoming.head) {
+        match RequestHead::decode(CODEC, &incoming.head) {
             Ok(head) => {
                 let body = if incoming.end {
                     Body::whole(incoming.body)

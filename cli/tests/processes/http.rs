@@ -15,7 +15,6 @@ pub(crate) struct Client {
 /// The head of an answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
-    pub(crate) version: String,
     pub(crate) status: u16,
     headers: Vec<(String, String)>,
 }
@@ -96,7 +95,7 @@ impl Client {
 
     pub(crate) fn try_head(&mut self) -> io::Result<Head> {
         let status_line = self.line()?;
-        let (version, rest) = status_line.split_once(' ').ok_or_else(cut_short)?;
+        let (_, rest) = status_line.split_once(' ').ok_or_else(cut_short)?;
         let mut headers = Vec::new();
         loop {
             let line = self.line()?;
@@ -107,7 +106,6 @@ impl Client {
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
         Ok(Head {
-            version: version.to_owned(),
             status: rest[..3].parse().unwrap(),
             headers,
         })

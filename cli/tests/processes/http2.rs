@@ -11,7 +11,13 @@ use crate::platform::{PROBE, Place, Platform};
 fn plain_http_2_is_spoken_with_prior_knowledge_and_http_1_1_without() {
     let platform = Platform::start(PROBE);
     let url = format!("http://{}/x", platform.http());
-    let version = ["--output", "/dev/null", "--write-out", "%{http_version}", &url];
+    let version = [
+        "--output",
+        "/dev/null",
+        "--write-out",
+        "%{http_version}",
+        &url,
+    ];
     assert_eq!(curl(&version).out, "1.1");
     let with_knowledge = [&["--http2-prior-knowledge"][..], &version].concat();
     assert_eq!(curl(&with_knowledge).out, "2");
@@ -40,7 +46,12 @@ fn many_streams_of_one_connection_are_answered_side_by_side() {
     let functions = format!("{PROBE}    scale: {{ min: 2 }}\n");
     let platform = Platform::start(&functions);
     let url = format!("http://{}/sleep?ms=20&n=[1-60]", platform.http());
-    let parallel = ["--http2-prior-knowledge", "--parallel", "--parallel-max", "60"];
+    let parallel = [
+        "--http2-prior-knowledge",
+        "--parallel",
+        "--parallel-max",
+        "60",
+    ];
     let connects = ["--write-out", "\n%{http_code} %{num_connects}\n", &url];
     let out = curl(&[&parallel[..], &connects].concat()).out;
     let (answers, codes): (Vec<&str>, Vec<&str>) = out
@@ -55,13 +66,18 @@ fn many_streams_of_one_connection_are_answered_side_by_side() {
     // Side by side: some of the one worker's handlers ran while one of the other's did.
     let read = |answer: &&str| serde_json::from_str::<Value>(answer).unwrap();
     let answers: Vec<Value> = answers.iter().map(read).collect();
-    let pids: BTreeSet<u64> = answers.iter().filter_map(|one| one["pid"].as_u64()).collect();
+    let pids: BTreeSet<u64> = answers
+        .iter()
+        .filter_map(|one| one["pid"].as_u64())
+        .collect();
     assert_eq!(pids.len(), 2, "both workers answer");
     let overlap = |a: &Value, b: &Value| {
         a["begin"].as_u64() < b["end"].as_u64() && b["begin"].as_u64() < a["end"].as_u64()
     };
     let side_by_side = answers.iter().any(|a| {
-        answers.iter().any(|b| a["pid"] != b["pid"] && overlap(a, b))
+        answers
+            .iter()
+            .any(|b| a["pid"] != b["pid"] && overlap(a, b))
     });
     assert!(side_by_side, "{out}");
 }
@@ -79,7 +95,10 @@ fn bodies_go_both_ways_over_http_2() {
         let went = ["--http2-prior-knowledge", "--data-binary", &data];
         let came = ["--output", back.to_str().unwrap(), &url];
         assert_eq!(curl(&[&went[..], &came].concat()).exit, 0);
-        assert!(std::fs::read(&back).unwrap() == body, "{route} changed the body");
+        assert!(
+            std::fs::read(&back).unwrap() == body,
+            "{route} changed the body"
+        );
     }
 }
 

@@ -32,7 +32,11 @@ fn function(answer: &Answer) -> Value {
 fn exact_domain_beats_wildcard_beats_any_host() {
     let platform = Platform::start(DOMAINS);
     let check = |host: &str, path: &str, expect: &str| {
-        assert_eq!(function(&ask(&platform, host, path)), expect, "{host}{path}");
+        assert_eq!(
+            function(&ask(&platform, host, path)),
+            expect,
+            "{host}{path}"
+        );
     };
     check("a.example.com", "/where", "exact");
     check("A.Example.COM.:8080", "/where", "exact");
@@ -210,7 +214,9 @@ fn requests_sent_at_once_on_one_connection_are_answered_in_order() {
     let platform = Platform::start(PROBE);
     let mut client = platform.connect();
     let targets: Vec<String> = (0..50).map(|number| format!("/x/{number}")).collect();
-    let all = targets.iter().map(|path| request(&format!("GET {path}"), &[], b""));
+    let all = targets
+        .iter()
+        .map(|path| request(&format!("GET {path}"), &[], b""));
     client.send(all.collect::<Vec<_>>().concat());
     for path in &targets {
         assert_eq!(client.answer("GET").json()["path"], path.as_str());

@@ -78,7 +78,10 @@ functions:
             assert_eq!(asked.exit, expect, "{host} with {authority:?}: {asked:?}");
             if number == trusted {
                 let host = host.to_ascii_lowercase();
-                assert!(asked.out.contains(&format!("\"host\":\"{host}\"")), "{asked:?}");
+                assert!(
+                    asked.out.contains(&format!("\"host\":\"{host}\"")),
+                    "{asked:?}"
+                );
             }
         }
     }
@@ -108,7 +111,7 @@ functions: {{ f: {{ domains: [bare.example], routes: [{{ path: /x }}], binary: p
     }
     let before = fs::read(&certificate).unwrap();
 
-    let (status, place) = platform.stop();
+    let (status, place) = platform.end(Signal::SIGTERM);
     assert!(status.success());
     let platform = Platform::start_in(place);
     assert_eq!(fs::read(&certificate).unwrap(), before);
@@ -145,7 +148,10 @@ functions: {{ f: {{ domains: [one.example], routes: [{{ path: /x }}], binary: pr
 fn spoil(place: &Path) -> Vec<(&'static str, String)> {
     make_certificate(place, "other", &["one.example"]);
     vec![
-        ("one.key", fs::read_to_string(place.join("other.key")).unwrap()),
+        (
+            "one.key",
+            fs::read_to_string(place.join("other.key")).unwrap(),
+        ),
         ("one.key", "no key".to_owned()),
         ("one.crt", "no certificate".to_owned()),
     ]
@@ -157,22 +163,13 @@ fn a_certificate_that_cannot_be_used_is_refused_at_the_start() {
         let place = with_certificate();
         let (file, text) = spoil(place.path()).swap_remove(case);
         fs::write(place.path().join(file), text).unwrap();
-        let mut up = place.command("up", &["--log", "json"]).spawn().unwrap();
-        let ended = crate::wait::within(
-            std::time::Duration::from_secs(5),
-            "`up` refuses",
-            || match up.try_wait().unwrap() {
-                None => {
-                    let answered = place.hearth("status", &[]);
-                    if answered.status.success() {
-                        let _ = up.kill();
-                    }
-                    None
-                }
-                ended => ended,
-            },
+        let ended = place.up_to_its_end();
+        assert!(
+            matches!(ended.status.code(), Some(1 | 2)),
+            "case {case}: {ended:?}"
         );
-        assert!(matches!(ended.code(), Some(1 | 2)), "case {case}: {ended}");
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(said.contains("one."), "{said}");
     }
 }
 
@@ -203,5 +200,4 @@ fn a_renewed_certificate_is_shown_after_a_reload() {
     assert!(platform.place.hearth("reload", &[]).status.success());
     assert_eq!(ask(&platform, "one.example", &authority).exit, 0);
     assert_eq!(ask(&platform, "one.example", &old).exit, NOT_TRUSTED);
-    platform.signal(Signal::SIGTERM);
 }

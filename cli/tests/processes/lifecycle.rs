@@ -1,0 +1,188 @@
+//! Beginnings and ends: of the gateway, of the supervisor, of the whole platform.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::http::request;
+use crate::platform::{PROBE, Place, Platform};
+use crate::process;
+use crate::wait;
+
+#[test]
+fn a_killed_gateway_is_back_on_its_port_and_workers_keep_their_state() {
+    let platform = Platform::start(PROBE);
+    let before = platform.get("/pid").json();
+    let gateway = platform.gateway();
+    process::signal(gateway, Signal::SIGKILL);
+    process::wait_until_gone(&[gateway], wait::LIMIT);
+    // The port was never closed: who connects now is served by the next gateway.
+    let after = platform.get("/pid").json();
+    assert_eq!(after["pid"], before["pid"]);
+    assert_eq!(
+        after["count"].as_u64(),
+        before["count"].as_u64().map(|count| count + 1)
+    );
+    assert_ne!(platform.gateway(), gateway);
+}
+
+#[test]
+fn a_gateway_killed_in_the_middle_of_requests_leaves_their_worker_usable() {
+    let platform = Platform::start(PROBE);
+    let before = platform.worker("probe");
+    let mut download = platform.connect();
+    download.send(request("GET /stream?bytes=1000000000000", &[], b""));
+    assert_eq!(download.head().status, 200);
+    process::signal(platform.gateway(), Signal::SIGKILL);
+    wait::until("the download breaks off", || {
+        download.chunk().is_err().then_some(())
+    });
+    assert_eq!(platform.get("/pid").json()["pid"], before);
+}
+
+#[test]
+fn with_the_supervisor_dies_everything_and_the_next_start_replaces_what_it_left() {
+    let platform = Platform::start(PROBE);
+    let mut started = process::children(platform.supervisor());
+    started.sort_unstable();
+    let mut known = [platform.gateway(), platform.worker("probe")];
+    known.sort_unstable();
+    assert_eq!(started, known);
+    let (status, place) = platform.end(Signal::SIGKILL);
+    assert_eq!(status.code(), None);
+    process::wait_until_gone(&started, Duration::from_secs(2));
+    let left = [
+        place.state().join("control.sock"),
+        place.state().join("lock"),
+    ];
+    assert!(left.iter().all(|path| path.exists()));
+    let platform = Platform::start_in(place);
+    assert_eq!(platform.get("/pid").json()["count"], 1);
+}
+
+fn entries(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn told_to_stop_it_ends_with_status_0_and_leaves_no_process_and_no_file() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let platform = Platform::start(PROBE);
+        let started = process::children(platform.supervisor());
+        let address = platform.http();
+        assert_eq!(started.len(), 2);
+        assert!(platform.place.state().join("control.sock").exists());
+        let (status, place) = platform.end(signal);
+        assert_eq!(status.code(), Some(0));
+        assert!(started.iter().all(|pid| !process::runs(*pid)));
+        assert!(!place.state().exists());
+        assert!(TcpStream::connect(address).is_err());
+    }
+}
+
+#[test]
+fn of_a_platform_with_https_only_the_certificate_stays() {
+    let manifest = format!(r#"gateway: {{ listen: {{ https: "127.0.0.1:0" }} }}{PROBE}"#);
+    let platform = Platform::start_in(Place::new(&manifest));
+    let (status, place) = platform.end(Signal::SIGTERM);
+    assert_eq!(status.code(), Some(0));
+    // The `.gitignore` keeps its key out of repositories.
+    assert_eq!(entries(&place.state()), [".gitignore", "tls"]);
+    let kept = ["self-signed.crt", "self-signed.json", "self-signed.key"];
+    assert_eq!(entries(&place.state().join("tls")), kept);
+}
+
+#[test]
+fn a_request_under_way_is_finished_before_the_end() {
+    let platform = Platform::start(PROBE);
+    let mut client = platform.connect();
+    client.send(request("GET /drip?pieces=8", &[], b""));
+    let head = client.head();
+    let mut body = client.chunk().unwrap().unwrap();
+    platform.signal(Signal::SIGTERM);
+    body.extend(client.body(&head).unwrap());
+    assert_eq!(String::from_utf8(body).unwrap().lines().count(), 8);
+    let (status, _place) = platform.end(Signal::SIGCONT);
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn an_idle_connection_does_not_hold_up_the_end() {
+    let platform = Platform::start(PROBE);
+    let mut idle = platform.connect();
+    assert_eq!(idle.ask("GET /small", &[], b"").status(), 200);
+    let _silent = platform.connect();
+    let begin = Instant::now();
+    let (status, _place) = platform.end(Signal::SIGTERM);
+    assert_eq!(status.code(), Some(0));
+    assert!(
+        begin.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert!(idle.is_hung_up());
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut platform = Platform::start(PROBE);
+    let mut reader = platform.connect();
+    reader.send(request("GET /stream?bytes=1000000000000", &[], b""));
+    assert_eq!(reader.head().status, 200);
+    let begin = Instant::now();
+    platform.signal(Signal::SIGTERM);
+    wait::until("it says that it stops", || {
+        let mut printed = platform.printed().into_iter();
+        printed.find(|record| record["message"].as_str().unwrap().contains("stopping"))
+    });
+    platform.signal(Signal::SIGINT);
+    assert_eq!(platform.wait_end().code(), Some(0));
+    assert!(
+        begin.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begin.elapsed()
+    );
+}
+
+#[test]
+fn a_second_platform_of_the_same_manifest_is_refused_and_told_who_holds_it() {
+    let platform = Platform::start(PROBE);
+    let refused = platform.place.up_to_its_end();
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    let holder = format!("process {}", platform.supervisor());
+    assert!(said.contains(&holder), "{said}");
+    assert_eq!(platform.get("/small").text(), "small");
+}
+
+#[test]
+fn a_port_that_somebody_has_is_a_reason_to_refuse_and_is_named() {
+    let somebody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = somebody.local_addr().unwrap();
+    let place = Place::new(&format!(
+        "gateway: {{ listen: {{ http: \"{address}\" }} }}{PROBE}"
+    ));
+    let refused = place.up_to_its_end();
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains(&address.to_string()), "{said}");
+    assert!(!place.state().exists());
+}
+
+#[test]
+fn a_function_without_its_program_is_refused_before_anything_is_started() {
+    let place = Place::new(&PROBE.replace("binary: probe", "binary: not/there"));
+    let refused = place.up_to_its_end();
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("functions.probe.binary"), "{said}");
+    assert!(said.contains("not/there does not exist"), "{said}");
+}
