@@ -1,8 +1,6 @@
 //! Bodies: a request's on its way in, an answer's on its way out.
 
-use std::cell::Cell;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,7 +11,7 @@ use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::access::Entry;
 use crate::failure::Failure;
@@ -61,8 +59,8 @@ impl Upload {
     }
 }
 
-/// Sends a body on as it comes, within `max` bytes; books each step in `progress`.
-pub async fn pump(mut body: Incoming, to: Uploader, max: u64, progress: Rc<Cell<Instant>>) {
+/// Sends a body on as it comes, within `max` bytes.
+pub async fn pump(mut body: Incoming, to: Uploader, max: u64) {
     let mut total = 0u64;
     loop {
         let frame = match next_frame(&mut body).await {
@@ -70,7 +68,7 @@ pub async fn pump(mut body: Incoming, to: Uploader, max: u64, progress: Rc<Cell<
             Ok(None) => return to.finish(None),
             Err(failure) => return to.fail(failure),
         };
-        progress.set(Instant::now());
+        to.progressed();
         match frame.into_data() {
             Ok(data) => {
                 total += data.len() as u64;
@@ -80,7 +78,7 @@ pub async fn pump(mut body: Incoming, to: Uploader, max: u64, progress: Rc<Cell<
                 if !to.send(&data).await {
                     return;
                 }
-                progress.set(Instant::now());
+                to.progressed();
             }
             Err(other) => {
                 if let Ok(trailers) = other.into_trailers() {

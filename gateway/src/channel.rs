@@ -17,18 +17,20 @@ use hearth_protocol::data::{Data, ErrorCode, encode_head};
 use hearth_protocol::frame::{FrameError, Kind};
 use hearth_protocol::head::{Limits, RequestHead};
 use hearth_protocol::{FrameBuffer, MAX_DATA_LEN};
+use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::failure::Failure;
 use crate::pool::{Lease, Worker};
-use crate::stream::{StreamHandle, Streams};
+use crate::stream::{StreamHandle, Streams, Time};
 
 /// A thread's connection to one worker.
 pub struct Channel {
     /// Whose it is.
     pub worker: Arc<Worker>,
     pub(crate) streams: RefCell<Streams>,
-    socket: UnixStream,
+    socket: OwnedWriteHalf,
     out: RefCell<Out>,
     /// When the worker last began to have something to do, or last answered.
     busy_since: Cell<Instant>,
@@ -54,14 +56,15 @@ impl Channel {
         limits: Limits,
     ) -> io::Result<Rc<Channel>> {
         socket.set_nonblocking(true)?;
+        let (read, socket) = UnixStream::from_std(socket)?.into_split();
         let channel = Rc::new(Channel {
             worker,
             streams: RefCell::new(Streams::new(limits.credit)),
-            socket: UnixStream::from_std(socket)?,
+            socket,
             out: RefCell::default(),
             busy_since: Cell::new(Instant::now()),
         });
-        tokio::task::spawn_local(read_all(Rc::clone(&channel)));
+        tokio::task::spawn_local(read_all(Rc::clone(&channel), read));
         tokio::task::spawn_local(write_all(Rc::clone(&channel)));
         Ok(channel)
     }
@@ -78,6 +81,7 @@ impl Channel {
     pub fn send(
         self: &Rc<Self>,
         lease: Lease,
+        time: Time,
         head: &RequestHead<'_>,
         body: &[u8],
         end: bool,
@@ -87,10 +91,10 @@ impl Channel {
         }
         let mut streams = self.streams.borrow_mut();
         if streams.is_idle() {
-            self.busy_since.set(Instant::now());
+            self.busy_since.set(time.asked);
         }
         let position = self.out.borrow().appended;
-        let stream = streams.open(lease, end, position);
+        let stream = streams.open(lease, time, end, position);
         let mut encoded = Ok(());
         self.append(|out| {
             encoded = encode_head(
@@ -110,6 +114,13 @@ impl Channel {
         let epoch = streams.epoch(stream);
         drop(streams);
         Ok(StreamHandle::new(Rc::clone(self), stream, epoch))
+    }
+
+    /// Fails every stream whose time is over; `true` while there are any left.
+    pub(crate) fn expire(&self, now: Instant) -> bool {
+        let mut streams = self.streams.borrow_mut();
+        streams.expire(now);
+        !streams.is_idle()
     }
 
     /// Appends frames and sees to it that they are written.
@@ -236,18 +247,13 @@ impl Closed {
     }
 }
 
-async fn read_all(channel: Rc<Channel>) {
+async fn read_all(channel: Rc<Channel>, mut socket: OwnedReadHalf) {
     let mut buffer = FrameBuffer::new(MAX_DATA_LEN);
     let mut booked = Booked::default();
     let why = loop {
-        if channel.socket.readable().await.is_err() || !channel.is_open() {
-            break Closed::Gone;
-        }
-        match channel.socket.try_read(buffer.room()) {
-            Ok(0) => break Closed::Gone,
-            Ok(count) => buffer.filled(count),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(_) => break Closed::Gone,
+        match socket.read(buffer.room()).await {
+            Ok(count) if count > 0 && channel.is_open() => buffer.filled(count),
+            Ok(_) | Err(_) => break Closed::Gone,
         }
         let received = channel.receive(&mut buffer, &mut booked);
         let many = booked.ended.len() > 1;

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hearth_protocol::data::CancelReason;
 use hearth_protocol::head::{Pair, RequestHead};
@@ -12,7 +12,7 @@ use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName};
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::access::Entry;
 use crate::body::{ReplyBody, Upload, pump};
@@ -23,7 +23,7 @@ use crate::live::{Live, Served};
 use crate::pool::{Lease, Place};
 use crate::reply::{REQUEST_ID, Refusal};
 use crate::route::Found;
-use crate::stream::{Answer, StreamHandle};
+use crate::stream::{Answer, StreamHandle, Time};
 use crate::target::Target;
 use crate::thread::Thread;
 
@@ -134,11 +134,13 @@ impl Exchange<'_> {
             Upload::take(&self.parts.headers, body, self.live.limits.body_bytes).await?;
         let mut retried = false;
         loop {
-            let asked = Rc::new(Cell::new(Instant::now()));
-            let lease = self.lease(routed.function, asked.get()).await?;
-            let sent = self.send(lease, &routed, &mut upload, &asked);
-            let received = match sent {
-                Ok(stream) => self.receive(stream, routed.function.timeout, &asked).await,
+            let time = Time {
+                asked: Instant::now(),
+                limit: routed.function.timeout,
+            };
+            let (lease, left) = self.lease(routed.function, time).await?;
+            let received = match self.send(lease, (time, left), &routed, &mut upload) {
+                Ok(stream) => self.receive(stream).await,
                 Err(failure) => Err(failure),
             };
             match received {
@@ -169,15 +171,16 @@ impl Exchange<'_> {
         })
     }
 
-    async fn lease(&self, function: &Served, asked: Instant) -> Result<Lease, Failure> {
+    /// A lease, and the time that is left after waiting for it.
+    async fn lease(&self, function: &Served, time: Time) -> Result<(Lease, Duration), Failure> {
         match function.pool.lease() {
-            Place::Now(lease) => Ok(lease),
+            Place::Now(lease) => Ok((lease, time.limit)),
             Place::Full => Err(Failure::QueueFull(function.pool.waiting())),
-            Place::Queued(turn) => match timeout_at(asked + function.timeout, turn).await {
-                Ok(Ok(lease)) => Ok(lease),
+            Place::Queued(turn) => match timeout_at((time.asked + time.limit).into(), turn).await {
+                Ok(Ok(lease)) => Ok((lease, time.limit.saturating_sub(time.asked.elapsed()))),
                 // The pool went away: the function is no longer served.
                 Ok(Err(_)) => Err(Failure::NotSent),
-                Err(_) => Err(Failure::QueueTimeout(function.timeout)),
+                Err(_) => Err(Failure::QueueTimeout(time.limit)),
             },
         }
     }
@@ -185,56 +188,38 @@ impl Exchange<'_> {
     fn send(
         &self,
         lease: Lease,
+        (time, left): (Time, Duration),
         routed: &Routed<'_>,
         upload: &mut Upload,
-        progress: &Rc<Cell<Instant>>,
     ) -> Result<StreamHandle, Failure> {
         self.worker.set(Some(lease.worker().id));
-        let channel = self
-            .connection
-            .thread
-            .channel(lease.worker().id)
-            .ok_or(Failure::NotSent)?;
+        let thread = &self.connection.thread;
+        let channel = thread.channel(lease.worker().id).ok_or(Failure::NotSent)?;
+        thread.watch_time();
         let forwarded = self.connection.forwarded(routed.target.authority);
-        let left =
-            (progress.get() + routed.function.timeout).saturating_duration_since(Instant::now());
         let head = self.head(routed, &forwarded, left);
         match upload {
-            Upload::Whole(bytes) => channel.send(lease, &head, bytes, true),
+            Upload::Whole(bytes) => channel.send(lease, time, &head, bytes, true),
             Upload::Coming(_) => {
-                let stream = channel.send(lease, &head, &[], false)?;
+                let stream = channel.send(lease, time, &head, &[], false)?;
                 // The body can be sent once; from here on there is nothing to try again with.
                 let body = std::mem::replace(upload, Upload::Whole(bytes::Bytes::new()));
                 if let Upload::Coming(body) = body {
                     let max = self.live.limits.body_bytes;
-                    let uploading = pump(body, stream.uploader(), max, Rc::clone(progress));
-                    tokio::task::spawn_local(uploading);
+                    tokio::task::spawn_local(pump(body, stream.uploader(), max));
                 }
                 Ok(stream)
             }
         }
     }
 
-    /// Waits for the head of the answer until the function's timeout has passed since the request
-    /// was sent, or since its body last came on.
-    async fn receive(
-        &self,
-        mut stream: StreamHandle,
-        timeout: Duration,
-        progress: &Cell<Instant>,
-    ) -> Result<(Answer, StreamHandle), Failure> {
-        loop {
-            let deadline = progress.get() + timeout;
-            match timeout_at(deadline, stream.answer()).await {
-                Ok(Ok(answer)) => return Ok((answer, stream)),
-                Ok(Err(failure)) => return Err(failure),
-                Err(_) if progress.get() + timeout > deadline => {}
-                Err(_) => {
-                    stream.cancel_as(CancelReason::Timeout);
-                    return Err(Failure::Timeout(timeout));
-                }
-            }
+    /// Waits for the head of the answer.
+    async fn receive(&self, mut stream: StreamHandle) -> Result<(Answer, StreamHandle), Failure> {
+        let answer = stream.answer().await;
+        if let Err(Failure::Timeout(_)) = answer {
+            stream.cancel_as(CancelReason::Timeout);
         }
+        answer.map(|answer| (answer, stream))
     }
 
     fn reply(&self, outcome: Result<(Answer, StreamHandle), Refusal>) -> Response<ReplyBody> {
@@ -342,7 +327,7 @@ impl Exchange<'_> {
             .map(|index| self.live.functions[index].name.clone());
         Entry {
             log: self.connection.thread.log.clone(),
-            started: self.started.into_std(),
+            started: self.started,
             request: self.id.as_str().to_owned(),
             method: self.parts.method.to_string(),
             host: target

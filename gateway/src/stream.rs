@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hearth_protocol::credit::Receipt;
@@ -32,6 +33,15 @@ pub struct Answer {
     pub end: bool,
 }
 
+/// A request's time: when it was asked for, and how long until the head of its answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Time {
+    /// The beginning.
+    pub asked: Instant,
+    /// The function's timeout.
+    pub limit: Duration,
+}
+
 /// All streams of one channel. Slot numbers are places in the list, from 1.
 #[derive(Debug)]
 pub(crate) struct Streams {
@@ -46,6 +56,9 @@ struct Slot {
     /// Counts uses of the slot, so that a late uploader cannot write into somebody else's stream.
     epoch: u32,
     lease: Option<Lease>,
+    /// The head of the answer must have come by then; an upload that comes on moves it.
+    deadline: Instant,
+    timeout: Duration,
     /// Where in the channel's output its first byte is.
     position: u64,
     /// We have ended our direction.
@@ -87,11 +100,13 @@ impl Streams {
     }
 
     /// Takes a free slot for a request.
-    pub(crate) fn open(&mut self, lease: Lease, sent_end: bool, position: u64) -> u32 {
+    pub(crate) fn open(&mut self, lease: Lease, time: Time, sent_end: bool, position: u64) -> u32 {
         self.open += 1;
         let slot = |epoch| Slot {
             epoch,
             lease: Some(lease),
+            deadline: time.asked + time.limit,
+            timeout: time.limit,
             position,
             sent_end,
             got_end: false,
@@ -297,6 +312,18 @@ impl Streams {
         let slot = self.slots.get_mut((stream as usize).checked_sub(1)?)?;
         // A slot in the free list has both ends closed, so this covers it.
         (!slot.got_end).then_some(slot)
+    }
+
+    /// Fails every stream whose time is over.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        for slot in self
+            .slots
+            .iter_mut()
+            .filter(|slot| !slot.answered && slot.deadline <= now)
+        {
+            let timeout = slot.timeout;
+            slot.fail(Failure::Timeout(timeout));
+        }
     }
 
     /// The channel is gone: fails whatever has no whole answer. Returns the leases.
@@ -517,6 +544,14 @@ impl Uploader {
             bytes = later;
         }
         true
+    }
+
+    /// The body has come on: the time until the answer begins anew.
+    pub fn progressed(&self) {
+        let mut streams = self.channel.streams.borrow_mut();
+        if let Some(slot) = self.slot(&mut streams) {
+            slot.deadline = Instant::now() + slot.timeout;
+        }
     }
 
     /// Ends the body, with trailers if there are any.

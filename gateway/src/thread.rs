@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hearth_protocol::head::Limits;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -17,6 +17,9 @@ use crate::id::Ids;
 use crate::listen::{Doors, Stop};
 use crate::live::Live;
 use crate::pool::Worker;
+
+/// How exactly timeouts are kept: a fiftieth of a second is nothing beside the seconds they are.
+const TICK: Duration = Duration::from_millis(20);
 
 /// What a thread is told.
 pub enum Command {
@@ -36,6 +39,7 @@ pub struct Thread {
     channels: RefCell<HashMap<u32, Rc<Channel>>>,
     /// It is time to stop: a glance that costs less than asking the channel that says how.
     pub stopping: Cell<bool>,
+    watching: Cell<bool>,
     /// Request ids.
     pub ids: Ids,
     /// Where records go.
@@ -55,6 +59,30 @@ impl Thread {
     /// This thread's channel to a worker.
     pub fn channel(&self, worker: u32) -> Option<Rc<Channel>> {
         self.channels.borrow().get(&worker).cloned()
+    }
+
+    /// Sees to it that streams whose time is over are found. One task looks after all of them while
+    /// there are any: a timer for each request would cost more than the rest of its routing.
+    pub fn watch_time(self: &Rc<Self>) {
+        if self.watching.replace(true) {
+            return;
+        }
+        let thread = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(TICK).await;
+                let now = Instant::now();
+                let channels = thread.channels.borrow();
+                let busy = channels
+                    .values()
+                    .filter(|channel| channel.expire(now))
+                    .count();
+                if busy == 0 {
+                    thread.watching.set(false);
+                    return;
+                }
+            }
+        });
     }
 
     fn add_worker(&self, worker: Arc<Worker>, socket: UnixStream, limits: Limits) {
@@ -77,6 +105,7 @@ pub async fn run(mut commands: mpsc::UnboundedReceiver<Command>, doors: Doors, l
         live: RefCell::default(),
         channels: RefCell::default(),
         stopping: Cell::new(false),
+        watching: Cell::new(false),
         ids: Ids::new(),
         log,
     });

@@ -65,6 +65,8 @@ fn handle(state: &mut State, req: Request) -> Result<Response, Problem> {
         "/panic-stream" => Response::stream(|out| {
             out.write_all(b"so far so good")?;
             out.flush()?;
+            // So that what was flushed has gone out.
+            std::thread::sleep(Duration::from_millis(100));
             panic!("asked to panic in a stream")
         }),
         "/fail-stream" => Response::stream(|out| {
@@ -168,7 +170,7 @@ fn drip(pieces: u64) -> Response {
             if number > 0 {
                 std::thread::sleep(Duration::from_millis(100));
             }
-            writeln!(out, "piece {number}")?;
+            out.write_all(format!("piece {number}\n").as_bytes())?;
             out.flush()?;
         }
         Ok(())
