@@ -24,6 +24,8 @@ pub(crate) enum Task {
     Bench(Options),
     /// Be the hyper that Hearth is compared with; the harness starts itself with `peer ADDRESS`.
     Peer(At),
+    /// Become another program, as the harness starts all servers: `exec PROGRAM ARGS`.
+    Exec(Vec<String>),
 }
 
 /// How to measure.
@@ -61,6 +63,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, Stri
             "--only" => options.kinds = kinds(&value()?)?,
             "--json" => options.json = true,
             "--help" | "-h" | "help" => return Ok(Task::Help),
+            "exec" => return Ok(Task::Exec(args.collect())),
             "peer" => return Ok(Task::Peer(value()?.parse()?)),
             _ => return Err(format!("there is no option `{arg}`")),
         }

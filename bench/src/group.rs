@@ -1,5 +1,7 @@
 //! Process groups: a program and whatever it starts, ended together.
 
+use std::env;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -8,27 +10,53 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
+use crate::scratch::Scratch;
+
 /// A server gets so long to end by itself after SIGTERM. Longer than what Hearth allows its workers
 /// when there is nothing left to do, so that its own way to stop is the one used.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// A command that also ends when this program is killed before it can end anybody: by way of
+/// [`become_program`], since without unsafe code nothing can be done between fork and exec.
+pub(crate) fn tied(program: impl AsRef<OsStr>) -> anyhow::Result<Command> {
+    let own = env::current_exe().context("cannot tell where this program is")?;
+    let mut command = Command::new(own);
+    command.arg("exec").arg(program);
+    Ok(command)
+}
+
+/// What `bench exec PROGRAM ARGS` does: asks the kernel for SIGTERM at the death of whoever started
+/// it, which outlives exec (PR_SET_PDEATHSIG, prctl(2)), and becomes the program. Returns only if
+/// that fails.
+pub(crate) fn become_program(words: &[String]) -> anyhow::Result<()> {
+    let (program, args) = words.split_first().context("exec wants a program")?;
+    set_pdeathsig(Signal::SIGTERM)?;
+    let error = Command::new(program).args(args).exec();
+    Err(error).with_context(|| format!("cannot start {program}"))
+}
 
 /// A program in a process group of its own. Dropping it ends the group: SIGTERM to the program,
 /// SIGKILL to whatever is left.
 #[derive(Debug)]
 pub(crate) struct Group {
     child: Child,
-    name: String,
+    name: &'static str,
     log: PathBuf,
 }
 
 impl Group {
-    /// Starts `command`; what it writes to stderr goes into the file `log`.
-    pub(crate) fn start(command: &mut Command, log: PathBuf) -> anyhow::Result<Group> {
-        let name = command.get_program().to_string_lossy().into_owned();
+    /// Starts `command`, called `name` in messages; what it writes to stderr goes into `scratch`.
+    pub(crate) fn start(
+        name: &'static str,
+        command: &mut Command,
+        scratch: &Scratch,
+    ) -> anyhow::Result<Group> {
+        let log = scratch.join(&format!("{name}.log"));
         let file = File::create(&log).with_context(|| format!("cannot make {}", log.display()))?;
         let child = command
             .process_group(0)
@@ -79,12 +107,11 @@ impl Drop for Group {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
     use std::path::Path;
 
     fn shell(script: &str, scratch: &Scratch) -> Group {
         let mut command = Command::new("/bin/sh");
-        Group::start(command.args(["-c", script]), scratch.join("log")).unwrap()
+        Group::start("shell", command.args(["-c", script]), scratch).unwrap()
     }
 
     fn wait_for(what: impl Fn() -> bool) {
@@ -101,7 +128,7 @@ mod tests {
         let group = shell("echo no luck >&2; exit 1", &scratch);
         wait_for(|| group.alive().is_err());
         let error = group.alive().unwrap_err().to_string();
-        assert!(error.ends_with("ended: no luck"), "{error}");
+        assert_eq!(error, "shell ended: no luck");
     }
 
     #[test]

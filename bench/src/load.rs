@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::process::Command;
 
+use crate::group::tied;
 use crate::machine;
 
 /// What wrk counted and measured.
@@ -22,7 +23,7 @@ pub(crate) struct Load {
 /// Keeps `connections` busy for so many seconds, from one thread. An answer other than 2xx and 3xx,
 /// or a connection that failed, is an error: the rest would not be the load that was asked for.
 pub(crate) async fn load(at: SocketAddr, connections: u32, seconds: u32) -> anyhow::Result<Load> {
-    let output = Command::new("wrk")
+    let output = Command::from(tied("wrk")?)
         .args(["-t1", "--latency"])
         .arg(format!("-c{connections}"))
         .arg(format!("-d{seconds}s"))
@@ -34,7 +35,10 @@ pub(crate) async fn load(at: SocketAddr, connections: u32, seconds: u32) -> anyh
         .context("cannot run wrk")?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
-        bail!("wrk failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "wrk failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     parse(&text)
 }
@@ -45,7 +49,9 @@ pub(crate) async fn version() -> anyhow::Result<String> {
         bail!("wrk makes the load and is not installed; it is the package `wrk`");
     }
     // `wrk debian/4.1.0-3 [epoll] Copyright ...`, and exit status 1 as after any usage.
-    let text = machine::first_line("wrk", &["-v"]).await.unwrap_or_default();
+    let text = machine::first_line("wrk", &["-v"])
+        .await
+        .unwrap_or_default();
     Ok(text.split(" [").next().unwrap_or("wrk").to_owned())
 }
 
@@ -57,7 +63,9 @@ fn parse(text: &str) -> anyhow::Result<Load> {
     }
     let after = |label: &str| {
         let mut lines = text.lines().map(str::trim);
-        lines.find_map(|line| line.strip_prefix(label)).map(str::trim)
+        lines
+            .find_map(|line| line.strip_prefix(label))
+            .map(str::trim)
     };
     let read = || {
         let counted = text.lines().find(|line| line.contains(" requests in "))?;

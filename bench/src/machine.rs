@@ -38,9 +38,17 @@ impl Machine {
             cores: available_parallelism().map_or(1, usize::from),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             memory: memory.unwrap_or_default() * 1024,
-            rustc: first_line("rustc", &["--version"]).await.unwrap_or_else(unknown),
-            date: first_line("date", &["-u", "+%F"]).await.unwrap_or_else(unknown),
-            load: read("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),
+            rustc: first_line("rustc", &["--version"])
+                .await
+                .unwrap_or_else(unknown),
+            date: first_line("date", &["-u", "+%F"])
+                .await
+                .unwrap_or_else(unknown),
+            load: read("/proc/loadavg")
+                .split(' ')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
         }
     }
 }

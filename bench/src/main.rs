@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     let done = match args::parse(std::env::args().skip(1)) {
         Ok(Task::Help) => out::data(args::HELP),
         Ok(Task::Peer(at)) => peer::serve(&at),
+        Ok(Task::Exec(words)) => group::become_program(&words),
         Ok(Task::Bench(options)) => bench(&options),
         Err(fault) => {
             out::say(format_args!("bench: {fault}\n\n{}", args::HELP));

@@ -1,11 +1,10 @@
 //! nginx in front of the hyper peer: what many put in front of a program of their own today.
 
 use std::path::Path;
-use std::process::Command;
 
 use nix::unistd::geteuid;
 
-use crate::group::Group;
+use crate::group::{Group, tied};
 use crate::machine;
 use crate::peer::{self, At};
 use crate::scratch::Scratch;
@@ -25,7 +24,7 @@ pub(crate) async fn start(program: &Path) -> anyhow::Result<Server> {
     let config = config(&address.to_string(), &scratch, &behind, geteuid().is_root());
     let config = scratch.write("nginx.conf", &config)?;
     let peer = peer::start_at(&At::Unix(behind), &scratch)?;
-    let mut command = Command::new(program);
+    let mut command = tied(program)?;
     // Without -e it opens the log file it was built with, before it reads any other setting.
     command
         .arg("-p")
@@ -33,10 +32,14 @@ pub(crate) async fn start(program: &Path) -> anyhow::Result<Server> {
         .arg("-c")
         .arg(config)
         .args(["-e", "stderr"]);
-    let nginx = Group::start(&mut command, scratch.join("nginx.log"))?;
+    let nginx = Group::start("nginx", &mut command, &scratch)?;
     let mut server = Server::of(address, vec![nginx, peer], scratch).await?;
     // The tree of nginx is its master and then its one worker; the peer comes last.
-    for (process, role) in server.processes.iter_mut().zip(["master", "worker", "hyper"]) {
+    for (process, role) in server
+        .processes
+        .iter_mut()
+        .zip(["master", "worker", "hyper"])
+    {
         process.role = role.to_owned();
     }
     Ok(server)
@@ -92,7 +95,9 @@ mod tests {
         assert!(text.contains("listen 127.0.0.1:81;"));
         assert!(text.contains(&format!("server unix:{};", behind.display())));
         let inside = scratch.path().display().to_string();
-        let places = text.lines().filter(|line| line.contains("_path ") || line.starts_with("pid"));
+        let places = text
+            .lines()
+            .filter(|line| line.contains("_path ") || line.starts_with("pid"));
         assert!(places.clone().count() == 6);
         assert!(places.into_iter().all(|line| line.contains(&inside)));
         assert!(!text.contains("user root"));

@@ -4,7 +4,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
 use std::str::FromStr;
 
 use anyhow::Context;
@@ -17,12 +16,10 @@ use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::group::Group;
+use crate::group::{Group, tied};
 use crate::run::runtime;
 use crate::scratch::Scratch;
 use crate::server::{Server, free_port};
@@ -44,7 +41,9 @@ impl FromStr for At {
         match text.split_once(':') {
             Some(("tcp", address)) => address.parse().map(At::Tcp).map_err(|e| e.to_string()),
             Some(("unix", path)) => Ok(At::Unix(path.into())),
-            _ => Err(format!("`{text}` is neither tcp:ADDRESS:PORT nor unix:PATH")),
+            _ => Err(format!(
+                "`{text}` is neither tcp:ADDRESS:PORT nor unix:PATH"
+            )),
         }
     }
 }
@@ -62,21 +61,24 @@ pub(crate) async fn start() -> anyhow::Result<Server> {
     let scratch = Scratch::new()?;
     let address = free_port()?;
     let group = start_at(&At::Tcp(address), &scratch)?;
-    Server::of(address, vec![group], scratch).await
+    let mut server = Server::of(address, vec![group], scratch).await?;
+    // It has this program's name.
+    for process in &mut server.processes {
+        process.role = "hyper".to_owned();
+    }
+    Ok(server)
 }
 
 /// Starts the process alone, for whoever puts something in front of it.
 pub(crate) fn start_at(at: &At, scratch: &Scratch) -> anyhow::Result<Group> {
     let program = std::env::current_exe().context("cannot tell where this program is")?;
-    let mut command = Command::new(program);
+    let mut command = tied(program)?;
     command.args(["peer", &at.arg()]);
-    Group::start(&mut command, scratch.join("hyper.log"))
+    Group::start("hyper", &mut command, scratch)
 }
 
 /// Serves until it is ended.
 pub(crate) fn serve(at: &At) -> anyhow::Result<()> {
-    // The harness ends it; this is for a harness that was itself killed.
-    set_pdeathsig(Signal::SIGKILL)?;
     LocalSet::new().block_on(&runtime()?, async {
         match at {
             At::Tcp(address) => {

@@ -36,7 +36,9 @@ impl Probe {
 
     /// Fails if the answer is not the hello that all servers are to give.
     pub(crate) async fn hello(&mut self) -> anyhow::Result<()> {
-        timeout(PATIENCE, self.ask()).await.context("no answer in time")?
+        timeout(PATIENCE, self.ask())
+            .await
+            .context("no answer in time")?
     }
 
     async fn ask(&mut self) -> anyhow::Result<()> {

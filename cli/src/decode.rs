@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use anyhow::{Context, bail};
-use hearth_protocol::{FrameBuffer, MAX_CONTROL_LEN, dump};
+use hearth_protocol::{CONTROL_ROOM, FrameBuffer, MAX_CONTROL_LEN, dump};
 
 use crate::args::Decode;
 use crate::out::{self, Outcome};
@@ -22,7 +22,7 @@ pub(crate) fn decode(args: &Decode) -> anyhow::Result<Outcome> {
         input = Box::new(io::Cursor::new(from_hex(&text)?));
     }
     // Control sockets allow the longer frames, and a capture may be of either kind.
-    let mut buffer = FrameBuffer::new(MAX_CONTROL_LEN);
+    let mut buffer = FrameBuffer::new(MAX_CONTROL_LEN, CONTROL_ROOM);
     let mut offset = 0;
     loop {
         let count = input.read(buffer.room()).context("cannot read")?;

@@ -16,7 +16,7 @@ use std::time::Instant;
 use hearth_protocol::data::{Data, ErrorCode, encode_head};
 use hearth_protocol::frame::{FrameError, Kind};
 use hearth_protocol::head::{Limits, RequestHead};
-use hearth_protocol::{FrameBuffer, MAX_DATA_LEN};
+use hearth_protocol::{DATA_ROOM, FrameBuffer, MAX_DATA_LEN};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -248,7 +248,7 @@ impl Closed {
 }
 
 async fn read_all(channel: Rc<Channel>, mut socket: OwnedReadHalf) {
-    let mut buffer = FrameBuffer::new(MAX_DATA_LEN);
+    let mut buffer = FrameBuffer::new(MAX_DATA_LEN, DATA_ROOM);
     let mut booked = Booked::default();
     let why = loop {
         match socket.read(buffer.room()).await {

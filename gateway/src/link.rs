@@ -11,7 +11,7 @@ use hearth_manifest::Manifest;
 use hearth_protocol::frame::FrameError;
 use hearth_protocol::head::{HeadError, Limits};
 use hearth_protocol::link::{CODEC, CertifiedKey, Link, Snapshot, WorkerAdd};
-use hearth_protocol::{Codec, FrameBuffer, MAX_CONTROL_LEN};
+use hearth_protocol::{CONTROL_ROOM, Codec, FrameBuffer, MAX_CONTROL_LEN};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -85,7 +85,7 @@ impl LinkEnd {
 
     /// Does what the supervisor says until it says stop, or is gone.
     pub async fn run(mut self, log: Log) -> Result<(), LinkError> {
-        let mut buffer = FrameBuffer::new(MAX_CONTROL_LEN);
+        let mut buffer = FrameBuffer::new(MAX_CONTROL_LEN, CONTROL_ROOM);
         loop {
             tokio::select! {
                 read = receive(&self.socket, &mut buffer, &mut self.descriptors) => {

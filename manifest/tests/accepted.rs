@@ -109,7 +109,9 @@ fn defaults_are_those_of_the_reference() {
         (gateway.limits.connections, gateway.limits.queue),
         (10_000, 1024)
     );
-    assert!(!gateway.access_log && gateway.threads.is_none() && gateway.tls.certificates.is_empty());
+    assert!(
+        !gateway.access_log && gateway.threads.is_none() && gateway.tls.certificates.is_empty()
+    );
     let f = &manifest.functions["f"];
     assert!(
         f.domains.is_empty() && f.build.is_none() && f.env.is_empty() && f.resources.is_empty()

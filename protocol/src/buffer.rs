@@ -2,30 +2,32 @@
 
 use crate::frame::{Frame, FrameError, HEADER_LEN};
 
-/// Room offered to one read: what a Unix socket holds by default is about 200 KiB, and most reads
-/// are small.
-const READ_ROOM: usize = 64 * 1024;
+/// Memory kept when the buffer runs empty: enough for a body that streams, chunk after chunk.
+const KEPT: usize = 2 * crate::MAX_CHUNK;
 
 /// Collects bytes as they come and hands out the frames in them.
 ///
-/// Its memory is bounded by the socket's longest frame plus one read, and goes back to one read when
-/// it runs empty.
+/// Its memory is bounded by the socket's longest frame plus one read, and goes back to
+/// little when it runs empty.
 #[derive(Debug)]
 pub struct FrameBuffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
     max_len: u32,
+    room: usize,
 }
 
 impl FrameBuffer {
-    /// For a socket whose frames are at most `max_len` after their header.
-    pub fn new(max_len: u32) -> FrameBuffer {
+    /// For a socket whose frames are at most `max_len` after their header; `room` bytes are offered
+    /// to a read at first.
+    pub fn new(max_len: u32, room: usize) -> FrameBuffer {
         FrameBuffer {
             bytes: Vec::new(),
             start: 0,
             end: 0,
             max_len,
+            room,
         }
     }
 
@@ -34,10 +36,10 @@ impl FrameBuffer {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
-            if self.bytes.len() > READ_ROOM {
+            if self.bytes.len() > KEPT {
                 self.bytes = Vec::new();
             }
-        } else if self.start > 0 && self.bytes.len() - self.end < READ_ROOM / 2 {
+        } else if self.start > 0 && self.bytes.len() - self.end < self.room / 2 {
             self.bytes.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
@@ -47,9 +49,9 @@ impl FrameBuffer {
             .pending_frame_len()
             .saturating_sub(self.end - self.start);
         let room = if self.start == self.end {
-            READ_ROOM
+            self.room
         } else {
-            wanted.max(READ_ROOM / 2)
+            wanted.max(self.room / 2)
         };
         if self.bytes.len() < self.end + room {
             self.bytes.resize(self.end + room, 0);

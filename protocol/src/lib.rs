@@ -45,3 +45,10 @@ pub const MAX_CHUNK: usize = 64 * 1024;
 /// Credit each side starts a stream with, in payload bytes of DATA and MESSAGE, unless CONFIG says
 /// otherwise: two chunks, so that one can be under way while the other is consumed.
 pub const INITIAL_CREDIT: u32 = 128 * 1024;
+
+/// Room for one read from a control socket: its frames are few and mostly short.
+pub const CONTROL_ROOM: usize = 4 * 1024;
+
+/// Room for one read from a data socket: a full row of small requests, or half of what a Unix socket
+/// holds by default.
+pub const DATA_ROOM: usize = 32 * 1024;

@@ -6,7 +6,7 @@
 use hearth_protocol::control::Control;
 use hearth_protocol::data::{CancelReason, Data, ErrorCode, Opcode, Slots};
 use hearth_protocol::frame::{Extensions, Flags, Frame, Kind};
-use hearth_protocol::{Codec, FrameBuffer, MAX_DATA_LEN};
+use hearth_protocol::{Codec, DATA_ROOM, FrameBuffer, MAX_DATA_LEN};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ fn through_buffer(frames: &[Parts], cuts: &[usize]) -> (Vec<u8>, Vec<u8>) {
         }
         .encode(&mut sent);
     }
-    let mut buffer = FrameBuffer::new(MAX_DATA_LEN);
+    let mut buffer = FrameBuffer::new(MAX_DATA_LEN, DATA_ROOM);
     let mut received = Vec::new();
     let mut rest = &sent[..];
     let mut cuts = cuts.iter().copied().cycle();
@@ -131,7 +131,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        let mut buffer = FrameBuffer::new(MAX_DATA_LEN);
+        let mut buffer = FrameBuffer::new(MAX_DATA_LEN, DATA_ROOM);
         let room = buffer.room();
         room[..bytes.len()].copy_from_slice(&bytes);
         buffer.filled(bytes.len());
@@ -155,7 +155,7 @@ proptest! {
 
 #[test]
 fn a_giant_length_is_refused_before_memory_is_taken() {
-    let mut buffer = FrameBuffer::new(MAX_DATA_LEN);
+    let mut buffer = FrameBuffer::new(MAX_DATA_LEN, DATA_ROOM);
     let mut header = [0u8; 16];
     header[..4].copy_from_slice(&u32::MAX.to_le_bytes());
     buffer.room()[..16].copy_from_slice(&header);
@@ -181,7 +181,7 @@ fn a_frame_of_the_longest_length_arrives_in_small_reads() {
         end: true,
     }
     .encode(&mut sent);
-    let mut buffer = FrameBuffer::new(MAX_DATA_LEN);
+    let mut buffer = FrameBuffer::new(MAX_DATA_LEN, DATA_ROOM);
     for piece in sent.chunks(1000) {
         buffer.room()[..piece.len()].copy_from_slice(piece);
         buffer.filled(piece.len());

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hearth_protocol::data::{Data, ErrorCode};
 use hearth_protocol::head::Limits;
-use hearth_protocol::{FrameBuffer, MAX_DATA_LEN};
+use hearth_protocol::{DATA_ROOM, FrameBuffer, MAX_DATA_LEN};
 use hearth_sys::wait::{Waiting, wait};
 
 use crate::slots::{Broken, Incoming, Slots};
@@ -46,7 +46,7 @@ impl DataSocket {
         });
         Ok(DataSocket {
             slots: Slots::new(limits),
-            buffer: FrameBuffer::new(MAX_DATA_LEN),
+            buffer: FrameBuffer::new(MAX_DATA_LEN, DATA_ROOM),
             outbox,
         })
     }

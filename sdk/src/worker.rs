@@ -13,7 +13,7 @@ use hearth_protocol::control::Control;
 use hearth_protocol::data::{ErrorCode, encode_head};
 use hearth_protocol::frame::{FrameError, Kind};
 use hearth_protocol::head::{Config, HeadError, LogRecord, RequestHead};
-use hearth_protocol::{Codec, FrameBuffer, MAX_CHUNK, MAX_CONTROL_LEN, VERSION};
+use hearth_protocol::{CONTROL_ROOM, Codec, FrameBuffer, MAX_CHUNK, MAX_CONTROL_LEN, VERSION};
 use hearth_sys::wait::{Waiting, wait};
 
 use crate::body::Body;
@@ -94,7 +94,7 @@ impl Worker {
         .encode(&mut hello);
         (&control).write_all(&hello).map_err(WorkerError::Control)?;
 
-        let mut control_buffer = FrameBuffer::new(MAX_CONTROL_LEN);
+        let mut control_buffer = FrameBuffer::new(MAX_CONTROL_LEN, CONTROL_ROOM);
         let mut descriptors = Vec::new();
         let config = loop {
             if let Some(frame) = control_buffer.next_frame()? {

@@ -1,6 +1,7 @@
 //! The directory where a running platform keeps its lock, its control socket and its own
-//! certificate: `.hearth` beside the manifest.
+//! certificate: `.hearth/NAME` beside the manifest, NAME being the manifest's file name.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -8,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use hearth_sys::lock::{Lock, Taken, take};
 
-/// Name of the directory beside the manifest.
-const NAME: &str = ".hearth";
+/// Name of the directory beside the manifests; each has one of its own in it.
+const PARENT: &str = ".hearth";
 
 /// Why the directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +52,13 @@ impl StateDir {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        StateDir(beside.join(NAME))
+        let name = manifest.file_name().unwrap_or(OsStr::new("edge.yaml"));
+        StateDir(beside.join(PARENT).join(name))
+    }
+
+    /// Keeps all of it out of repositories.
+    fn ignore(&self) -> PathBuf {
+        self.0.with_file_name(".gitignore")
     }
 
     /// The control socket.
@@ -79,10 +86,8 @@ impl StateDir {
             Taken::Ours(lock) => lock,
             Taken::Held(holder) => return Err(StateError::Running { holder }),
         };
-        // Nothing in here belongs into anybody's repository.
-        let ignore = self.0.join(".gitignore");
-        if !ignore.exists() {
-            fs::write(&ignore, "*\n").map_err(failed)?;
+        if !self.ignore().exists() {
+            fs::write(self.ignore(), "*\n").map_err(failed)?;
         }
         match fs::remove_file(self.socket()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -105,14 +110,19 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let _ = fs::remove_file(self.directory.socket());
-        let keeps_nothing = !self.directory.tls().exists();
-        if keeps_nothing {
-            let _ = fs::remove_file(self.directory.0.join(".gitignore"));
-        }
         drop(self.lock.take());
-        if keeps_nothing {
-            // Fails, rightly, where the next platform has already moved in.
-            let _ = fs::remove_dir(&self.directory.0);
+        if self.directory.tls().exists() {
+            return;
+        }
+        // It keeps nothing. Removing directories fails, rightly, where another platform lives in them.
+        let _ = fs::remove_dir(&self.directory.0);
+        let Some(parent) = self.directory.0.parent() else {
+            return;
+        };
+        let others = fs::read_dir(parent).map_or(0, Iterator::count);
+        if others == 1 {
+            let _ = fs::remove_file(self.directory.ignore());
+            let _ = fs::remove_dir(parent);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 
 use hearth_protocol::frame::{Frame, FrameError};
-use hearth_protocol::{FrameBuffer, MAX_CONTROL_LEN};
+use hearth_protocol::{CONTROL_ROOM, FrameBuffer, MAX_CONTROL_LEN};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -64,7 +64,7 @@ async fn carry(
     mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
     on_frame: &mut impl FnMut(&Frame<'_>) -> Result<(), WireError>,
 ) -> Result<(), WireError> {
-    let mut buffer = FrameBuffer::new(MAX_CONTROL_LEN);
+    let mut buffer = FrameBuffer::new(MAX_CONTROL_LEN, CONTROL_ROOM);
     let mut queue: VecDeque<Outgoing> = VecDeque::new();
     let mut open = true;
     loop {

@@ -20,7 +20,18 @@ pub(crate) fn fuzz(runs: &str) -> anyhow::Result<()> {
         let runs = format!("-runs={runs}");
         run(
             "rustup",
-            &["run", "nightly", "cargo", "fuzz", "run", "--fuzz-dir", &directory, target, "--", &runs],
+            &[
+                "run",
+                "nightly",
+                "cargo",
+                "fuzz",
+                "run",
+                "--fuzz-dir",
+                &directory,
+                target,
+                "--",
+                &runs,
+            ],
         )?;
     }
     cargo(&["--version"])

@@ -11,8 +11,11 @@ pub(crate) type Need = (&'static str, &'static str);
 
 /// Installs what is missing, where that is allowed; elsewhere fails with the one line that would.
 pub(crate) fn ensure(needs: &[Need]) -> anyhow::Result<()> {
-    let mut missing: Vec<&str> =
-        needs.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+    let mut missing: Vec<&str> = needs
+        .iter()
+        .filter(|(program, _)| !has(program))
+        .map(|(_, package)| *package)
+        .collect();
     missing.dedup();
     if missing.is_empty() {
         return Ok(());
@@ -24,11 +27,18 @@ pub(crate) fn ensure(needs: &[Need]) -> anyhow::Result<()> {
         (false, false) => bail!("as root: {}", line(&missing)),
     };
     if !has("apt-get") {
-        bail!("not a Debian or Ubuntu system; install what brings: {}", missing.join(", "));
+        bail!(
+            "not a Debian or Ubuntu system; install what brings: {}",
+            missing.join(", ")
+        );
     }
     let apt = |args: &[&str]| {
-        let all: Vec<&str> =
-            sudo.iter().copied().chain(["apt-get", "-q"]).chain(args.iter().copied()).collect();
+        let all: Vec<&str> = sudo
+            .iter()
+            .copied()
+            .chain(["apt-get", "-q"])
+            .chain(args.iter().copied())
+            .collect();
         run(all[0], &all[1..])
     };
     let mut install = vec!["install", "-y", "--no-install-recommends"];

@@ -11,37 +11,69 @@ use crate::sh::{cargo, root};
 const LONGEST: usize = 600;
 
 /// File names that say nothing about what is inside.
-const NAMELESS: &[&str] = &["utils.rs", "util.rs", "common.rs", "helpers.rs", "manager.rs", "misc.rs"];
+const NAMELESS: &[&str] = &[
+    "utils.rs",
+    "util.rs",
+    "common.rs",
+    "helpers.rs",
+    "manager.rs",
+    "misc.rs",
+];
 
 pub(crate) fn tidy() -> anyhow::Result<()> {
     let mut faults = Vec::new();
     for path in sources(&root()) {
         let text = fs::read_to_string(&path)?;
-        let shown = path.strip_prefix(root()).unwrap_or(&path).display().to_string();
+        let shown = path
+            .strip_prefix(root())
+            .unwrap_or(&path)
+            .display()
+            .to_string();
         faults.extend(look(&shown, &text));
     }
     if !faults.is_empty() {
         bail!("{}", faults.join("\n"));
     }
     cargo(&["fmt", "--all", "--check"])?;
-    cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+    cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ])
 }
 
 fn look(path: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     if !text.starts_with("//!") {
-        faults.push(format!("{path}:1: opens without `//!` that says what it owns"));
+        faults.push(format!(
+            "{path}:1: opens without `//!` that says what it owns"
+        ));
     }
-    if NAMELESS.iter().any(|name| path.ends_with(&format!("/{name}"))) {
+    if NAMELESS
+        .iter()
+        .any(|name| path.ends_with(&format!("/{name}")))
+    {
         faults.push(format!("{path}: is named after nothing in it"));
     }
-    let lines = text.lines().take_while(|line| *line != "#[cfg(test)]").count();
+    let lines = text
+        .lines()
+        .take_while(|line| *line != "#[cfg(test)]")
+        .count();
     if lines > LONGEST && !path.contains("/tests/") {
-        faults.push(format!("{path}: {lines} lines before its tests, at most {LONGEST}"));
+        faults.push(format!(
+            "{path}: {lines} lines before its tests, at most {LONGEST}"
+        ));
     }
     for (number, line) in text.lines().enumerate() {
         let line = line.trim_start();
-        if line.starts_with("//") && ["TODO", "FIXME", "XXX"].iter().any(|word| line.contains(word)) {
+        if line.starts_with("//")
+            && ["TODO", "FIXME", "XXX"]
+                .iter()
+                .any(|word| line.contains(word))
+        {
             faults.push(format!("{path}:{}: unfinished", number + 1));
         }
     }

@@ -142,24 +142,11 @@ fn a_get_whose_worker_is_killed_is_answered_by_the_next_one() {
     let before = platform.worker("probe");
     let mut client = platform.connect();
     client.send(request("GET /sleep?ms=1000", &[], b""));
-    // Handled means that another request waits: only then is there something to kill it in.
-    wait::until("the worker handles it", || {
-        handles_a_request(before).then_some(())
-    });
+    process::wait_until_it_sleeps(before);
     process::signal(before, Signal::SIGKILL);
     let answer = client.answer("GET");
     assert_eq!(answer.status(), 200, "{}", answer.text());
     assert_ne!(answer.json()["pid"], before);
-}
-
-/// Whether the probe's main thread sleeps in `/sleep`, and does not wait for requests.
-fn handles_a_request(pid: u32) -> bool {
-    let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
-    let number = call
-        .split(' ')
-        .next()
-        .and_then(|number| number.parse().ok());
-    number == Some(nix::libc::SYS_clock_nanosleep)
 }
 
 #[test]

@@ -21,7 +21,8 @@ use crate::wait;
 const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
 
 /// Only plain HTTP, on a port that the kernel chooses.
-const HTTP_ONLY: &str = r#"gateway: { listen: { http: "127.0.0.1:0" } }"#;
+pub(crate) const HTTP_ONLY: &str =
+    r#"gateway: { listen: { http: "127.0.0.1:0" }, access_log: true }"#;
 
 /// One function that answers everything: the probe.
 pub(crate) const PROBE: &str = r#"
@@ -127,8 +128,12 @@ impl Platform {
 
     /// Starts a place's manifest and waits until the platform can be asked.
     pub(crate) fn begin(place: Place) -> Platform {
-        let mut up = place
-            .command("up", &["--log", "json"])
+        // With a descriptor that is open and means nothing to it: no child of its may get that.
+        let mut up = Command::new("sh")
+            .args(["-c", r#"exec "$0" "$@" 9</dev/null"#, HEARTH, "up"])
+            .arg(place.manifest())
+            .args(["--log", "json"])
+            .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -161,12 +166,16 @@ impl Platform {
         platform
     }
 
-    /// Waits until every function is ready and the gateway runs.
+    /// Waits until every worker of every function is ready and the gateway runs.
     pub(crate) fn wait_ready(&self) -> Value {
+        let is_ready = |one: &Value| one["state"] == "ready";
+        let all_ready = |function: &Value| {
+            let mut workers = function["workers"].as_array().unwrap().iter();
+            is_ready(function) && workers.all(is_ready)
+        };
         wait::until("all functions are ready", || {
             let status = self.try_status()?;
-            let mut functions = status["functions"].as_array()?.iter();
-            let ready = functions.all(|function| function["state"] == "ready");
+            let ready = status["functions"].as_array()?.iter().all(all_ready);
             (ready && status["gateway"]["pid"].is_u64()).then_some(status)
         })
     }

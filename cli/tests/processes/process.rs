@@ -31,6 +31,16 @@ pub(crate) fn wait_until_gone(pids: &[u32], limit: Duration) {
     });
 }
 
+/// Waits until its main thread sleeps, as the probe's does in `/sleep` and not while it waits for
+/// requests.
+pub(crate) fn wait_until_it_sleeps(pid: u32) {
+    wait::until("the process sleeps", || {
+        let call = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
+        let number: i64 = call.split(' ').next()?.parse().ok()?;
+        (number == nix::libc::SYS_clock_nanosleep).then_some(())
+    });
+}
+
 /// Its share of memory in bytes (PSS).
 pub(crate) fn memory(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();

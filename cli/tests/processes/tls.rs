@@ -3,9 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::Signal;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use crate::curl::{Curl, curl};
 use crate::platform::{Place, Platform};
@@ -19,6 +20,13 @@ const HTTPS_ONLY: &str = r#"listen: { https: "127.0.0.1:0" }"#;
 fn make_certificate(directory: &Path, name: &str, domains: &[&str]) {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // Whose name is its issuer's counts as signed by itself, and two authorities of one name are
+    // taken for each other: so each has a name of its own.
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let called = format!("authority {}", MADE.fetch_add(1, Ordering::Relaxed));
+    authority
+        .distinguished_name
+        .push(DnType::CommonName, called);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
     let domains: Vec<String> = domains.iter().map(|one| (*one).to_owned()).collect();
     let key = KeyPair::generate().unwrap();

@@ -6,12 +6,12 @@ use hearth_protocol::control::Control;
 use hearth_protocol::data::Data;
 use hearth_protocol::frame::Frame;
 use hearth_protocol::head::{Config, LogRecord, RequestHead, ResponseHead};
-use hearth_protocol::{Codec, FrameBuffer, MAX_DATA_LEN, dump};
+use hearth_protocol::{Codec, FrameBuffer, MAX_DATA_LEN, dump, DATA_ROOM};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&cut, bytes)) = input.split_first() else { return };
-    let mut buffer = FrameBuffer::new(MAX_DATA_LEN);
+    let mut buffer = FrameBuffer::new(MAX_DATA_LEN, DATA_ROOM);
     for piece in bytes.chunks(usize::from(cut).max(1)) {
         buffer.room()[..piece.len()].copy_from_slice(piece);
         buffer.filled(piece.len());

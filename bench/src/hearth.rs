@@ -1,0 +1,206 @@
+//! Hearth with the hello of `examples/hello`, as its user gets it by default.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, bail, ensure};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::group::{Group, tied};
+use crate::out;
+use crate::scratch::Scratch;
+use crate::server::{Server, free_port};
+
+/// What the manifest is called, beside which the platform keeps its state.
+const MANIFEST: &str = "edge.yaml";
+
+/// Programs of the tree that nobody is given.
+const CHORES: [&str; 2] = ["bench", "xtask"];
+
+/// The release programs, in the directory where this program is.
+#[derive(Debug)]
+pub(crate) struct Programs(PathBuf);
+
+impl Programs {
+    fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Name and size in bytes of each, in order of their names.
+    pub(crate) fn sizes(&self) -> anyhow::Result<Vec<(String, u64)>> {
+        let mut sizes = Vec::new();
+        for entry in fs::read_dir(&self.0)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let meta = entry.metadata()?;
+            // Beside them lie only directories, libraries and lists of dependencies.
+            let program = meta.is_file() && meta.permissions().mode() & 0o111 != 0;
+            if program && !name.contains('.') && !CHORES.contains(&name.as_str()) {
+                sizes.push((name, meta.len()));
+            }
+        }
+        sizes.sort();
+        Ok(sizes)
+    }
+}
+
+/// Builds what is measured, into the target directory that this program came from.
+pub(crate) async fn build() -> anyhow::Result<Programs> {
+    if cfg!(debug_assertions) {
+        bail!("a debug build measures nothing; run `cargo xtask bench`");
+    }
+    let own = env::current_exe().context("cannot tell where this program is")?;
+    let directory = own.parent().context("a program is in a directory")?;
+    let target = directory
+        .parent()
+        .context("a release directory is in a target directory")?;
+    out::say("building hearth and hello");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = tokio::process::Command::new(cargo)
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "hearth",
+            "--package",
+            "hello",
+        ])
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .status()
+        .await
+        .context("cannot run cargo")?;
+    ensure!(
+        status.success(),
+        "hearth and hello were not built: {status}"
+    );
+    Ok(Programs(directory.to_owned()))
+}
+
+/// The workspace's root.
+fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+pub(crate) async fn start(programs: &Programs) -> anyhow::Result<Server> {
+    let scratch = Scratch::new()?;
+    let manifest = root().join("examples/hello").join(MANIFEST);
+    copy(&manifest, &scratch.join(MANIFEST))?;
+    fs::create_dir(scratch.join("bin"))?;
+    copy(&programs.join("hello"), &scratch.join("bin/hello"))?;
+    let address = free_port()?;
+    let mut command = tied(programs.join("hearth"))?;
+    command
+        .arg("up")
+        .arg(scratch.join(MANIFEST))
+        .args(["--log", "quiet", "--listen"])
+        .arg(format!("http={address}"))
+        .args(["--listen", "https=off"]);
+    let group = Group::start("hearth", &mut command, &scratch)?;
+    let mut server = Server::of(address, vec![group], scratch).await?;
+    let status = status(programs, &server).await?;
+    name_processes(&mut server, &status)?;
+    Ok(server)
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+    Ok(())
+}
+
+/// Its tree has all processes; its status knows which is which.
+fn name_processes(server: &mut Server, status: &Status) -> anyhow::Result<()> {
+    let [worker] = status.workers[..] else {
+        bail!("hello has {} workers and not one", status.workers.len());
+    };
+    let known = [
+        ("supervisor", status.supervisor),
+        ("gateway", status.gateway),
+        ("worker", worker),
+    ];
+    for (role, pid) in known {
+        let process = server
+            .processes
+            .iter_mut()
+            .find(|process| process.pid == pid);
+        let process = process.with_context(|| format!("no process {pid}, the {role}, below it"))?;
+        process.role = role.to_owned();
+    }
+    Ok(())
+}
+
+/// What `hearth status --json` says, as far as it matters here.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Status {
+    pub(crate) supervisor: Pid,
+    pub(crate) gateway: Pid,
+    /// Of all functions, those that are ready.
+    pub(crate) workers: Vec<Pid>,
+}
+
+pub(crate) async fn status(programs: &Programs, server: &Server) -> anyhow::Result<Status> {
+    let output = tokio::process::Command::new(programs.join("hearth"))
+        .arg("status")
+        .arg(server.scratch.join(MANIFEST))
+        .arg("--json")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("cannot run hearth status")?;
+    ensure!(
+        output.status.success(),
+        "hearth status failed: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    parse(&output.stdout).context("hearth status says something else than expected")
+}
+
+fn parse(json: &[u8]) -> Option<Status> {
+    let status: Value = serde_json::from_slice(json).ok()?;
+    let functions = status["functions"].as_array()?.iter();
+    let workers = functions.filter_map(|function| function["workers"].as_array());
+    let ready = workers
+        .flatten()
+        .filter(|worker| worker["state"] == "ready");
+    Some(Status {
+        supervisor: pid(&status["pid"])?,
+        gateway: pid(&status["gateway"]["pid"])?,
+        workers: ready
+            .map(|worker| pid(&worker["pid"]))
+            .collect::<Option<_>>()?,
+    })
+}
+
+fn pid(value: &Value) -> Option<Pid> {
+    Some(Pid::from_raw(value.as_i64()?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_gives_the_processes_and_only_ready_workers() {
+        let json = br#"{"pid": 10, "gateway": {"pid": 11, "memory": 1}, "functions": [
+            {"workers": [{"id": 1, "state": "killed", "pid": 12}, {"id": 2, "state": "ready", "pid": 13}]},
+            {"workers": []}
+        ]}"#;
+        let expect = Status {
+            supervisor: Pid::from_raw(10),
+            gateway: Pid::from_raw(11),
+            workers: vec![Pid::from_raw(13)],
+        };
+        assert_eq!(parse(json), Some(expect));
+        assert_eq!(parse(b"{}"), None);
+        assert_eq!(parse(b"no"), None);
+    }
+}
