@@ -83,7 +83,7 @@ fn told_to_stop_it_ends_with_status_0_and_leaves_no_process_and_no_file() {
         let (status, place) = platform.end(signal);
         assert_eq!(status.code(), Some(0));
         assert!(started.iter().all(|pid| !process::runs(*pid)));
-        assert!(!place.state().exists());
+        assert!(!place.hearth_directory().exists());
         assert!(TcpStream::connect(address).is_err());
     }
 }
@@ -95,7 +95,9 @@ fn of_a_platform_with_https_only_the_certificate_stays() {
     let (status, place) = platform.end(Signal::SIGTERM);
     assert_eq!(status.code(), Some(0));
     // The `.gitignore` keeps its key out of repositories.
-    assert_eq!(entries(&place.state()), [".gitignore", "tls"]);
+    let left = entries(&place.hearth_directory());
+    assert_eq!(left, [".gitignore", "edge.yaml"]);
+    assert_eq!(entries(&place.state()), ["tls"]);
     let kept = ["self-signed.crt", "self-signed.json", "self-signed.key"];
     assert_eq!(entries(&place.state().join("tls")), kept);
 }
@@ -174,7 +176,7 @@ fn a_port_that_somebody_has_is_a_reason_to_refuse_and_is_named() {
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(said.contains(&address.to_string()), "{said}");
-    assert!(!place.state().exists());
+    assert!(!place.hearth_directory().exists());
 }
 
 #[test]

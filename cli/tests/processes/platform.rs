@@ -64,9 +64,14 @@ impl Place {
         self.0.join("edge.yaml")
     }
 
-    /// The directory that `hearth up` keeps beside the manifest.
-    pub(crate) fn state(&self) -> PathBuf {
+    /// Where `hearth up` keeps what it needs, beside the manifest.
+    pub(crate) fn hearth_directory(&self) -> PathBuf {
         self.0.join(".hearth")
+    }
+
+    /// This manifest's part of it.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.hearth_directory().join("edge.yaml")
     }
 
     /// A verb about this manifest that has not been started yet.

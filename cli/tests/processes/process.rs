@@ -31,14 +31,18 @@ pub(crate) fn wait_until_gone(pids: &[u32], limit: Duration) {
     });
 }
 
-/// Waits until its main thread sleeps, as the probe's does in `/sleep` and not while it waits for
-/// requests.
+/// Whether its main thread sleeps, as the probe's does in `/sleep` and not while it waits for requests.
+pub(crate) fn sleeps(pid: u32) -> bool {
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    let number = call
+        .split(' ')
+        .next()
+        .and_then(|number| number.parse().ok());
+    number == Some(nix::libc::SYS_clock_nanosleep)
+}
+
 pub(crate) fn wait_until_it_sleeps(pid: u32) {
-    wait::until("the process sleeps", || {
-        let call = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
-        let number: i64 = call.split(' ').next()?.parse().ok()?;
-        (number == nix::libc::SYS_clock_nanosleep).then_some(())
-    });
+    wait::until("the process sleeps", || sleeps(pid).then_some(()));
 }
 
 /// Its share of memory in bytes (PSS).

@@ -65,7 +65,7 @@ fn up_of_a_bad_manifest_ends_with_2_and_leaves_nothing() {
     let bad = place.up_to_its_end();
     assert_eq!(bad.status.code(), Some(2));
     assert!(talk(&bad).contains("edge.yaml:2:12: functions"), "{bad:?}");
-    assert!(!place.state().exists());
+    assert!(!place.hearth_directory().exists());
     fs::remove_file(place.manifest()).unwrap();
     let missing = place.up_to_its_end();
     assert_eq!(missing.status.code(), Some(2));
