@@ -3,6 +3,12 @@
 //! One program for all, so that tests of different files run side by side. Each test starts a platform
 //! of its own in a directory of its own ([`platform`]), with functions from `sdk/examples`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "all of this is tests, which Clippy sees only in the functions marked as such"
+)]
+
 mod bodies;
 mod curl;
 mod failures;
