@@ -61,6 +61,7 @@ def check_bad(name, data):
     with supervisor, control, gateway:
         subject = worker.Worker(control)
         wire = worker.Wire(subject.selector, end, worker.DATA_LIMIT, subject.on_data)
+        gateway.settimeout(5)
         gateway.sendall(data)
         subject.take_in(0)
         error, = worker.frames(bytearray(gateway.recv(65_536)), worker.DATA_LIMIT)

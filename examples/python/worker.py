@@ -248,6 +248,8 @@ class Worker:
     def on_data(self, wire, frame):
         slot, kind, flags, aux, payload = frame
         stream = wire.streams.get(slot)
+        if kind == ERROR:
+            self.log("warn", f"the gateway gave up slot {slot}: {payload.decode()}")
         if kind == REQUEST:
             if slot == 0 or stream or aux > len(payload):
                 raise Broken("REQUEST on slot 0, on one in use, or with a head longer than its payload")

@@ -102,6 +102,8 @@ async fn next_frame(body: &mut Incoming) -> Result<Option<Frame<Bytes>>, Failure
 pub struct ReplyBody {
     first: Option<Bytes>,
     rest: Option<StreamHandle>,
+    /// The body broke off; told once what came before has been flushed.
+    broken: Option<Failure>,
     /// The line of the access log, written when the last byte has been handed over.
     entry: Option<Box<Entry>>,
 }
@@ -112,6 +114,7 @@ impl ReplyBody {
         ReplyBody {
             first: Some(bytes).filter(|bytes| !bytes.is_empty()),
             rest: None,
+            broken: None,
             entry: None,
         }
     }
@@ -148,6 +151,9 @@ impl Body for ReplyBody {
             self.sent(&bytes);
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
+        if let Some(failure) = self.broken.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
         let Some(rest) = &mut self.rest else {
             return Poll::Ready(None);
         };
@@ -164,7 +170,11 @@ impl Body for ReplyBody {
                 if let Some(entry) = &mut self.entry {
                     entry.broken = Some(failure.to_string());
                 }
-                Poll::Ready(Some(Err(failure)))
+                // hyper throws away what it has not written yet when it hears of an error, and
+                // writes it when it has to wait.
+                self.broken = Some(failure);
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             Poll::Ready(None) => {
                 self.rest = None;

@@ -20,6 +20,7 @@ use hearth_protocol::{DATA_ROOM, FrameBuffer, MAX_DATA_LEN};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
 
 use crate::failure::Failure;
 use crate::pool::{Lease, Worker};
@@ -34,6 +35,16 @@ pub struct Channel {
     out: RefCell<Out>,
     /// When the worker last began to have something to do, or last answered.
     busy_since: Cell<Instant>,
+    lost: mpsc::UnboundedSender<Lost>,
+}
+
+/// A worker whose channel has ended, and why, if it is to blame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Which.
+    pub worker: u32,
+    /// What it did; empty if its end was simply closed.
+    pub why: String,
 }
 
 #[derive(Default)]
@@ -54,6 +65,7 @@ impl Channel {
         worker: Arc<Worker>,
         socket: StdUnixStream,
         limits: Limits,
+        lost: mpsc::UnboundedSender<Lost>,
     ) -> io::Result<Rc<Channel>> {
         socket.set_nonblocking(true)?;
         let (read, socket) = UnixStream::from_std(socket)?.into_split();
@@ -63,6 +75,7 @@ impl Channel {
             socket,
             out: RefCell::default(),
             busy_since: Cell::new(Instant::now()),
+            lost,
         });
         tokio::task::spawn_local(read_all(Rc::clone(&channel), read));
         tokio::task::spawn_local(write_all(Rc::clone(&channel)));
@@ -178,6 +191,15 @@ impl Channel {
             out.written
         };
         self.worker.leave();
+        let why_lost = match why {
+            Closed::Gone => String::new(),
+            Closed::Protocol(what) => what.clone(),
+            Closed::Peer(what) => format!("it closed the connection: {what}"),
+        };
+        let _ = self.lost.send(Lost {
+            worker: self.worker.id,
+            why: why_lost,
+        });
         let leases = self.streams.borrow_mut().fail_all(written, why);
         drop(leases);
     }
@@ -208,8 +230,8 @@ impl Channel {
         }
         if answers > 0 {
             let now = Instant::now();
-            self.worker
-                .served(answers, now - self.busy_since.replace(now));
+            let span = now - self.busy_since.replace(now);
+            self.worker.served(answers, span, now);
         }
         Ok(())
     }

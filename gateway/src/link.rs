@@ -17,6 +17,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::access::Log;
+use crate::channel::Lost;
 use crate::live::Live;
 use crate::pool::{Pool, Worker};
 use crate::thread::Command;
@@ -84,7 +85,11 @@ impl LinkEnd {
     }
 
     /// Does what the supervisor says until it says stop, or is gone.
-    pub async fn run(mut self, log: Log) -> Result<(), LinkError> {
+    pub async fn run(
+        mut self,
+        log: Log,
+        mut lost: mpsc::UnboundedReceiver<Lost>,
+    ) -> Result<(), LinkError> {
         let mut buffer = FrameBuffer::new(MAX_CONTROL_LEN, CONTROL_ROOM);
         loop {
             tokio::select! {
@@ -97,6 +102,12 @@ impl LinkEnd {
                         if !self.obey(message).await? {
                             return Ok(());
                         }
+                    }
+                }
+                Some(Lost { worker, why }) = lost.recv() => {
+                    // Of one that was taken away this is no news.
+                    if self.workers.contains_key(&worker) {
+                        Link::WorkerLost { worker, why: &why }.encode(&mut self.out);
                     }
                 }
                 records = log.take(LOG_BATCH) => {
@@ -133,7 +144,7 @@ impl LinkEnd {
                 self.tell(|| Command::Stop(deadline));
                 return Ok(false);
             }
-            Link::Ack { .. } | Link::Log { .. } => {}
+            Link::Ack { .. } | Link::Log { .. } | Link::WorkerLost { .. } => {}
         }
         Ok(true)
     }

@@ -4,9 +4,9 @@
 //! the thread that holds it finds its own channel to it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hearth_protocol::Codec;
 use tokio::sync::oneshot;
@@ -31,6 +31,11 @@ pub struct Worker {
     pub codec: Codec,
     concurrency: u32,
     service_nanos: AtomicU32,
+    born: Instant,
+    /// When it last began to be busy, or answered: nanoseconds after it was born.
+    progress: AtomicU64,
+    /// Answers that have begun and go on: for how long, nobody knows.
+    streaming: AtomicU32,
     /// It said GOAWAY or its channel broke: nothing new for it.
     leaving: AtomicBool,
 }
@@ -43,16 +48,27 @@ impl Worker {
             codec,
             concurrency,
             service_nanos: AtomicU32::new(UNMEASURED.as_nanos() as u32),
+            born: Instant::now(),
+            progress: AtomicU64::new(0),
+            streaming: AtomicU32::new(0),
             leaving: AtomicBool::new(false),
         }
     }
 
-    /// Books that `answers` came within `span` of work: a moving average over about eight samples.
-    pub fn served(&self, answers: u32, span: Duration) {
+    /// Books that `answers` came until `now`, within `span` of work: a moving average over about
+    /// eight samples.
+    pub fn served(&self, answers: u32, span: Duration, now: Instant) {
         let sample = u32::try_from(span.as_nanos()).unwrap_or(u32::MAX) / answers.max(1);
         let old = self.service_nanos.load(Ordering::Relaxed);
         let new = old - old / 8 + sample / 8;
         self.service_nanos.store(new, Ordering::Relaxed);
+        self.progressed(now);
+    }
+
+    fn progressed(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.born).as_nanos();
+        self.progress
+            .store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Nothing new for it from now on.
@@ -60,12 +76,19 @@ impl Worker {
         self.leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Requests that may be with it at once.
-    fn capacity(&self) -> u32 {
+    /// Requests that may be with it at once. Some in advance only while it really is fast: one that
+    /// has been at the same request for longer than [`FAST`] would make them wait behind it.
+    fn capacity(&self, now: Instant) -> u32 {
         if self.leaving.load(Ordering::Relaxed) {
             return 0;
         }
-        let fast = self.service_nanos.load(Ordering::Relaxed) < FAST.as_nanos() as u32;
+        let progress = Duration::from_nanos(self.progress.load(Ordering::Relaxed));
+        let fast = self.service_nanos.load(Ordering::Relaxed) < FAST.as_nanos() as u32
+            && self.streaming.load(Ordering::Relaxed) == 0
+            && now
+                .saturating_duration_since(self.born)
+                .saturating_sub(progress)
+                < FAST;
         self.concurrency + if fast { PREFETCH } else { 0 }
     }
 }
@@ -95,6 +118,7 @@ pub struct Lease {
     pool: Arc<Pool>,
     worker: Arc<Worker>,
     returned: bool,
+    streams: bool,
 }
 
 /// What asking for a lease brought.
@@ -113,10 +137,19 @@ impl Lease {
     pub fn worker(&self) -> &Arc<Worker> {
         &self.worker
     }
+
+    /// The answer has begun and is not complete: the worker gets nothing in advance until it is.
+    pub fn streams(&mut self) {
+        self.streams = true;
+        self.worker.streaming.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if self.streams {
+            self.worker.streaming.fetch_sub(1, Ordering::Relaxed);
+        }
         if !self.returned {
             self.pool.give_back(&self.worker);
         }
@@ -150,9 +183,9 @@ impl Pool {
     }
 
     /// A lease on the least busy worker, or a place in the queue.
-    pub fn lease(self: &Arc<Self>) -> Place {
+    pub fn lease(self: &Arc<Self>, now: Instant) -> Place {
         let mut state = self.lock();
-        if let Some(worker) = state.take_least_busy() {
+        if let Some(worker) = state.take_least_busy(now) {
             return Place::Now(self.lease_on(worker));
         }
         if state.waiting.len() >= state.queue {
@@ -173,28 +206,23 @@ impl Pool {
 
     fn give_back(self: &Arc<Self>, worker: &Worker) {
         let mut state = self.lock();
-        if let Some(member) = state
-            .workers
-            .iter_mut()
-            .find(|one| one.worker.id == worker.id)
-        {
-            member.in_flight -= 1;
+        state.release(worker.id);
+        if state.waiting.is_empty() {
+            return;
         }
-        let idle = state.waiting.is_empty();
         drop(state);
-        if !idle {
-            self.serve_waiting();
-        }
+        self.serve_waiting();
     }
 
     /// Hands free places to those who wait, first come first served.
     fn serve_waiting(self: &Arc<Self>) {
+        let now = Instant::now();
         loop {
             let mut state = self.lock();
             if state.waiting.is_empty() {
                 return;
             }
-            let Some(worker) = state.take_least_busy() else {
+            let Some(worker) = state.take_least_busy(now) else {
                 return;
             };
             let waiter = state.waiting.pop_front();
@@ -204,14 +232,7 @@ impl Pool {
             // would come round to here again, once for each of them.
             if let Err(mut lease) = waiter.map_or(Ok(()), |waiter| waiter.send(lease)) {
                 lease.returned = true;
-                let mut state = self.lock();
-                if let Some(member) = state
-                    .workers
-                    .iter_mut()
-                    .find(|one| one.worker.id == lease.worker.id)
-                {
-                    member.in_flight -= 1;
-                }
+                self.lock().release(lease.worker.id);
             }
         }
     }
@@ -221,6 +242,7 @@ impl Pool {
             pool: Arc::clone(self),
             worker,
             returned: false,
+            streams: false,
         }
     }
 
@@ -236,14 +258,24 @@ impl Default for Pool {
 }
 
 impl State {
-    fn take_least_busy(&mut self) -> Option<Arc<Worker>> {
+    fn take_least_busy(&mut self, now: Instant) -> Option<Arc<Worker>> {
         let member = self
             .workers
             .iter_mut()
-            .filter(|member| member.in_flight < member.worker.capacity())
+            .filter(|member| member.in_flight < member.worker.capacity(now))
             .min_by_key(|member| member.in_flight)?;
+        if member.in_flight == 0 {
+            member.worker.progressed(now);
+        }
         member.in_flight += 1;
         Some(Arc::clone(&member.worker))
+    }
+
+    fn release(&mut self, worker: u32) {
+        // One that is no longer a member has nothing to be counted.
+        if let Some(member) = self.workers.iter_mut().find(|one| one.worker.id == worker) {
+            member.in_flight -= 1;
+        }
     }
 }
 
@@ -259,7 +291,7 @@ mod tests {
     }
 
     fn now(pool: &Arc<Pool>) -> Lease {
-        match pool.lease() {
+        match pool.lease(Instant::now()) {
             Place::Now(lease) => lease,
             other => panic!("no worker was free: {other:?}"),
         }
@@ -283,10 +315,10 @@ mod tests {
     fn beyond_the_workers_requests_wait_and_beyond_the_queue_they_are_refused() {
         let pool = pool(&[1], 1, 1);
         let lease = now(&pool);
-        let Place::Queued(mut waiting) = pool.lease() else {
+        let Place::Queued(mut waiting) = pool.lease(Instant::now()) else {
             panic!("did not wait")
         };
-        assert!(matches!(pool.lease(), Place::Full));
+        assert!(matches!(pool.lease(Instant::now()), Place::Full));
         drop(lease);
         assert_eq!(waiting.try_recv().unwrap().worker().id, 1);
     }
@@ -295,10 +327,10 @@ mod tests {
     fn a_place_left_in_the_queue_is_free_again_and_a_lease_passes_by_those_gone() {
         let pool = pool(&[1], 1, 2);
         let lease = now(&pool);
-        let Place::Queued(gone) = pool.lease() else {
+        let Place::Queued(gone) = pool.lease(Instant::now()) else {
             panic!("did not wait")
         };
-        let Place::Queued(mut stays) = pool.lease() else {
+        let Place::Queued(mut stays) = pool.lease(Instant::now()) else {
             panic!("did not wait")
         };
         drop(gone);
@@ -311,17 +343,21 @@ mod tests {
     fn a_fast_worker_gets_more_and_a_slow_one_no_longer() {
         let pool = pool(&[1], 1, 100);
         let first = now(&pool);
-        assert!(matches!(pool.lease(), Place::Queued(_)));
+        assert!(matches!(pool.lease(Instant::now()), Place::Queued(_)));
         for _ in 0..64 {
-            first.worker().served(1, Duration::from_micros(10));
+            first
+                .worker()
+                .served(1, Duration::from_micros(10), Instant::now());
         }
         let more: Vec<Lease> = (0..PREFETCH).map(|_| now(&pool)).collect();
-        assert!(matches!(pool.lease(), Place::Queued(_)));
+        assert!(matches!(pool.lease(Instant::now()), Place::Queued(_)));
         for _ in 0..64 {
-            first.worker().served(1, Duration::from_millis(5));
+            first
+                .worker()
+                .served(1, Duration::from_millis(5), Instant::now());
         }
         drop(more);
-        assert!(matches!(pool.lease(), Place::Queued(_)));
+        assert!(matches!(pool.lease(Instant::now()), Place::Queued(_)));
     }
 
     #[test]
@@ -330,7 +366,7 @@ mod tests {
         let lease = now(&pool);
         pool.set(vec![], 10);
         drop(lease);
-        let Place::Queued(mut waiting) = pool.lease() else {
+        let Place::Queued(mut waiting) = pool.lease(Instant::now()) else {
             panic!("did not wait")
         };
         pool.set(vec![Arc::new(Worker::new(2, Codec::Json, 1))], 10);

@@ -173,7 +173,7 @@ impl Exchange<'_> {
 
     /// A lease, and the time that is left after waiting for it.
     async fn lease(&self, function: &Served, time: Time) -> Result<(Lease, Duration), Failure> {
-        match function.pool.lease() {
+        match function.pool.lease(time.asked) {
             Place::Now(lease) => Ok((lease, time.limit)),
             Place::Full => Err(Failure::QueueFull(function.pool.waiting())),
             Place::Queued(turn) => match timeout_at((time.asked + time.limit).into(), turn).await {
@@ -226,11 +226,17 @@ impl Exchange<'_> {
         let mut layer = None;
         let mut response = match outcome {
             Ok((mut answer, stream)) => {
-                if self.parts.method == Method::HEAD || answer.end {
-                    if self.parts.method != Method::HEAD {
-                        // hyper counts for itself; a wrong count by the worker must not get out.
-                        answer.head.headers.remove(CONTENT_LENGTH);
+                if self.parts.method == Method::HEAD {
+                    // The length that GET would give, where it is known. The body itself must not
+                    // get out, and over HTTP/2 hyper does not see to that.
+                    if answer.end && !answer.head.headers.contains_key(CONTENT_LENGTH) {
+                        let length = answer.first.len().into();
+                        answer.head.headers.insert(CONTENT_LENGTH, length);
                     }
+                    Response::from_parts(answer.head, ReplyBody::whole(bytes::Bytes::new()))
+                } else if answer.end {
+                    // hyper counts for itself; a wrong count by the worker must not get out.
+                    answer.head.headers.remove(CONTENT_LENGTH);
                     Response::from_parts(answer.head, ReplyBody::whole(answer.first))
                 } else {
                     Response::from_parts(answer.head, ReplyBody::stream(answer.first, stream))

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::LocalSet;
 
 use crate::access::Log;
+use crate::channel::Lost;
 use crate::link::{LinkEnd, LinkError};
 use crate::listen::Doors;
 use crate::thread::{self, Command};
@@ -54,6 +55,7 @@ pub fn run(threads: usize) -> Result<(), StartError> {
     let tls = Arc::new(tls::server_config(Arc::clone(&certificates))?);
     let permits = Arc::new(Semaphore::new(0));
     let log = Log::default();
+    let (lose, lost) = mpsc::unbounded_channel();
 
     let (sender, commands) = mpsc::unbounded_channel();
     let mut senders = vec![sender];
@@ -62,10 +64,10 @@ pub fn run(threads: usize) -> Result<(), StartError> {
         let (sender, commands) = mpsc::unbounded_channel();
         senders.push(sender);
         let doors = doors(&given, &tls, &permits)?;
-        let log = log.clone();
+        let (log, lose) = (log.clone(), lose.clone());
         let started = std::thread::Builder::new()
             .name(format!("gateway-{number}"))
-            .spawn(move || serve_on_this_thread(commands, doors, log))
+            .spawn(move || serve_on_this_thread(commands, doors, log, lose))
             .map_err(|source| StartError::SetUp {
                 what: "a thread",
                 source,
@@ -85,8 +87,8 @@ pub fn run(threads: usize) -> Result<(), StartError> {
                 source,
             }
         })?;
-        let serving = tokio::task::spawn_local(thread::run(commands, doors, log.clone()));
-        let ended = link.run(log).await;
+        let serving = tokio::task::spawn_local(thread::run(commands, doors, log.clone(), lose));
+        let ended = link.run(log, lost).await;
         let _ = serving.await;
         ended.map_err(StartError::Link)
     });
@@ -102,9 +104,10 @@ fn serve_on_this_thread(
     commands: mpsc::UnboundedReceiver<Command>,
     doors: Doors,
     log: Log,
+    lose: mpsc::UnboundedSender<Lost>,
 ) -> Result<(), StartError> {
     let runtime = new_runtime()?;
-    LocalSet::new().block_on(&runtime, thread::run(commands, doors, log));
+    LocalSet::new().block_on(&runtime, thread::run(commands, doors, log, lose));
     Ok(())
 }
 

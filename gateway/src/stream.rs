@@ -68,7 +68,10 @@ struct Slot {
     /// The handle still exists.
     held: bool,
     answer: Option<Result<Answer, Failure>>,
+    /// There is an outcome: the worker's head, or that we gave up.
     answered: bool,
+    /// The worker's head has come, wanted or not.
+    head_came: bool,
     /// Body bytes that follow the head, and the fields after them.
     body: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
@@ -113,6 +116,7 @@ impl Streams {
             held: true,
             answer: None,
             answered: false,
+            head_came: false,
             body: VecDeque::new(),
             trailers: None,
             broken: None,
@@ -169,16 +173,23 @@ impl Streams {
                 let Some(slot) = self.live(stream) else {
                     return broken(Kind::Response, stream, "nobody asked");
                 };
-                if slot.answered {
+                if std::mem::replace(&mut slot.head_came, true) {
                     return broken(Kind::Response, stream, "answered before");
                 }
-                slot.answered = true;
-                let answer = head::decode(codec, head).map(|head| Answer {
-                    head,
-                    first: Bytes::copy_from_slice(body),
-                    end,
-                });
-                slot.answer = Some(answer.map_err(Failure::BadAnswer));
+                if let Some(lease) = slot.lease.as_mut().filter(|_| !end) {
+                    lease.streams();
+                }
+                // After we gave up (a timeout, a body too large) it is no longer wanted, but no
+                // breach of the rules either: the worker had not heard of it.
+                if !slot.answered {
+                    slot.answered = true;
+                    let answer = head::decode(codec, head).map(|head| Answer {
+                        head,
+                        first: Bytes::copy_from_slice(body),
+                        end,
+                    });
+                    slot.answer = Some(answer.map_err(Failure::BadAnswer));
+                }
                 booked.wakers.extend(slot.reader.take());
                 self.got_end_if(stream, end, &mut booked.ended);
             }
@@ -186,7 +197,7 @@ impl Streams {
                 let Some(slot) = self.live(stream) else {
                     return broken(Kind::Data, stream, "slot is not open");
                 };
-                if !slot.answered {
+                if !slot.head_came {
                     return broken(Kind::Data, stream, "before the head");
                 }
                 if !slot.receipt.arrived(bytes.len()) {
@@ -199,7 +210,7 @@ impl Streams {
                 self.got_end_if(stream, end, &mut booked.ended);
             }
             Data::Trailers { stream, fields } => {
-                let Some(slot) = self.live(stream).filter(|slot| slot.answered) else {
+                let Some(slot) = self.live(stream).filter(|slot| slot.head_came) else {
                     return broken(Kind::Trailers, stream, "without an answer");
                 };
                 let pairs: Vec<Pair<'_>> = codec
@@ -241,7 +252,7 @@ impl Streams {
             }
             Data::Goaway { not_started } => {
                 for stream in not_started.iter() {
-                    let Some(slot) = self.live(stream).filter(|slot| !slot.answered) else {
+                    let Some(slot) = self.live(stream).filter(|slot| !slot.head_came) else {
                         return broken(Kind::Goaway, stream, "lists a slot that is not waiting");
                     };
                     slot.fail(Failure::Refused("it is stopping".to_owned()));

@@ -12,7 +12,7 @@ use hearth_protocol::head::Limits;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access::Log;
-use crate::channel::Channel;
+use crate::channel::{Channel, Lost};
 use crate::id::Ids;
 use crate::listen::{Doors, Stop};
 use crate::live::Live;
@@ -44,6 +44,7 @@ pub struct Thread {
     pub ids: Ids,
     /// Where records go.
     pub log: Log,
+    lost: mpsc::UnboundedSender<Lost>,
 }
 
 impl Thread {
@@ -87,7 +88,7 @@ impl Thread {
 
     fn add_worker(&self, worker: Arc<Worker>, socket: UnixStream, limits: Limits) {
         let id = worker.id;
-        match Channel::start(worker, socket, limits) {
+        match Channel::start(worker, socket, limits, self.lost.clone()) {
             Ok(channel) => {
                 self.channels.borrow_mut().insert(id, channel);
             }
@@ -99,7 +100,12 @@ impl Thread {
 }
 
 /// Runs the thread until it has been stopped and its last connection has ended.
-pub async fn run(mut commands: mpsc::UnboundedReceiver<Command>, doors: Doors, log: Log) {
+pub async fn run(
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    doors: Doors,
+    log: Log,
+    lost: mpsc::UnboundedSender<Lost>,
+) {
     let (stop, stopped) = watch::channel(Stop::No);
     let thread = Rc::new(Thread {
         live: RefCell::default(),
@@ -108,6 +114,7 @@ pub async fn run(mut commands: mpsc::UnboundedReceiver<Command>, doors: Doors, l
         watching: Cell::new(false),
         ids: Ids::new(),
         log,
+        lost,
     });
     let mut doors = Some(doors);
     let mut accepting = tokio::task::JoinSet::new();

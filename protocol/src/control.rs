@@ -86,7 +86,8 @@ impl<'a> Control<'a> {
             | Kind::WorkerAdd
             | Kind::WorkerDrop
             | Kind::Snapshot
-            | Kind::Ack => return Err(FrameError::Misplaced(name)),
+            | Kind::Ack
+            | Kind::WorkerLost => return Err(FrameError::Misplaced(name)),
         })
     }
 

@@ -281,7 +281,8 @@ impl<'a> Data<'a> {
             | Kind::WorkerAdd
             | Kind::WorkerDrop
             | Kind::Snapshot
-            | Kind::Ack => return Err(FrameError::Misplaced(name)),
+            | Kind::Ack
+            | Kind::WorkerLost => return Err(FrameError::Misplaced(name)),
         })
     }
 

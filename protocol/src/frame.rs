@@ -99,6 +99,8 @@ kinds! {
     Snapshot = 67, "SNAPSHOT";
     /// Gateway to supervisor: a snapshot is being served.
     Ack = 68, "ACK";
+    /// Gateway to supervisor: a worker's data socket has ended.
+    WorkerLost = 69, "WORKER_LOST";
 }
 
 /// Flag bits of a frame. Unknown bits are ignored by receivers and sent as zero.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::put;
+use crate::data::{put, text};
 use crate::frame::{Flags, Frame, FrameError, Kind};
 use crate::head::{Codec, HeadError};
 
@@ -26,6 +26,8 @@ pub enum Link<'a> {
     Snapshot { snapshot: &'a [u8] },
     /// Gateway: the snapshot of this generation is being served.
     Ack { generation: u32 },
+    /// Gateway: a data socket of this worker has ended; why, if the worker broke the protocol.
+    WorkerLost { worker: u32, why: &'a str },
     /// Gateway: a list of [`crate::head::LogRecord`].
     Log { records: &'a [u8] },
     /// Supervisor: finish within so many milliseconds, then exit.
@@ -83,6 +85,13 @@ impl<'a> Link<'a> {
             Kind::Ack => Link::Ack {
                 generation: frame.aux,
             },
+            Kind::WorkerLost => Link::WorkerLost {
+                worker: frame.aux,
+                why: text(frame.payload).ok_or(FrameError::Malformed {
+                    kind: "WORKER_LOST",
+                    what: "not UTF-8",
+                })?,
+            },
             Kind::Log => Link::Log {
                 records: frame.payload,
             },
@@ -102,6 +111,7 @@ impl<'a> Link<'a> {
             Link::WorkerDrop { worker } => put(Kind::WorkerDrop, worker, &[]),
             Link::Snapshot { snapshot } => put(Kind::Snapshot, 0, snapshot),
             Link::Ack { generation } => put(Kind::Ack, generation, &[]),
+            Link::WorkerLost { worker, why } => put(Kind::WorkerLost, worker, why.as_bytes()),
             Link::Log { records } => put(Kind::Log, 0, records),
             Link::Stop { deadline_ms } => put(Kind::Stop, deadline_ms, &[]),
         }

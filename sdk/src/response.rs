@@ -185,22 +185,49 @@ impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
     }
 }
 
-/// Where a streamed body is written to. Bytes go out on `flush`, or when a chunk is full.
+/// Bytes that a [`BodyWriter`] collects before it sends them by itself.
+const COLLECTED: usize = 16 * 1024;
+
+/// Where a streamed body is written to. Bytes go out on `flush`, at the end, or when many have come
+/// together; then a write waits for a slow client.
 #[derive(Debug)]
-pub struct BodyWriter(Key);
+pub struct BodyWriter {
+    key: Key,
+    collected: Vec<u8>,
+}
 
 impl BodyWriter {
     pub(crate) fn new(key: Key) -> BodyWriter {
-        BodyWriter(key)
+        BodyWriter {
+            key,
+            collected: Vec::new(),
+        }
+    }
+
+    /// Hands on what has been collected.
+    pub(crate) fn send(&mut self) -> io::Result<()> {
+        let mut rest = &self.collected[..];
+        while !rest.is_empty() {
+            let count = ipc::write_body(self.key, rest)?;
+            rest = &rest[count..];
+        }
+        self.collected.clear();
+        Ok(())
     }
 }
 
 impl io::Write for BodyWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        ipc::write_body(self.0, bytes)
+        if self.collected.len() + bytes.len() <= COLLECTED {
+            self.collected.extend_from_slice(bytes);
+            return Ok(bytes.len());
+        }
+        self.send()?;
+        ipc::write_body(self.key, bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        ipc::flush(self.0)
+        self.send()?;
+        ipc::flush(self.key)
     }
 }

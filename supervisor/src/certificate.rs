@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hearth_manifest::{Domain, Manifest};
 use hearth_protocol::link::CertifiedKey;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 
 /// How long a certificate of our own holds; browsers refuse more than 398 days.
@@ -31,6 +33,16 @@ pub enum CertificateError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// They are no certificate, no key, or do not belong together.
+    #[error("{cert} and {key} cannot be used together as certificate and key: {why}")]
+    Unusable {
+        /// The chain's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What is wrong.
+        why: String,
     },
     /// Our own cannot be made.
     #[error("cannot make a self-signed certificate")]
@@ -66,7 +78,7 @@ struct Made {
 pub fn choose(manifest: &Manifest, base: &Path, keep: &Path) -> Result<Chosen, CertificateError> {
     let mut list = Vec::new();
     for certificate in &manifest.gateway.tls.certificates {
-        list.push(CertifiedKey {
+        let key = CertifiedKey {
             domains: certificate
                 .domains
                 .iter()
@@ -74,7 +86,14 @@ pub fn choose(manifest: &Manifest, base: &Path, keep: &Path) -> Result<Chosen, C
                 .collect(),
             chain: read(base, &certificate.cert)?,
             key: read(base, &certificate.key)?,
-        });
+        };
+        // The gateway would find out too late: it has nowhere to go back to.
+        check(&key).map_err(|why| CertificateError::Unusable {
+            cert: base.join(&certificate.cert),
+            key: base.join(&certificate.key),
+            why,
+        })?;
+        list.push(key);
     }
     let names = uncovered(manifest);
     if names.is_empty() && !list.is_empty() {
@@ -112,6 +131,21 @@ fn uncovered(manifest: &Manifest) -> Vec<String> {
         .filter(|domain| !covers(domain))
         .map(ToString::to_string)
         .collect()
+}
+
+/// Whether the gateway will be able to use it.
+fn check(key: &CertifiedKey) -> Result<(), String> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(key.chain.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("the certificate: {error}"))?;
+    if chain.is_empty() {
+        return Err("the certificate's file holds none".to_owned());
+    }
+    let private = PrivateKeyDer::from_pem_slice(key.key.as_bytes())
+        .map_err(|error| format!("the key: {error}"))?;
+    rustls::sign::CertifiedKey::from_der(chain, private, &rustls::crypto::ring::default_provider())
+        .map(|_| ())
+        .map_err(|error| error.to_string())
 }
 
 fn read(base: &Path, path: &Path) -> Result<String, CertificateError> {

@@ -20,6 +20,7 @@ use crate::plan::Event;
 use crate::process::{Process, Who};
 use crate::run::News;
 use crate::wire::{Wire, WireError};
+use crate::worker;
 
 /// The program that is the gateway, and the arguments before its own.
 #[derive(Clone, Debug)]
@@ -146,6 +147,14 @@ fn hear(
     match Link::parse(frame)? {
         Link::Ack { generation } => {
             let _ = news.send(News::Plan(Event::GatewayServes(generation)));
+        }
+        Link::WorkerLost { worker, why: "" } => {
+            let text = "closed a data socket and lives on".to_owned();
+            worker::failed_unless_it_ends(worker, text, news);
+        }
+        Link::WorkerLost { worker, why } => {
+            let text = format!("broke the protocol: {why}");
+            let _ = news.send(News::Plan(Event::WorkerFailed(worker, text)));
         }
         Link::Log { records } => {
             let records: Vec<LogRecord<'_>> = CODEC

@@ -76,11 +76,9 @@ impl Process {
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
         let out = child.stdout.take().map(OwnedFd::from);
         let err = child.stderr.take().map(OwnedFd::from);
-        for (pipe, level) in [(out, "info"), (err, "info")] {
-            if let Some(pipe) = pipe {
-                let pipe = pipe::Receiver::from_owned_fd(pipe)?;
-                tokio::task::spawn_local(record_lines(pipe, level, who.clone(), journal.clone()));
-            }
+        for pipe in [out, err].into_iter().flatten() {
+            let pipe = pipe::Receiver::from_owned_fd(pipe)?;
+            tokio::task::spawn_local(record_lines(pipe, who.clone(), journal.clone()));
         }
         Ok(Process { child, pid })
     }
@@ -124,7 +122,7 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-async fn record_lines(pipe: pipe::Receiver, level: &'static str, who: Who, journal: Journal) {
+async fn record_lines(pipe: pipe::Receiver, who: Who, journal: Journal) {
     let mut reader = BufReader::new(pipe);
     let mut line = Vec::new();
     loop {
@@ -136,7 +134,7 @@ async fn record_lines(pipe: pipe::Receiver, level: &'static str, who: Who, journ
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end_matches(['\n', '\r']);
         if !text.is_empty() {
-            journal.add(who.record(level, text));
+            journal.add(who.record("info", text));
         }
     }
 }

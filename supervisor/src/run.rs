@@ -28,6 +28,9 @@ use crate::worker::Worker;
 /// How often it is said what the start waits for.
 const WAITING_SAID: Duration = Duration::from_secs(2);
 
+/// For so long the control socket of a worker that has ended is listened to, if it stays open.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
 /// What a platform is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -82,6 +85,10 @@ pub enum News {
     Plan(Event),
     /// A worker said HELLO and waits for its CONFIG.
     Hello(u32),
+    /// All that a worker said on its control socket has been heard.
+    WireEnded(u32),
+    /// A worker has ended and its control socket, which others may hold, has not.
+    HeardEnough(u32),
 }
 
 /// Runs the platform until it is stopped.
@@ -121,6 +128,8 @@ struct Runner {
     platform: Platform,
     gateway: Option<Gateway>,
     workers: HashMap<u32, Worker>,
+    /// Processes that have ended, with how; what they said last may still be on its way.
+    ended_workers: HashMap<u32, String>,
     journal: Journal,
     news: UnboundedSender<News>,
     receiver: UnboundedReceiver<News>,
@@ -170,6 +179,7 @@ impl Runner {
             platform,
             gateway: None,
             workers: HashMap::new(),
+            ended_workers: HashMap::new(),
             journal,
             news,
             receiver,
@@ -211,6 +221,19 @@ impl Runner {
     fn hear(&mut self, news: News) {
         match news {
             News::Plan(event) => self.step(event),
+            News::WireEnded(id) => match self.ended_workers.remove(&id) {
+                Some(how) => self.step(Event::WorkerEnded(id, how)),
+                None => {
+                    if let Some(worker) = self.workers.get_mut(&id) {
+                        worker.silent = true;
+                    }
+                }
+            },
+            News::HeardEnough(id) => {
+                if let Some(how) = self.ended_workers.remove(&id) {
+                    self.step(Event::WorkerEnded(id, how));
+                }
+            }
             News::Hello(id) => {
                 let Some(worker) = self.workers.get(&id) else {
                     return;
@@ -368,10 +391,21 @@ impl Runner {
             self.gateway = None;
             events.push(Event::GatewayEnded(how));
         }
+        let (news, ended) = (&self.news, &mut self.ended_workers);
         self.workers
             .retain(|id, worker| match worker.process.ended() {
-                Some(how) => {
+                Some(how) if worker.silent => {
                     events.push(Event::WorkerEnded(*id, how));
+                    false
+                }
+                Some(how) => {
+                    // Its last words, such as why it could not start, are heard first.
+                    ended.insert(*id, how);
+                    let (id, news) = (*id, news.clone());
+                    tokio::task::spawn_local(async move {
+                        tokio::time::sleep(LAST_WORDS).await;
+                        let _ = news.send(News::HeardEnough(id));
+                    });
                     false
                 }
                 None => true,

@@ -21,8 +21,18 @@ use crate::process::{Process, Who};
 use crate::run::News;
 use crate::wire::{Wire, WireError};
 
-/// A worker whose control socket has ended is given this long to end, too.
+/// A worker that has closed a socket is given this long to end, too.
 const LAST_MOMENTS: Duration = Duration::from_secs(1);
+
+/// Whoever closes a socket is mostly about to end. If this worker has not done so in a moment, it
+/// has failed.
+pub fn failed_unless_it_ends(id: u32, why: String, news: &UnboundedSender<News>) {
+    let news = news.clone();
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(LAST_MOMENTS).await;
+        let _ = news.send(News::Plan(Event::WorkerFailed(id, why)));
+    });
+}
 
 /// A running worker.
 #[derive(Debug)]
@@ -33,6 +43,8 @@ pub struct Worker {
     pub function: String,
     /// The codec it chose, once it has said HELLO.
     pub codec: Rc<Cell<Option<Codec>>>,
+    /// Its control socket has ended.
+    pub silent: bool,
     wire: Wire,
 }
 
@@ -70,17 +82,15 @@ impl Worker {
             ours,
             move |frame| conversation.hear(frame),
             move |why| {
-                let failed = move |text| News::Plan(Event::WorkerFailed(id, text));
+                let _ = ended.send(News::WireEnded(id));
                 match why {
                     Some(why @ (WireError::Frame(_) | WireError::OutOfTurn(_))) => {
-                        let _ = ended.send(failed(format!("broke the protocol: {why}")));
+                        let text = format!("broke the protocol: {why}");
+                        let _ = ended.send(News::Plan(Event::WorkerFailed(id, text)));
                     }
                     None | Some(WireError::Io(_)) => {
-                        tokio::task::spawn_local(async move {
-                            tokio::time::sleep(LAST_MOMENTS).await;
-                            let text = "closed its control socket and lives on".to_owned();
-                            let _ = ended.send(failed(text));
-                        });
+                        let text = "closed its control socket and lives on".to_owned();
+                        failed_unless_it_ends(id, text, &ended);
                     }
                 }
             },
@@ -89,6 +99,7 @@ impl Worker {
             process,
             function: name.to_owned(),
             codec,
+            silent: false,
             wire,
         })
     }

@@ -71,6 +71,12 @@ pub fn spawn(spec: Spawn) -> io::Result<Child> {
                 // The parent died before the line above took effect.
                 return Err(io::Error::from_raw_os_error(nix::libc::ESRCH));
             }
+            // Whatever we were started with ourselves, beyond what is meant for the child, closes at
+            // exec (close_range(2), Linux 5.11); the standard library's pipe does so anyway.
+            let (all, on_exec) = (u32::MAX, nix::libc::CLOSE_RANGE_CLOEXEC);
+            if nix::libc::syscall(nix::libc::SYS_close_range, above, all, on_exec) < 0 {
+                return Err(io::Error::last_os_error());
+            }
             for (target, source) in (FIRST..).zip(&raw) {
                 if nix::libc::dup2(*source, target) < 0 {
                     return Err(io::Error::last_os_error());
