@@ -51,10 +51,7 @@ pub fn send_response(response: Response) {
     worker().answer(key, &response);
     if let ResponseBody::Stream(write) = response.body {
         // The head goes out before the body is made, and the lock is free while it is.
-        let mut writer = BodyWriter::new(key);
-        let result = flush(key)
-            .and_then(|()| write(&mut writer))
-            .and_then(|()| writer.send());
+        let result = flush(key).and_then(|()| write(&mut BodyWriter::new(key)));
         match result {
             Ok(()) => worker().finish(key),
             Err(error) => worker().fail(key, &error.to_string()),

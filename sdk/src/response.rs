@@ -205,7 +205,7 @@ impl BodyWriter {
     }
 
     /// Hands on what has been collected.
-    pub(crate) fn send(&mut self) -> io::Result<()> {
+    fn send(&mut self) -> io::Result<()> {
         let mut rest = &self.collected[..];
         while !rest.is_empty() {
             let count = ipc::write_body(self.key, rest)?;
@@ -213,6 +213,14 @@ impl BodyWriter {
         }
         self.collected.clear();
         Ok(())
+    }
+}
+
+impl Drop for BodyWriter {
+    fn drop(&mut self) {
+        // Also where the function that wrote has failed: what it wrote before is the client's. A
+        // stream that nobody wants any more says so to whoever ends it.
+        let _ = self.send();
     }
 }
 
