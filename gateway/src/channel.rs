@@ -110,15 +110,8 @@ impl Channel {
         let stream = streams.open(lease, time, end, position);
         let mut encoded = Ok(());
         self.append(|out| {
-            encoded = encode_head(
-                out,
-                Kind::Request,
-                stream,
-                self.worker.codec,
-                head,
-                body,
-                end,
-            );
+            let head = |out: &mut Vec<u8>| head.encode(self.worker.codec, out);
+            encoded = encode_head(out, Kind::Request, stream, head, body, end);
         });
         if encoded.is_err() {
             streams.discard(stream);

@@ -85,12 +85,10 @@ pub(crate) fn header_map(pairs: &[Pair<'_>]) -> Result<HeaderMap, String> {
 /// # Errors
 /// What is wrong with it, in words.
 pub(crate) fn decode(codec: Codec, head: &[u8]) -> Result<response::Parts, String> {
-    let head: ResponseHead<'_> = codec
-        .decode(head)
-        .map_err(|error| match error.source_text() {
-            Some(cause) => format!("{error}: {cause}"),
-            None => error.to_string(),
-        })?;
+    let head = ResponseHead::decode(codec, head).map_err(|error| match error.source_text() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    })?;
     let status = StatusCode::from_u16(head.status)
         .ok()
         .filter(|status| (200..600).contains(&status.as_u16()))

@@ -5,15 +5,16 @@
 
 use std::future::poll_fn;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use hyper::rt::{Read, Write};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -32,6 +33,9 @@ const HEAD_TIME: Duration = Duration::from_secs(60);
 
 /// Pause after an `accept` that failed for want of descriptors or memory: others will free some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Between two looks at a client that has sent less than four bytes.
+const PEEK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Room above the head limit for hyper's buffer, so that a head a little too large is answered by
 /// us, in our own words, and only a huge one by hyper.
@@ -163,39 +167,88 @@ async fn carry(
         Rc::new(Connection::new(thread, client, address.to_string(), scheme))
     };
     match tls {
-        None => speak_http(TokioIo::new(socket), connection("http"), stop).await,
+        None => {
+            let peeked = tokio::time::timeout(HANDSHAKE_TIME, begins_with_http2(&socket));
+            if let Ok(Ok(http2)) = peeked.await {
+                speak(TokioIo::new(socket), connection("http"), http2, stop).await;
+            }
+        }
         Some(acceptor) => {
             let handshake = tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(socket));
             if let Ok(Ok(stream)) = handshake.await {
-                speak_http(TokioIo::new(stream), connection("https"), stop).await;
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                speak(TokioIo::new(stream), connection("https"), http2, stop).await;
             }
         }
     }
 }
 
-async fn speak_http<I: Read + Write + Unpin + 'static>(
+/// Whether a client without TLS speaks HTTP/2 from the start (RFC 9113, section 3.3). No method of
+/// HTTP/1.1 begins like its preface.
+async fn begins_with_http2(socket: &TcpStream) -> std::io::Result<bool> {
+    const PREFACE: &[u8] = b"PRI ";
+    loop {
+        let mut first = [0; PREFACE.len()];
+        let count = socket.peek(&mut first).await?;
+        if count == 0 || first[..count] != PREFACE[..count] {
+            return Ok(false);
+        }
+        if count == PREFACE.len() {
+            return Ok(true);
+        }
+        // What has come stays readable, so there is nothing to wait for but time.
+        tokio::time::sleep(PEEK_PAUSE).await;
+    }
+}
+
+async fn speak<I: Read + Write + Unpin + 'static>(
     io: I,
     connection: Rc<Connection>,
+    http2: bool,
+    stop: watch::Receiver<Stop>,
+) {
+    let thread = Rc::clone(&connection.thread);
+    let header_bytes = thread.live().limits.header_bytes as usize;
+    let service = service_fn(move |request| serve(Rc::clone(&connection), request));
+    if http2 {
+        let conversation = http2::Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(u32::try_from(header_bytes + HEAD_SLACK).unwrap_or(u32::MAX))
+            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(HANDSHAKE_TIME)
+            .serve_connection(io, service);
+        converse(
+            conversation,
+            http2::Connection::graceful_shutdown,
+            &thread,
+            stop,
+        )
+        .await;
+    } else {
+        let conversation = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIME)
+            .max_buf_size(header_bytes + HEAD_SLACK)
+            .serve_connection(io, service);
+        converse(
+            conversation,
+            http1::Connection::graceful_shutdown,
+            &thread,
+            stop,
+        )
+        .await;
+    }
+}
+
+/// Carries a conversation to its end, or to its orderly end when it is time to stop.
+async fn converse<C: Future>(
+    conversation: C,
+    shut_down: impl FnOnce(Pin<&mut C>),
+    thread: &Thread,
     mut stop: watch::Receiver<Stop>,
 ) {
-    let header_bytes = connection.thread.live().limits.header_bytes as usize;
-    let mut builder = auto::Builder::new(LocalExecutor);
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(header_bytes + HEAD_SLACK);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(header_bytes + HEAD_SLACK).unwrap_or(u32::MAX))
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(HANDSHAKE_TIME);
-    let thread = Rc::clone(&connection.thread);
-    let service = service_fn(move |request| serve(Rc::clone(&connection), request));
-    let conversation = builder.serve_connection(io, service);
-    tokio::pin!(conversation);
+    let mut conversation = std::pin::pin!(conversation);
     let stopped = {
         let mut told = std::pin::pin!(stop.changed());
         let mut listening = false;
@@ -218,7 +271,7 @@ async fn speak_http<I: Read + Write + Unpin + 'static>(
         Stop::Within(deadline) => deadline,
         Stop::No => Duration::ZERO,
     };
-    conversation.as_mut().graceful_shutdown();
+    shut_down(conversation.as_mut());
     let _ = tokio::time::timeout(deadline, conversation).await;
 }
 

@@ -63,6 +63,12 @@ fn authority(parts: &Parts) -> Result<&str, BadTarget> {
 
 /// Host without port, in lower case.
 fn host_of(authority: &str) -> Result<Cow<'_, str>, BadTarget> {
+    // Nearly every request: nothing to change, perhaps a port to leave out.
+    let plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_');
+    let end = authority.as_bytes().iter().position(|byte| !plain(byte));
+    if end.is_none() && !authority.ends_with('.') {
+        return Ok(Cow::Borrowed(authority));
+    }
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let end = rest.find(']').ok_or("Host has an open bracket")?;

@@ -4,8 +4,7 @@
 //! message fits the state of its stream is for the two ends to judge.
 
 use crate::frame::{Flags, Frame, FrameError, Kind, OpenFrame};
-use crate::head::{Codec, HeadError};
-use serde::Serialize;
+use crate::head::HeadError;
 
 /// One message of a data socket.
 #[expect(missing_docs, reason = "each variant's sentence explains its fields")]
@@ -359,20 +358,19 @@ impl<'a> Data<'a> {
     }
 }
 
-/// Appends a REQUEST or RESPONSE whose head is serialised straight into `out`.
+/// Appends a REQUEST or RESPONSE whose head `head` writes straight into `out`.
 ///
 /// On failure `out` is as it was before.
-pub fn encode_head<T: Serialize>(
+pub fn encode_head(
     out: &mut Vec<u8>,
     kind: Kind,
     stream: u32,
-    codec: Codec,
-    head: &T,
+    head: impl FnOnce(&mut Vec<u8>) -> Result<(), HeadError>,
     body: &[u8],
     end: bool,
 ) -> Result<(), HeadError> {
     let open = OpenFrame::begin(out, kind, stream);
-    if let Err(error) = codec.encode(head, out) {
+    if let Err(error) = head(out) {
         open.abandon(out);
         return Err(error);
     }

@@ -1,11 +1,121 @@
-//! A short cut for the one structure that every worker reads for every request: the request head in
-//! MessagePack, in the plain form that this crate itself writes.
+//! Short cuts for the structures that travel with every request: heads in MessagePack, in the plain
+//! form that this crate and `rmp_serde` write.
 //!
-//! Whatever is not in that form (an unknown field, another width, anything wrong) makes it give up,
-//! and the general decoder has the last word. Measured on `examples/hello`, whose whole work for a
-//! request is 3 us: the general decoder took 1.2 us of it, this takes 0.3.
+//! Whatever is read and not in that form (an unknown field, another width, anything wrong) makes them
+//! give up, and the general decoder has the last word. In instructions per request of
+//! `examples/hello`, the general way and this one: writing a request's head 2,500 and 600, reading it
+//! 3,600 and 900, reading an answer's head 1,200 and 300.
 
-use crate::head::{Pair, RequestHead, Text};
+use crate::head::{Pair, RequestHead, ResponseHead, Text};
+
+/// Appends a head just as the general encoder would.
+pub(crate) fn put_request_head(head: &RequestHead<'_>, out: &mut Vec<u8>) {
+    let lists = head.params.iter().chain(&head.headers);
+    let text: usize = lists
+        .map(|(name, value)| name.len() + value.len() + 11)
+        .sum();
+    out.reserve(
+        text + 256 + head.path.len() + head.query.len() + head.route.len() + head.host.len(),
+    );
+    // A fixmap of the eleven fields that are always there, and perhaps `trace`.
+    out.push(0x8b + u8::from(head.trace.is_some()));
+    let fields: [(&[u8], &str); 5] = [
+        (b"\xa2id", &head.id),
+        (b"\xa6method", &head.method),
+        (b"\xa4path", &head.path),
+        (b"\xa5query", &head.query),
+        (b"\xa5route", &head.route),
+    ];
+    fields.into_iter().for_each(|field| put_field(out, field));
+    out.extend_from_slice(b"\xa6params");
+    put_pairs(out, &head.params);
+    let fields: [(&[u8], &str); 3] = [
+        (b"\xa6scheme", &head.scheme),
+        (b"\xa4host", &head.host),
+        (b"\xa6client", &head.client),
+    ];
+    fields.into_iter().for_each(|field| put_field(out, field));
+    out.extend_from_slice(b"\xa7headers");
+    put_pairs(out, &head.headers);
+    out.extend_from_slice(b"\xabdeadline_ms");
+    put_number(out, head.deadline_ms);
+    if let Some(trace) = &head.trace {
+        put_field(out, (b"\xa5trace", trace));
+    }
+}
+
+fn put_field(out: &mut Vec<u8>, (name, value): (&[u8], &str)) {
+    out.extend_from_slice(name);
+    put_text(out, value);
+}
+
+fn put_pairs(out: &mut Vec<u8>, pairs: &[Pair<'_>]) {
+    match pairs.len() {
+        len @ 0..16 => out.push(0x90 | len as u8),
+        len @ 16..0x1_0000 => {
+            out.push(0xdc);
+            out.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            out.push(0xdd);
+            out.extend_from_slice(&(len as u32).to_be_bytes());
+        }
+    }
+    for (name, value) in pairs {
+        out.push(0x92);
+        put_text(out, name);
+        put_text(out, value);
+    }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    match text.len() {
+        len @ 0..32 => out.push(0xa0 | len as u8),
+        len @ 32..0x100 => out.extend_from_slice(&[0xd9, len as u8]),
+        len @ 0x100..0x1_0000 => {
+            out.push(0xda);
+            out.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            out.push(0xdb);
+            out.extend_from_slice(&(len as u32).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put_number(out: &mut Vec<u8>, number: u64) {
+    match number {
+        0..0x80 => out.push(number as u8),
+        0x80..0x100 => out.extend_from_slice(&[0xcc, number as u8]),
+        0x100..0x1_0000 => {
+            out.push(0xcd);
+            out.extend_from_slice(&(number as u16).to_be_bytes());
+        }
+        0x1_0000..0x1_0000_0000 => {
+            out.push(0xce);
+            out.extend_from_slice(&(number as u32).to_be_bytes());
+        }
+        _ => {
+            out.push(0xcf);
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+    }
+}
+
+/// Reads a response's head in its plain form; `None` says nothing about whether the bytes are good.
+pub(crate) fn response_head(bytes: &[u8]) -> Option<ResponseHead<'_>> {
+    let mut rest = Rest(bytes);
+    let mut head = ResponseHead::default();
+    for _ in 0..rest.map()? {
+        match rest.text()? {
+            "status" => head.status = u16::try_from(rest.number()?).ok()?,
+            "headers" => head.headers = rest.pairs()?,
+            _ => return None,
+        }
+    }
+    (head.status != 0 && rest.0.is_empty()).then_some(head)
+}
 
 /// Reads a head in its plain form; `None` says nothing about whether the bytes are good.
 pub(crate) fn request_head(bytes: &[u8]) -> Option<RequestHead<'_>> {
@@ -145,9 +255,29 @@ mod tests {
             };
             let mut bytes = Vec::new();
             Codec::MessagePack.encode(&head, &mut bytes).unwrap();
+            let mut quick = Vec::new();
+            put_request_head(&head, &mut quick);
+            prop_assert_eq!(&quick, &bytes);
             let read = request_head(&bytes);
             prop_assert_eq!(read.as_ref(), Some(&head));
             prop_assert_eq!(general(&bytes), Some(head));
+        }
+
+        #[test]
+        fn it_reads_answers_as_the_general_decoder(status in any::<u16>(),
+                                                   headers in prop::collection::vec((".{0,300}", ".{0,300}"), 0..20),
+                                                   at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let pair = |(a, b): &(String, String)| (Text::from(a.clone()), Text::from(b.clone()));
+            let head = ResponseHead { status: status.max(1), headers: headers.iter().map(pair).collect() };
+            let mut bytes = Vec::new();
+            Codec::MessagePack.encode(&head, &mut bytes).unwrap();
+            prop_assert_eq!(response_head(&bytes), Some(head));
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Some(head) = response_head(&bytes) {
+                let general = rmp_serde::from_slice::<ResponseHead<'_>>(&bytes).ok();
+                prop_assert_eq!(general, Some(head));
+            }
         }
 
         #[test]

@@ -200,15 +200,8 @@ impl Worker {
             ResponseBody::Stream(_) => (&[][..], &[][..], false),
         };
         let head = response.head();
-        match encode_head(
-            &mut out,
-            Kind::Response,
-            key.stream,
-            CODEC,
-            &head,
-            first,
-            end,
-        ) {
+        let write = |out: &mut Vec<u8>| CODEC.encode(&head, out);
+        match encode_head(&mut out, Kind::Response, key.stream, write, first, end) {
             Ok(()) if end => {
                 socket.slots.close(key.stream);
             }
