@@ -27,6 +27,11 @@ use crate::text::Arena;
 /// The codec of the SDK's heads.
 const CODEC: Codec = Codec::MessagePack;
 
+/// Answers of a long row that are written while the rest is worked off: half of what the gateway
+/// sends in advance, so that it has something to do meanwhile, and its next row is here before this
+/// one ends.
+const HALF_ROW: u32 = 16;
+
 /// Which stream of which socket: sockets are numbered as they are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
@@ -67,6 +72,8 @@ pub(crate) struct Worker {
     next_socket: u32,
     row: VecDeque<(u32, Incoming)>,
     row_read: Instant,
+    /// Answers that wait to be written.
+    unsent: u32,
     ready_sent: bool,
     stopping: bool,
     flusher: Flusher,
@@ -128,6 +135,7 @@ impl Worker {
             next_socket: 0,
             row: VecDeque::new(),
             row_read: Instant::now(),
+            unsent: 0,
             ready_sent: false,
             stopping: false,
             flusher: Flusher::default(),
@@ -166,6 +174,9 @@ impl Worker {
         }
         loop {
             if let Some((number, incoming)) = self.row.pop_front() {
+                if self.unsent >= HALF_ROW {
+                    self.flush_all();
+                }
                 match self.begin(number, incoming) {
                     Some(request) => return Some(request),
                     None => continue,
@@ -182,6 +193,7 @@ impl Worker {
     /// Sends the answer to a request.
     pub(crate) fn answer(&mut self, key: Key, response: &Response) {
         self.flusher.progressed();
+        self.unsent += 1;
         let Some(socket) = self.socket(key.socket) else {
             return;
         };
@@ -351,6 +363,7 @@ impl Worker {
     }
 
     fn flush_all(&mut self) {
+        self.unsent = 0;
         // A socket that cannot be written any more is found closed by the next read.
         for attached in &self.sockets {
             let _ = attached.socket.outbox.flush();
