@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hearth_protocol::MAX_CHUNK;
-use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -31,18 +29,15 @@ pub enum Upload {
 }
 
 impl Upload {
-    /// Looks at the head; reads the body if it is small.
+    /// Reads the body if its announced length is small.
     pub async fn take(
-        headers: &HeaderMap,
+        announced: Option<u64>,
         mut body: Incoming,
         max: u64,
     ) -> Result<Upload, Failure> {
         if body.is_end_stream() {
             return Ok(Upload::Whole(Bytes::new()));
         }
-        let announced = headers
-            .get(CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         match announced {
             Some(length) if length > max => Err(Failure::BodyTooLarge(max)),
             Some(length) if length <= MAX_CHUNK as u64 => {

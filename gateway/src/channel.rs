@@ -104,7 +104,8 @@ impl Channel {
         }
         let mut streams = self.streams.borrow_mut();
         if streams.is_idle() {
-            self.busy_since.set(time.asked);
+            // What waited for its turn was asked for long ago; the worker was busy until it answered.
+            self.busy_since.set(self.busy_since.get().max(time.asked));
         }
         let position = self.out.borrow().appended;
         let stream = streams.open(lease, time, end, position);

@@ -102,8 +102,14 @@ pub struct Pool {
 #[derive(Debug, Default)]
 struct State {
     workers: Vec<Member>,
-    waiting: VecDeque<oneshot::Sender<Lease>>,
+    waiting: VecDeque<Waiting>,
     queue: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    turn: oneshot::Sender<Lease>,
+    until: Instant,
 }
 
 #[derive(Debug)]
@@ -182,21 +188,31 @@ impl Pool {
         self.serve_waiting();
     }
 
-    /// A lease on the least busy worker, or a place in the queue.
-    pub fn lease(self: &Arc<Self>, now: Instant) -> Place {
+    /// A lease on the least busy worker, or a place in the queue for at most `limit`.
+    pub fn lease(self: &Arc<Self>, now: Instant, limit: Duration) -> Place {
         let mut state = self.lock();
         if let Some(worker) = state.take_least_busy(now) {
             return Place::Now(self.lease_on(worker));
         }
         if state.waiting.len() >= state.queue {
-            state.waiting.retain(|waiter| !waiter.is_closed());
+            state.waiting.retain(|waiting| !waiting.turn.is_closed());
             if state.waiting.len() >= state.queue {
                 return Place::Full;
             }
         }
-        let (sender, receiver) = oneshot::channel();
-        state.waiting.push_back(sender);
+        let (turn, receiver) = oneshot::channel();
+        state.waiting.push_back(Waiting {
+            turn,
+            until: now + limit,
+        });
         Place::Queued(receiver)
+    }
+
+    /// Takes those out of the queue who have waited for too long; returns how many wait on.
+    pub fn expire(&self, now: Instant) -> usize {
+        let mut state = self.lock();
+        state.waiting.retain(|waiting| waiting.until > now);
+        state.waiting.len()
     }
 
     /// Requests that wait.
@@ -225,12 +241,12 @@ impl Pool {
             let Some(worker) = state.take_least_busy(now) else {
                 return;
             };
-            let waiter = state.waiting.pop_front();
+            let waiting = state.waiting.pop_front();
             drop(state);
             let lease = self.lease_on(worker);
             // One that has gone away gets nothing; its lease is given back by hand, because its drop
             // would come round to here again, once for each of them.
-            if let Err(mut lease) = waiter.map_or(Ok(()), |waiter| waiter.send(lease)) {
+            if let Err(mut lease) = waiting.map_or(Ok(()), |waiting| waiting.turn.send(lease)) {
                 lease.returned = true;
                 self.lock().release(lease.worker.id);
             }
@@ -291,7 +307,7 @@ mod tests {
     }
 
     fn now(pool: &Arc<Pool>) -> Lease {
-        match pool.lease(Instant::now()) {
+        match pool.lease(Instant::now(), Duration::from_secs(1)) {
             Place::Now(lease) => lease,
             other => panic!("no worker was free: {other:?}"),
         }
@@ -315,22 +331,44 @@ mod tests {
     fn beyond_the_workers_requests_wait_and_beyond_the_queue_they_are_refused() {
         let pool = pool(&[1], 1, 1);
         let lease = now(&pool);
-        let Place::Queued(mut waiting) = pool.lease(Instant::now()) else {
+        let Place::Queued(mut waiting) = pool.lease(Instant::now(), Duration::from_secs(1)) else {
             panic!("did not wait")
         };
-        assert!(matches!(pool.lease(Instant::now()), Place::Full));
+        assert!(matches!(
+            pool.lease(Instant::now(), Duration::from_secs(1)),
+            Place::Full
+        ));
         drop(lease);
         assert_eq!(waiting.try_recv().unwrap().worker().id, 1);
+    }
+
+    #[test]
+    fn who_waits_too_long_loses_the_place() {
+        let pool = pool(&[1], 1, 2);
+        let _lease = now(&pool);
+        let start = Instant::now();
+        let Place::Queued(mut short) = pool.lease(start, Duration::from_millis(10)) else {
+            panic!("did not wait")
+        };
+        let Place::Queued(_long) = pool.lease(start, Duration::from_millis(30)) else {
+            panic!("did not wait")
+        };
+        assert_eq!(pool.expire(start + Duration::from_millis(5)), 2);
+        assert_eq!(pool.expire(start + Duration::from_millis(20)), 1);
+        assert!(matches!(
+            short.try_recv(),
+            Err(oneshot::error::TryRecvError::Closed)
+        ));
     }
 
     #[test]
     fn a_place_left_in_the_queue_is_free_again_and_a_lease_passes_by_those_gone() {
         let pool = pool(&[1], 1, 2);
         let lease = now(&pool);
-        let Place::Queued(gone) = pool.lease(Instant::now()) else {
+        let Place::Queued(gone) = pool.lease(Instant::now(), Duration::from_secs(1)) else {
             panic!("did not wait")
         };
-        let Place::Queued(mut stays) = pool.lease(Instant::now()) else {
+        let Place::Queued(mut stays) = pool.lease(Instant::now(), Duration::from_secs(1)) else {
             panic!("did not wait")
         };
         drop(gone);
@@ -343,21 +381,30 @@ mod tests {
     fn a_fast_worker_gets_more_and_a_slow_one_no_longer() {
         let pool = pool(&[1], 1, 100);
         let first = now(&pool);
-        assert!(matches!(pool.lease(Instant::now()), Place::Queued(_)));
+        assert!(matches!(
+            pool.lease(Instant::now(), Duration::from_secs(1)),
+            Place::Queued(_)
+        ));
         for _ in 0..64 {
             first
                 .worker()
                 .served(1, Duration::from_micros(10), Instant::now());
         }
         let more: Vec<Lease> = (0..PREFETCH).map(|_| now(&pool)).collect();
-        assert!(matches!(pool.lease(Instant::now()), Place::Queued(_)));
+        assert!(matches!(
+            pool.lease(Instant::now(), Duration::from_secs(1)),
+            Place::Queued(_)
+        ));
         for _ in 0..64 {
             first
                 .worker()
                 .served(1, Duration::from_millis(5), Instant::now());
         }
         drop(more);
-        assert!(matches!(pool.lease(Instant::now()), Place::Queued(_)));
+        assert!(matches!(
+            pool.lease(Instant::now(), Duration::from_secs(1)),
+            Place::Queued(_)
+        ));
     }
 
     #[test]
@@ -366,7 +413,7 @@ mod tests {
         let lease = now(&pool);
         pool.set(vec![], 10);
         drop(lease);
-        let Place::Queued(mut waiting) = pool.lease(Instant::now()) else {
+        let Place::Queued(mut waiting) = pool.lease(Instant::now(), Duration::from_secs(1)) else {
             panic!("did not wait")
         };
         pool.set(vec![Arc::new(Worker::new(2, Codec::Json, 1))], 10);

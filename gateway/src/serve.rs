@@ -12,7 +12,6 @@ use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName};
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
-use tokio::time::timeout_at;
 
 use crate::access::Entry;
 use crate::body::{ReplyBody, Upload, pump};
@@ -24,7 +23,7 @@ use crate::pool::{Lease, Place};
 use crate::reply::{REQUEST_ID, Refusal};
 use crate::route::Found;
 use crate::stream::{Answer, StreamHandle, Time};
-use crate::target::Target;
+use crate::target::{Fields, Target};
 use crate::thread::Thread;
 
 /// Fields that only this gateway may set: a client's own would be lies to the function.
@@ -102,6 +101,7 @@ pub async fn serve(
         id: connection.thread.ids.next(),
         started: Instant::now(),
         parts: &parts,
+        fields: Fields::of(&parts),
         function: Cell::new(None),
         worker: Cell::new(None),
     };
@@ -116,6 +116,7 @@ struct Exchange<'a> {
     id: Id,
     started: Instant,
     parts: &'a Parts,
+    fields: Fields<'a>,
     function: Cell<Option<usize>>,
     worker: Cell<Option<u32>>,
 }
@@ -131,7 +132,7 @@ impl Exchange<'_> {
     async fn answer(&self, body: Incoming) -> Result<(Answer, StreamHandle), Refusal> {
         let routed = self.route()?;
         let mut upload =
-            Upload::take(&self.parts.headers, body, self.live.limits.body_bytes).await?;
+            Upload::take(self.fields.length, body, self.live.limits.body_bytes).await?;
         let mut retried = false;
         loop {
             let time = Time {
@@ -154,10 +155,10 @@ impl Exchange<'_> {
     }
 
     fn route(&self) -> Result<Routed<'_>, Refusal> {
-        if head_bytes(self.parts) > self.live.limits.header_bytes {
+        if self.fields.bytes > self.live.limits.header_bytes {
             return Err(Failure::HeadTooLarge.into());
         }
-        let target = Target::of(self.parts).map_err(Refusal::bad_request)?;
+        let target = Target::of(self.parts, &self.fields).map_err(Refusal::bad_request)?;
         let found = self
             .live
             .table
@@ -173,15 +174,20 @@ impl Exchange<'_> {
 
     /// A lease, and the time that is left after waiting for it.
     async fn lease(&self, function: &Served, time: Time) -> Result<(Lease, Duration), Failure> {
-        match function.pool.lease(time.asked) {
+        match function.pool.lease(time.asked, time.limit) {
             Place::Now(lease) => Ok((lease, time.limit)),
             Place::Full => Err(Failure::QueueFull(function.pool.waiting())),
-            Place::Queued(turn) => match timeout_at((time.asked + time.limit).into(), turn).await {
-                Ok(Ok(lease)) => Ok((lease, time.limit.saturating_sub(time.asked.elapsed()))),
-                // The pool went away: the function is no longer served.
-                Ok(Err(_)) => Err(Failure::NotSent),
-                Err(_) => Err(Failure::QueueTimeout(time.limit)),
-            },
+            Place::Queued(turn) => {
+                self.connection.thread.watch_time();
+                match turn.await {
+                    Ok(lease) => Ok((lease, time.limit.saturating_sub(time.asked.elapsed()))),
+                    Err(_) if time.asked.elapsed() >= time.limit => {
+                        Err(Failure::QueueTimeout(time.limit))
+                    }
+                    // The pool went away: the function is no longer served.
+                    Err(_) => Err(Failure::NotSent),
+                }
+            }
         }
     }
 
@@ -285,7 +291,10 @@ impl Exchange<'_> {
             ..
         } = self.connection;
         let Routed { target, found, .. } = routed;
-        let listed = head::connection_list(&self.parts.headers);
+        let listed = match self.fields.connection {
+            true => head::connection_list(&self.parts.headers),
+            false => Vec::new(),
+        };
         let passed_on = |name: &HeaderName| {
             !head::is_hop_by_hop(name, &listed)
                 && *name != HOST
@@ -305,7 +314,6 @@ impl Exchange<'_> {
         headers.push(("x-forwarded-host".into(), target.authority.into()));
         headers.push(("x-forwarded-proto".into(), (*scheme).into()));
         headers.push(("forwarded".into(), forwarded.into()));
-        let trace = self.parts.headers.get("traceparent");
         RequestHead {
             id: self.id.as_str().into(),
             method: self.parts.method.as_str().into(),
@@ -321,12 +329,15 @@ impl Exchange<'_> {
             client: client.as_str().into(),
             headers,
             deadline_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
-            trace: trace.map(|value| head::value_text(value).into()),
+            trace: self
+                .fields
+                .trace
+                .map(|value| head::value_text(value).into()),
         }
     }
 
     fn entry(&self, status: u16, layer: Option<&'static str>) -> Entry {
-        let target = Target::of(self.parts).ok();
+        let target = Target::of(self.parts, &self.fields).ok();
         let function = self
             .function
             .get()
@@ -354,18 +365,4 @@ impl Exchange<'_> {
             broken: None,
         }
     }
-}
-
-/// About what the head took on the wire of HTTP/1.1: names, values and their separators.
-fn head_bytes(parts: &Parts) -> u64 {
-    let target = parts
-        .uri
-        .path_and_query()
-        .map_or(0, |target| target.as_str().len());
-    let fields: usize = parts
-        .headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum();
-    (target + fields) as u64
 }

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use http::header::HOST;
+use http::HeaderValue;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use http::{Method, Version};
 
@@ -22,10 +23,53 @@ pub struct Target<'a> {
 /// Why a request has no target; the text is for the client.
 pub type BadTarget = &'static str;
 
+/// What a request's fields say about the request itself, found in one pass over them.
+#[derive(Debug, Default)]
+pub struct Fields<'a> {
+    /// About what the head took on the wire of HTTP/1.1: target, names, values, separators.
+    pub bytes: u64,
+    /// `Content-Length`, if it is a number.
+    pub length: Option<u64>,
+    /// Whether there is a `Connection` field.
+    pub connection: bool,
+    /// W3C trace context.
+    pub trace: Option<&'a HeaderValue>,
+    host: Option<&'a HeaderValue>,
+    hosts: usize,
+}
+
+impl<'a> Fields<'a> {
+    /// Looks at all of them.
+    pub fn of(parts: &'a Parts) -> Fields<'a> {
+        let target = parts
+            .uri
+            .path_and_query()
+            .map_or(0, |target| target.as_str().len());
+        let mut fields = Fields {
+            bytes: target as u64,
+            ..Fields::default()
+        };
+        for (name, value) in &parts.headers {
+            fields.bytes += (name.as_str().len() + value.len() + 4) as u64;
+            if *name == HOST {
+                fields.host = Some(value);
+                fields.hosts += 1;
+            } else if *name == CONNECTION {
+                fields.connection = true;
+            } else if *name == CONTENT_LENGTH {
+                fields.length = value.to_str().ok().and_then(|text| text.parse().ok());
+            } else if name.as_str() == "traceparent" {
+                fields.trace = Some(value);
+            }
+        }
+        fields
+    }
+}
+
 impl<'a> Target<'a> {
     /// Takes it from the head of a request.
-    pub fn of(parts: &'a Parts) -> Result<Target<'a>, BadTarget> {
-        let authority = authority(parts)?;
+    pub fn of(parts: &'a Parts, fields: &Fields<'a>) -> Result<Target<'a>, BadTarget> {
+        let authority = authority(parts, fields)?;
         let host = host_of(authority)?;
         if parts.method == Method::CONNECT {
             return Err("CONNECT is for proxies");
@@ -41,10 +85,8 @@ impl<'a> Target<'a> {
 
 /// The host and port asked for: of the target if it has them (RFC 9112, section 3.2.2), else of the
 /// one `Host` field.
-fn authority(parts: &Parts) -> Result<&str, BadTarget> {
-    let mut fields = parts.headers.get_all(HOST).iter();
-    let field = fields.next();
-    if fields.next().is_some() {
+fn authority<'a>(parts: &'a Parts, fields: &Fields<'a>) -> Result<&'a str, BadTarget> {
+    if fields.hosts > 1 {
         return Err("the request has more than one Host");
     }
     if let Some(authority) = parts.uri.authority() {
@@ -54,7 +96,7 @@ fn authority(parts: &Parts) -> Result<&str, BadTarget> {
         }
         return Ok(authority);
     }
-    match field {
+    match fields.host {
         Some(value) => value.to_str().map_err(|_| "Host is not ASCII"),
         None if parts.version < Version::HTTP_11 => Ok(""),
         None => Err("the request has no Host"),
@@ -65,9 +107,15 @@ fn authority(parts: &Parts) -> Result<&str, BadTarget> {
 fn host_of(authority: &str) -> Result<Cow<'_, str>, BadTarget> {
     // Nearly every request: nothing to change, perhaps a port to leave out.
     let plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_');
-    let end = authority.as_bytes().iter().position(|byte| !plain(byte));
-    if end.is_none() && !authority.ends_with('.') {
-        return Ok(Cow::Borrowed(authority));
+    let end = authority
+        .bytes()
+        .position(|byte| !plain(&byte))
+        .unwrap_or(authority.len());
+    let (host, port) = authority.split_at(end);
+    let is_port = |port: &[u8]| port.len() <= 6 && port[1..].iter().all(u8::is_ascii_digit);
+    let port_only = port.is_empty() || port.as_bytes()[0] == b':' && is_port(port.as_bytes());
+    if port_only && !host.ends_with('.') {
+        return Ok(Cow::Borrowed(host));
     }
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
@@ -108,7 +156,7 @@ mod tests {
             builder = builder.header(HOST, *host);
         }
         let (parts, ()) = builder.body(()).unwrap().into_parts();
-        let target = Target::of(&parts);
+        let target = Target::of(&parts, &Fields::of(&parts));
         let seen = target
             .as_ref()
             .map(|target| (target.host.as_ref(), target.path, target.query));

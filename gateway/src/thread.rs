@@ -62,7 +62,7 @@ impl Thread {
         self.channels.borrow().get(&worker).cloned()
     }
 
-    /// Sees to it that streams whose time is over are found. One task looks after all of them while
+    /// Sees to it that streams, and requests in the queue, whose time is over are found. One task looks after all of them while
     /// there are any: a timer for each request would cost more than the rest of its routing.
     pub fn watch_time(self: &Rc<Self>) {
         if self.watching.replace(true) {
@@ -78,7 +78,9 @@ impl Thread {
                     .values()
                     .filter(|channel| channel.expire(now))
                     .count();
-                if busy == 0 {
+                let functions = &thread.live().functions;
+                let waiting: usize = functions.iter().map(|one| one.pool.expire(now)).sum();
+                if busy + waiting == 0 {
                     thread.watching.set(false);
                     return;
                 }
