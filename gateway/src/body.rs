@@ -116,10 +116,9 @@ impl ReplyBody {
 
     /// First bytes, and a stream that brings the rest.
     pub fn stream(first: Bytes, rest: StreamHandle) -> ReplyBody {
-        ReplyBody {
-            rest: Some(rest),
-            ..ReplyBody::whole(first)
-        }
+        let mut body = ReplyBody::whole(first);
+        body.rest = Some(rest);
+        body
     }
 
     /// Logs the request when the body has gone out, or has not.
@@ -130,6 +129,17 @@ impl ReplyBody {
     fn sent(&mut self, bytes: &Bytes) {
         if let Some(entry) = &mut self.entry {
             entry.bytes += bytes.len() as u64;
+        }
+    }
+}
+
+impl Drop for ReplyBody {
+    fn drop(&mut self) {
+        if let Some(entry) = &mut self.entry
+            && self.rest.is_some()
+            && entry.broken.is_none()
+        {
+            entry.broken = Some("the client went away".to_owned());
         }
     }
 }
