@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::access::Entry;
 use crate::failure::Failure;
-use crate::stream::{Piece, StreamHandle, Uploader};
+use crate::handle::{Piece, StreamHandle, Uploader};
 
 /// For so long a client may send no byte of a body it has announced. Long enough for a phone that
 /// changes cells, short enough that a worker is not held for ever.

@@ -23,8 +23,9 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
 use crate::failure::Failure;
+use crate::handle::StreamHandle;
 use crate::pool::{Lease, Worker};
-use crate::stream::{StreamHandle, Streams, Time};
+use crate::stream::{Streams, Time};
 
 /// A thread's connection to one worker.
 pub struct Channel {

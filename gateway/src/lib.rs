@@ -11,6 +11,7 @@ pub mod access;
 pub mod body;
 pub mod channel;
 pub mod failure;
+pub mod handle;
 pub mod head;
 pub mod id;
 pub mod link;

@@ -16,13 +16,14 @@ use hyper::body::Incoming;
 use crate::access::Entry;
 use crate::body::{ReplyBody, Upload, pump};
 use crate::failure::Failure;
+use crate::handle::StreamHandle;
 use crate::head;
 use crate::id::Id;
 use crate::live::{Live, Served};
 use crate::pool::{Lease, Place};
 use crate::reply::{REQUEST_ID, Refusal};
 use crate::route::Found;
-use crate::stream::{Answer, StreamHandle, Time};
+use crate::stream::{Answer, Time};
 use crate::target::{Fields, Target};
 use crate::thread::Thread;
 

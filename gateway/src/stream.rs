@@ -1,12 +1,11 @@
-//! The streams of one channel: slots, their states, and the handles that wait on them.
+//! The streams of one channel: slots and their states. Those who wait on them are in
+//! [`crate::handle`].
 //!
 //! A slot is in use until both directions are closed on the wire *and* its handle is gone; its lease
 //! goes back as soon as the worker has ended its direction, because then the worker is free.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,10 +13,10 @@ use hearth_protocol::credit::Receipt;
 use hearth_protocol::data::{CancelReason, Data, ErrorCode};
 use hearth_protocol::frame::Kind;
 use hearth_protocol::head::Pair;
-use hearth_protocol::{Codec, Credit, MAX_CHUNK};
+use hearth_protocol::{Codec, Credit};
 use http::HeaderMap;
 
-use crate::channel::{Booked, Channel, Closed};
+use crate::channel::{Booked, Closed};
 use crate::failure::Failure;
 use crate::head;
 use crate::pool::Lease;
@@ -45,42 +44,42 @@ pub struct Time {
 /// All streams of one channel. Slot numbers are places in the list, from 1.
 #[derive(Debug)]
 pub(crate) struct Streams {
-    slots: Vec<Slot>,
+    pub(crate) slots: Vec<Slot>,
     free: Vec<u32>,
     open: usize,
     credit: u32,
 }
 
 #[derive(Debug)]
-struct Slot {
+pub(crate) struct Slot {
     /// Counts uses of the slot, so that a late uploader cannot write into somebody else's stream.
-    epoch: u32,
+    pub(crate) epoch: u32,
     lease: Option<Lease>,
     /// The head of the answer must have come by then; an upload that comes on moves it.
-    deadline: Instant,
-    timeout: Duration,
+    pub(crate) deadline: Instant,
+    pub(crate) timeout: Duration,
     /// Where in the channel's output its first byte is.
     position: u64,
     /// We have ended our direction.
-    sent_end: bool,
+    pub(crate) sent_end: bool,
     /// The worker has ended its direction.
-    got_end: bool,
+    pub(crate) got_end: bool,
     /// The handle still exists.
-    held: bool,
-    answer: Option<Result<Answer, Failure>>,
+    pub(crate) held: bool,
+    pub(crate) answer: Option<Result<Answer, Failure>>,
     /// There is an outcome: the worker's head, or that we gave up.
-    answered: bool,
+    pub(crate) answered: bool,
     /// The worker's head has come, wanted or not.
     head_came: bool,
     /// Body bytes that follow the head, and the fields after them.
-    body: VecDeque<Bytes>,
-    trailers: Option<HeaderMap>,
+    pub(crate) body: VecDeque<Bytes>,
+    pub(crate) trailers: Option<HeaderMap>,
     /// The body broke off.
-    broken: Option<Failure>,
-    receipt: Receipt,
-    send: Credit,
-    reader: Option<Waker>,
-    uploader: Option<Waker>,
+    pub(crate) broken: Option<Failure>,
+    pub(crate) receipt: Receipt,
+    pub(crate) send: Credit,
+    pub(crate) reader: Option<Waker>,
+    pub(crate) uploader: Option<Waker>,
 }
 
 impl Streams {
@@ -309,7 +308,7 @@ impl Streams {
         self.free_if_done(stream);
     }
 
-    fn free_if_done(&mut self, stream: u32) {
+    pub(crate) fn free_if_done(&mut self, stream: u32) {
         let slot = &mut self.slots[stream as usize - 1];
         if slot.sent_end && slot.got_end && !slot.held {
             slot.answer = None;
@@ -387,238 +386,15 @@ impl Slot {
         self.wake_uploader();
     }
 
-    fn wake_reader(&mut self) {
+    pub(crate) fn wake_reader(&mut self) {
         if let Some(waker) = self.reader.take() {
             waker.wake();
         }
     }
 
-    fn wake_uploader(&mut self) {
+    pub(crate) fn wake_uploader(&mut self) {
         if let Some(waker) = self.uploader.take() {
             waker.wake();
         }
-    }
-}
-
-/// The one who waits for a stream's answer and reads its body. Dropping it cancels what is left.
-pub struct StreamHandle {
-    channel: Rc<Channel>,
-    stream: u32,
-    epoch: u32,
-    cancel: CancelReason,
-}
-
-/// The one who sends the rest of a request's body.
-pub struct Uploader {
-    channel: Rc<Channel>,
-    stream: u32,
-    epoch: u32,
-}
-
-impl StreamHandle {
-    pub(crate) fn new(channel: Rc<Channel>, stream: u32, epoch: u32) -> StreamHandle {
-        StreamHandle {
-            channel,
-            stream,
-            epoch,
-            cancel: CancelReason::ClientGone,
-        }
-    }
-
-    /// The worker that answers.
-    pub fn worker(&self) -> u32 {
-        self.channel.worker.id
-    }
-
-    /// Waits for the head of the answer.
-    pub async fn answer(&self) -> Result<Answer, Failure> {
-        poll_fn(|cx| {
-            let mut streams = self.channel.streams.borrow_mut();
-            let slot = &mut streams.slots[self.stream as usize - 1];
-            match slot.answer.take() {
-                Some(answer) => Poll::Ready(answer),
-                None => {
-                    slot.reader = Some(cx.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
-    }
-
-    /// What to tell the worker if this is dropped early.
-    pub fn cancel_as(&mut self, reason: CancelReason) {
-        self.cancel = reason;
-    }
-
-    /// For sending the rest of the body.
-    pub fn uploader(&self) -> Uploader {
-        Uploader {
-            channel: Rc::clone(&self.channel),
-            stream: self.stream,
-            epoch: self.epoch,
-        }
-    }
-
-    /// The next piece of the answer's body; `None` at its end, trailers in the last place.
-    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Failure>>> {
-        let mut streams = self.channel.streams.borrow_mut();
-        let slot = &mut streams.slots[self.stream as usize - 1];
-        if let Some(bytes) = slot.body.pop_front() {
-            let credit = slot.receipt.consumed(bytes.len()).filter(|_| !slot.got_end);
-            drop(streams);
-            if let Some(credit) = credit {
-                self.channel.append(|out| {
-                    Data::Window {
-                        stream: self.stream,
-                        credit,
-                    }
-                    .encode(out)
-                });
-            }
-            return Poll::Ready(Some(Ok(Piece::Bytes(bytes))));
-        }
-        if let Some(failure) = slot.broken.take() {
-            return Poll::Ready(Some(Err(failure)));
-        }
-        if let Some(trailers) = slot.trailers.take() {
-            return Poll::Ready(Some(Ok(Piece::Trailers(trailers))));
-        }
-        if slot.got_end {
-            return Poll::Ready(None);
-        }
-        slot.reader = Some(cx.waker().clone());
-        Poll::Pending
-    }
-}
-
-/// A piece of an answer's body.
-#[derive(Debug)]
-pub enum Piece {
-    /// Bytes of it.
-    Bytes(Bytes),
-    /// The fields after it.
-    Trailers(HeaderMap),
-}
-
-impl Drop for StreamHandle {
-    fn drop(&mut self) {
-        let mut streams = self.channel.streams.borrow_mut();
-        let slot = &mut streams.slots[self.stream as usize - 1];
-        slot.held = false;
-        slot.body = VecDeque::new();
-        slot.wake_uploader();
-        let cancel = !slot.got_end;
-        if cancel {
-            // The worker still ends its direction, and the slot and the lease wait for that.
-            slot.sent_end = true;
-        }
-        streams.free_if_done(self.stream);
-        drop(streams);
-        if cancel {
-            let (stream, reason) = (self.stream, self.cancel);
-            self.channel
-                .append(|out| Data::Cancel { stream, reason }.encode(out));
-        }
-    }
-}
-
-impl Uploader {
-    /// Sends `bytes`, waiting for credit; `false` once nobody wants them any more.
-    pub async fn send(&self, mut bytes: &[u8]) -> bool {
-        while !bytes.is_empty() {
-            let count = poll_fn(|cx| {
-                let mut streams = self.channel.streams.borrow_mut();
-                let Some(slot) = self.slot(&mut streams) else {
-                    return Poll::Ready(0);
-                };
-                let count = bytes.len().min(MAX_CHUNK).min(slot.send.available());
-                if count == 0 || !slot.send.spend(count) {
-                    slot.uploader = Some(cx.waker().clone());
-                    return Poll::Pending;
-                }
-                Poll::Ready(count)
-            })
-            .await;
-            if count == 0 {
-                return false;
-            }
-            let (now, later) = bytes.split_at(count);
-            self.channel.append(|out| {
-                Data::Data {
-                    stream: self.stream,
-                    bytes: now,
-                    end: false,
-                }
-                .encode(out)
-            });
-            bytes = later;
-        }
-        true
-    }
-
-    /// The body has come on: the time until the answer begins anew.
-    pub fn progressed(&self) {
-        let mut streams = self.channel.streams.borrow_mut();
-        if let Some(slot) = self.slot(&mut streams) {
-            slot.deadline = Instant::now() + slot.timeout;
-        }
-    }
-
-    /// Ends the body, with trailers if there are any.
-    pub fn finish(&self, trailers: Option<&HeaderMap>) {
-        let mut streams = self.channel.streams.borrow_mut();
-        let Some(slot) = self.slot(&mut streams) else {
-            return;
-        };
-        slot.sent_end = true;
-        streams.free_if_done(self.stream);
-        drop(streams);
-        let fields = trailers.and_then(|trailers| {
-            let mut fields = Vec::new();
-            let pairs: Vec<Pair<'_>> = head::pairs(trailers).collect();
-            self.channel
-                .worker
-                .codec
-                .encode(&pairs, &mut fields)
-                .ok()
-                .map(|()| fields)
-        });
-        let stream = self.stream;
-        self.channel.append(|out| match &fields {
-            Some(fields) => Data::Trailers { stream, fields }.encode(out),
-            None => Data::Data {
-                stream,
-                bytes: b"",
-                end: true,
-            }
-            .encode(out),
-        });
-    }
-
-    /// Breaks the request off: whoever waits for its answer gets `failure`.
-    pub fn fail(&self, failure: Failure) {
-        let mut streams = self.channel.streams.borrow_mut();
-        let Some(slot) = self.slot(&mut streams) else {
-            return;
-        };
-        slot.sent_end = true;
-        if !slot.answered || slot.answer.is_some() {
-            slot.answered = true;
-            slot.answer = Some(Err(failure));
-        } else {
-            slot.broken = Some(failure);
-        }
-        slot.wake_reader();
-        drop(streams);
-        let (stream, reason) = (self.stream, CancelReason::BodyFailed);
-        self.channel
-            .append(|out| Data::Cancel { stream, reason }.encode(out));
-    }
-
-    /// The slot, as long as it is still the same request's and its body is wanted.
-    fn slot<'a>(&self, streams: &'a mut Streams) -> Option<&'a mut Slot> {
-        let slot = &mut streams.slots[self.stream as usize - 1];
-        (slot.epoch == self.epoch && !slot.sent_end && slot.held).then_some(slot)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Events come from processes, sockets, signals and clocks; [`plan`] decides, purely; [`run`] does it.
 
+pub mod accept;
 pub mod api;
 pub mod backoff;
 pub mod certificate;
@@ -18,4 +19,5 @@ pub mod status;
 pub mod wire;
 pub mod worker;
 
-pub use run::{Options, Overrides, RunError, run};
+pub use accept::{Options, Overrides, RunError};
+pub use run::run;
