@@ -168,18 +168,27 @@ async fn carry(
     };
     match tls {
         None => {
-            let peeked = tokio::time::timeout(HANDSHAKE_TIME, begins_with_http2(&socket));
-            if let Ok(Ok(http2)) = peeked.await {
+            if let Some(http2) = first_words(begins_with_http2(&socket), stop.clone()).await {
                 speak(TokioIo::new(socket), connection("http"), http2, stop).await;
             }
         }
         Some(acceptor) => {
-            let handshake = tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(socket));
-            if let Ok(Ok(stream)) = handshake.await {
+            if let Some(stream) = first_words(acceptor.accept(socket), stop.clone()).await {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 speak(TokioIo::new(stream), connection("https"), http2, stop).await;
             }
         }
+    }
+}
+
+/// What a client begins with, unless it fails, takes too long, or it is time to stop.
+async fn first_words<T>(
+    words: impl Future<Output = std::io::Result<T>>,
+    mut stop: watch::Receiver<Stop>,
+) -> Option<T> {
+    tokio::select! {
+        words = tokio::time::timeout(HANDSHAKE_TIME, words) => words.ok()?.ok(),
+        _ = stop.changed() => None,
     }
 }
 

@@ -22,6 +22,7 @@ mod process;
 mod queue;
 mod reload;
 mod routing;
+mod threads;
 mod tls;
 mod verbs;
 mod wait;
