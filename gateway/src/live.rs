@@ -43,13 +43,15 @@ impl Live {
         pools: &mut HashMap<String, Arc<Pool>>,
     ) -> Live {
         pools.retain(|name, _| manifest.functions.contains_key(name));
+        let queue = manifest.gateway.limits.queue as usize;
+        let new_pool = || Arc::new(Pool::new(queue));
         let functions = manifest
             .functions
             .iter()
             .map(|(name, function)| Served {
                 name: name.clone(),
                 timeout: function.timeout,
-                pool: Arc::clone(pools.entry(name.clone()).or_default()),
+                pool: Arc::clone(pools.entry(name.clone()).or_insert_with(new_pool)),
             })
             .collect();
         Live {

@@ -163,10 +163,14 @@ impl Drop for Lease {
 }
 
 impl Pool {
-    /// A pool without workers.
-    pub fn new() -> Pool {
+    /// A pool without workers yet; so many requests may wait for the first.
+    pub fn new(queue: usize) -> Pool {
+        let state = State {
+            queue,
+            ..State::default()
+        };
         Pool {
-            state: Mutex::default(),
+            state: Mutex::new(state),
         }
     }
 
@@ -267,12 +271,6 @@ impl Pool {
     }
 }
 
-impl Default for Pool {
-    fn default() -> Self {
-        Pool::new()
-    }
-}
-
 impl State {
     fn take_least_busy(&mut self, now: Instant) -> Option<Arc<Worker>> {
         let member = self
@@ -300,7 +298,7 @@ mod tests {
     use super::*;
 
     fn pool(workers: &[u32], concurrency: u32, queue: usize) -> Arc<Pool> {
-        let pool = Arc::new(Pool::new());
+        let pool = Arc::new(Pool::new(queue));
         let worker = |id: &u32| Arc::new(Worker::new(*id, Codec::Json, concurrency));
         pool.set(workers.iter().map(worker).collect(), queue);
         pool
