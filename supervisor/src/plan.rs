@@ -34,7 +34,9 @@ pub enum Event {
     GatewayEnded(String),
     /// A worker said READY.
     WorkerReady(u32),
-    /// A worker said START_FAILED, or broke the protocol: why.
+    /// A worker said START_FAILED and is about to end: why.
+    WorkerGaveUp(u32, String),
+    /// A worker broke the protocol: how.
     WorkerFailed(u32, String),
     /// A worker's process ended, or could not be started: how.
     WorkerEnded(u32, String),
@@ -224,6 +226,7 @@ impl Platform {
             Event::GatewayServes(_) => {}
             Event::GatewayEnded(how) => self.gateway_ended(now, &how, &mut actions),
             Event::WorkerReady(id) => self.worker_ready(now, id, &mut actions),
+            Event::WorkerGaveUp(id, why) => self.worker_gave_up(now, id, why, &mut actions),
             Event::WorkerFailed(id, why) => self.worker_failed(id, why, &mut actions),
             Event::WorkerEnded(id, how) => self.worker_ended(now, id, &how, &mut actions),
             Event::Stop => self.stop(now, &mut actions),
@@ -330,18 +333,34 @@ impl Platform {
         }
     }
 
+    fn worker_gave_up(&mut self, now: Instant, id: u32, why: String, actions: &mut Vec<Action>) {
+        self.blame(id, why, actions);
+        if let Some(worker) = self.workers.get_mut(&id)
+            && worker.phase != Phase::Killed
+        {
+            worker.phase = Phase::Stopping(now + WORKER_STOP_TIME);
+        }
+    }
+
     fn worker_failed(&mut self, id: u32, why: String, actions: &mut Vec<Action>) {
-        let Some(worker) = self.workers.get_mut(&id) else {
+        self.blame(id, why, actions);
+        if let Some(worker) = self.workers.get_mut(&id)
+            && worker.phase != Phase::Killed
+        {
+            worker.phase = Phase::Killed;
+            actions.push(Action::KillWorker(id));
+        }
+    }
+
+    /// Says what a worker did, and keeps it for `status`.
+    fn blame(&mut self, id: u32, why: String, actions: &mut Vec<Action>) {
+        let Some(worker) = self.workers.get(&id) else {
             return;
         };
         let about = About::Worker(id, worker.function.clone());
         actions.push(Action::Say(Level::Error, about, why.clone()));
         if let Some(function) = self.functions.get_mut(&worker.function) {
             function.last_error = Some(why);
-        }
-        if worker.phase != Phase::Killed {
-            worker.phase = Phase::Killed;
-            actions.push(Action::KillWorker(id));
         }
     }
 
@@ -369,7 +388,8 @@ impl Platform {
         let delay = function.backoff.died(lived, chance);
         function.restarts.push(now + delay);
         function.restarted += 1;
-        if worker.phase != Phase::Killed {
+        // Of one that gave up, or was killed for a reason, the reason is known already.
+        if matches!(worker.phase, Phase::Starting(_) | Phase::Ready) {
             function.last_error = Some(format!("ended: {how}"));
         }
         actions.push(Action::Say(
@@ -637,7 +657,7 @@ mod tests {
             60: snapshot 4 {"a": [2]}
             70: withdraw worker 2
             70: snapshot 5 {}
-            70: say Warn Worker(2, "a"): ended: signal 9; starting it again in 95 ms
+            70: say Warn Worker(2, "a"): ended: signal 9; starting it again in 100 ms
             300: start worker 3 of a
             "#,
         );
@@ -716,9 +736,9 @@ mod tests {
             &[
                 (0, Begin),
                 (1, GatewayStarted),
-                (5, WorkerFailed(1, "no key".into())),
+                (5, WorkerGaveUp(1, "no key".into())),
                 (6, WorkerEnded(1, "exit status 1".into())),
-                (7, WorkerFailed(2, "no key".into())),
+                (7, WorkerGaveUp(2, "no key".into())),
                 (8, WorkerEnded(2, "exit status 1".into())),
             ],
             r#"
@@ -726,12 +746,10 @@ mod tests {
             0: start worker 1 of a
             1: snapshot 1 {}
             5: say Error Worker(1, "a"): no key
-            5: kill worker 1
             6: say Warn Worker(1, "a"): ended: exit status 1; starting it again
             6: start worker 2 of a
             7: say Error Worker(2, "a"): no key
-            7: kill worker 2
-            8: say Warn Worker(2, "a"): ended: exit status 1; starting it again in 95 ms
+            8: say Warn Worker(2, "a"): ended: exit status 1; starting it again in 100 ms
             8: settled
             "#,
         );
@@ -763,7 +781,7 @@ mod tests {
             50: start gateway
             60: introduce worker 1
             60: snapshot 3 {"a": [1]}
-            70: say Error Gateway: ended: signal 9; starting it again in 95 ms
+            70: say Error Gateway: ended: signal 9; starting it again in 100 ms
             300: start gateway
             "#,
         );

@@ -190,7 +190,7 @@ impl Conversation {
             }
             Control::StartFailed { message } => {
                 let text = format!("could not start: {message}");
-                self.tell(News::Plan(Event::WorkerFailed(self.id, text)));
+                self.tell(News::Plan(Event::WorkerGaveUp(self.id, text)));
             }
             Control::Log { record } => match codec.decode::<LogRecord<'_>>(record) {
                 Ok(log) => {
