@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hearth_protocol::data::{Data, ErrorCode};
 use hearth_protocol::head::Limits;
-use hearth_protocol::{DATA_ROOM, FrameBuffer, MAX_DATA_LEN};
+use hearth_protocol::{FrameBuffer, MAX_DATA_LEN};
 use hearth_sys::wait::{Waiting, wait};
 
 use crate::slots::{Broken, Incoming, Slots};
+
+/// Room for one read: a full row of small requests. A worker's memory is counted in pages.
+const ROOM: usize = 16 * 1024;
 
 /// A data socket to one thread of the gateway.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ impl DataSocket {
         });
         Ok(DataSocket {
             slots: Slots::new(limits),
-            buffer: FrameBuffer::new(MAX_DATA_LEN, DATA_ROOM),
+            buffer: FrameBuffer::new(MAX_DATA_LEN, ROOM),
             outbox,
         })
     }

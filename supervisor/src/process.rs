@@ -72,6 +72,9 @@ impl Process {
             env,
             directory,
             descriptors,
+            // A worker serves many requests for one wake-up; if each pushed the gateway off its
+            // processor, there would never be many. See docs/decisions/0005-batch.md.
+            batch: who.worker.is_some(),
         })?;
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
         let out = child.stdout.take().map(OwnedFd::from);
