@@ -2,9 +2,9 @@
 //! form that this crate and `rmp_serde` write.
 //!
 //! Whatever is read and not in that form (an unknown field, another width, anything wrong) makes them
-//! give up, and the general decoder has the last word. In instructions per request of
-//! `examples/hello`, the general way and this one: writing a request's head 2,500 and 600, reading it
-//! 3,600 and 900, reading an answer's head 1,200 and 300.
+//! give up, and the general decoder has the last word. Measured with `examples/hello`: sending a
+//! request to a worker took the gateway 2,990 instructions with the general encoder and takes 1,750
+//! with this one; a worker's whole processor time for a request fell from 3.4 to 2.2 us.
 
 use crate::head::{Pair, RequestHead, ResponseHead, Text};
 
