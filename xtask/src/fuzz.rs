@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 
-use crate::sh::{cargo, has, root, run};
+use crate::sh::{has, root, run};
 
 /// Directory of the fuzz crate and its targets.
 const TARGETS: &[(&str, &str)] = &[("protocol/fuzz", "frames")];
@@ -34,5 +34,5 @@ pub(crate) fn fuzz(runs: &str) -> anyhow::Result<()> {
             ],
         )?;
     }
-    cargo(&["--version"])
+    Ok(())
 }
