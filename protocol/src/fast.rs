@@ -28,7 +28,7 @@ pub(crate) fn put_request_head(head: &RequestHead<'_>, out: &mut Vec<u8>) {
     ];
     fields.into_iter().for_each(|field| put_field(out, field));
     out.extend_from_slice(b"\xa6params");
-    put_pairs(out, &head.params);
+    put_pairs(out, pair_texts(&head.params));
     let fields: [(&[u8], &str); 3] = [
         (b"\xa6scheme", &head.scheme),
         (b"\xa4host", &head.host),
@@ -36,7 +36,7 @@ pub(crate) fn put_request_head(head: &RequestHead<'_>, out: &mut Vec<u8>) {
     ];
     fields.into_iter().for_each(|field| put_field(out, field));
     out.extend_from_slice(b"\xa7headers");
-    put_pairs(out, &head.headers);
+    put_pairs(out, pair_texts(&head.headers));
     out.extend_from_slice(b"\xabdeadline_ms");
     put_number(out, head.deadline_ms);
     if let Some(trace) = &head.trace {
@@ -44,12 +44,28 @@ pub(crate) fn put_request_head(head: &RequestHead<'_>, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends a head just as the general encoder would.
+pub(crate) fn put_response_head<'h>(
+    status: u16,
+    headers: impl ExactSizeIterator<Item = (&'h str, &'h str)>,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(b"\x82\xa6status");
+    put_number(out, status.into());
+    out.extend_from_slice(b"\xa7headers");
+    put_pairs(out, headers);
+}
+
+fn pair_texts<'h>(pairs: &'h [Pair<'_>]) -> impl ExactSizeIterator<Item = (&'h str, &'h str)> {
+    pairs.iter().map(|(name, value)| (&**name, &**value))
+}
+
 fn put_field(out: &mut Vec<u8>, (name, value): (&[u8], &str)) {
     out.extend_from_slice(name);
     put_text(out, value);
 }
 
-fn put_pairs(out: &mut Vec<u8>, pairs: &[Pair<'_>]) {
+fn put_pairs<'h>(out: &mut Vec<u8>, pairs: impl ExactSizeIterator<Item = (&'h str, &'h str)>) {
     match pairs.len() {
         len @ 0..16 => out.push(0x90 | len as u8),
         len @ 16..0x1_0000 => {
@@ -108,9 +124,9 @@ pub(crate) fn response_head(bytes: &[u8]) -> Option<ResponseHead<'_>> {
     let mut rest = Rest(bytes);
     let mut head = ResponseHead::default();
     for _ in 0..rest.map()? {
-        match rest.text()? {
-            "status" => head.status = u16::try_from(rest.number()?).ok()?,
-            "headers" => head.headers = rest.pairs()?,
+        match rest.bytes()? {
+            b"status" => head.status = u16::try_from(rest.number()?).ok()?,
+            b"headers" => head.headers = rest.pairs()?,
             _ => return None,
         }
     }
@@ -122,20 +138,19 @@ pub(crate) fn request_head(bytes: &[u8]) -> Option<RequestHead<'_>> {
     let mut rest = Rest(bytes);
     let mut head = RequestHead::default();
     for _ in 0..rest.map()? {
-        let field = rest.text()?;
-        match field {
-            "id" => head.id = rest.text()?.into(),
-            "method" => head.method = rest.text()?.into(),
-            "path" => head.path = rest.text()?.into(),
-            "query" => head.query = rest.text()?.into(),
-            "route" => head.route = rest.text()?.into(),
-            "params" => head.params = rest.pairs()?,
-            "scheme" => head.scheme = rest.text()?.into(),
-            "host" => head.host = rest.text()?.into(),
-            "client" => head.client = rest.text()?.into(),
-            "headers" => head.headers = rest.pairs()?,
-            "deadline_ms" => head.deadline_ms = rest.number()?,
-            "trace" => head.trace = Some(rest.text()?.into()),
+        match rest.bytes()? {
+            b"id" => head.id = rest.text()?.into(),
+            b"method" => head.method = rest.text()?.into(),
+            b"path" => head.path = rest.text()?.into(),
+            b"query" => head.query = rest.text()?.into(),
+            b"route" => head.route = rest.text()?.into(),
+            b"params" => head.params = rest.pairs()?,
+            b"scheme" => head.scheme = rest.text()?.into(),
+            b"host" => head.host = rest.text()?.into(),
+            b"client" => head.client = rest.text()?.into(),
+            b"headers" => head.headers = rest.pairs()?,
+            b"deadline_ms" => head.deadline_ms = rest.number()?,
+            b"trace" => head.trace = Some(rest.text()?.into()),
             _ => return None,
         }
     }
@@ -183,8 +198,8 @@ impl<'a> Rest<'a> {
         }
     }
 
-    /// fixstr, str 8, str 16.
-    fn text(&mut self) -> Option<&'a str> {
+    /// fixstr, str 8, str 16, for names: those that are known are ASCII.
+    fn bytes(&mut self) -> Option<&'a [u8]> {
         let len = match self.byte()? {
             byte if byte & 0xe0 == 0xa0 => usize::from(byte & 0x1f),
             0xd9 => usize::from(self.byte()?),
@@ -193,7 +208,12 @@ impl<'a> Rest<'a> {
         };
         let (text, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
-        std::str::from_utf8(text).ok()
+        Some(text)
+    }
+
+    /// The same, checked to be UTF-8.
+    fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.bytes()?).ok()
     }
 
     /// positive fixint, uint 8 to 64.
@@ -271,6 +291,9 @@ mod tests {
             let head = ResponseHead { status: status.max(1), headers: headers.iter().map(pair).collect() };
             let mut bytes = Vec::new();
             Codec::MessagePack.encode(&head, &mut bytes).unwrap();
+            let mut quick = Vec::new();
+            put_response_head(head.status, pair_texts(&head.headers), &mut quick);
+            prop_assert_eq!(&quick, &bytes);
             prop_assert_eq!(response_head(&bytes), Some(head));
             let at = at.index(bytes.len());
             bytes[at] = byte;

@@ -210,6 +210,26 @@ impl<'a> ResponseHead<'a> {
         };
         quick.map_or_else(|| codec.decode(bytes), Ok)
     }
+
+    /// Appends the head of these fields; the same as [`Codec::encode`] of a `ResponseHead`, faster.
+    pub fn encode<'h>(
+        codec: Codec,
+        status: u16,
+        headers: impl ExactSizeIterator<Item = (&'h str, &'h str)>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), HeadError> {
+        match codec {
+            Codec::MessagePack => {
+                crate::fast::put_response_head(status, headers, out);
+                Ok(())
+            }
+            Codec::Json => {
+                let headers = headers.map(|(name, value)| (name.into(), value.into()));
+                let headers = headers.collect();
+                codec.encode(&ResponseHead { status, headers }, out)
+            }
+        }
+    }
 }
 
 /// What a worker is told before it starts.

@@ -1,6 +1,7 @@
 //! A request as a handler sees it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_protocol::head::RequestHead;
@@ -8,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::body::Body;
 use crate::problem::Problem;
-use crate::text::{Arena, Pairs, Place, Text};
+use crate::text::{Pairs, Text};
 
 /// One request.
 #[derive(Debug)]
@@ -127,46 +128,25 @@ impl Request {
         self
     }
 
-    /// From a head as it came; `arena` is only lent, for its memory.
+    /// From a head that was decoded from `all`.
     pub(crate) fn from_head(
+        all: &Arc<[u8]>,
         head: &RequestHead<'_>,
         body: Body,
         now: Instant,
-        arena: &mut Arena,
     ) -> Request {
-        arena.clear();
-        let texts = [
-            &head.id,
-            &head.method,
-            &head.path,
-            &head.query,
-            &head.route,
-            &head.scheme,
-            &head.host,
-            &head.client,
-        ]
-        .map(|text| arena.add(text));
-        let mut places = |pairs: &[hearth_protocol::head::Pair<'_>]| -> Vec<(Place, Place)> {
-            pairs
-                .iter()
-                .map(|(name, value)| (arena.add(name), arena.add(value)))
-                .collect()
-        };
-        let (params, headers) = (places(&head.params), places(&head.headers));
-        let all = arena.share();
-        let [id, method, path, query, route, scheme, host, client] =
-            texts.map(|place| Text::new(&all, place));
+        let text = |text| Text::within(all, text);
         Request {
-            id,
-            method,
-            path,
-            query,
-            route,
-            params: Params(Pairs::new(&all, params)),
-            scheme,
-            host,
-            client,
-            headers: Headers(Pairs::new(&all, headers)),
+            id: text(&head.id),
+            method: text(&head.method),
+            path: text(&head.path),
+            query: text(&head.query),
+            route: text(&head.route),
+            params: Params(Pairs::within(all, &head.params)),
+            scheme: text(&head.scheme),
+            host: text(&head.host),
+            client: text(&head.client),
+            headers: Headers(Pairs::within(all, &head.headers)),
             body,
             deadline: now + Duration::from_millis(head.deadline_ms),
         }

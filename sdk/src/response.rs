@@ -128,7 +128,7 @@ impl Response {
     }
 
     /// Its header fields.
-    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub fn headers(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.headers
             .iter()
             .map(|(name, value)| (name.as_ref(), value.as_ref()))
@@ -141,21 +141,6 @@ impl Response {
             ResponseBody::Stream(_) => None,
         }
     }
-
-    /// Its head, ready to be written.
-    pub(crate) fn head(&self) -> Head<'_> {
-        Head {
-            status: self.status,
-            headers: &self.headers,
-        }
-    }
-}
-
-/// What [`hearth_protocol::head::ResponseHead`] is for those who read it.
-#[derive(Serialize)]
-pub(crate) struct Head<'a> {
-    status: u16,
-    headers: &'a [(Cow<'static, str>, Cow<'static, str>)],
 }
 
 /// What a handler may return.

@@ -1,6 +1,8 @@
 //! The streams of one data socket as the worker sees them. Pure: messages in, events out; what must
 //! be sent is appended to a buffer that somebody else writes.
 
+use std::sync::Arc;
+
 use hearth_protocol::credit::Receipt;
 use hearth_protocol::data::{Data, ErrorCode, encode_goaway};
 use hearth_protocol::frame::{FrameError, Kind};
@@ -15,7 +17,7 @@ const MAX_SLOT: u32 = 4096;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Incoming {
     pub(crate) stream: u32,
-    pub(crate) head: Vec<u8>,
+    pub(crate) head: Arc<[u8]>,
     pub(crate) body: Vec<u8>,
     /// The body is complete.
     pub(crate) end: bool,
@@ -112,7 +114,7 @@ impl Slots {
                 }
                 Ok(Some(Incoming {
                     stream,
-                    head: head.to_vec(),
+                    head: head.into(),
                     body: body.to_vec(),
                     end,
                 }))

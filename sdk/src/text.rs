@@ -1,77 +1,91 @@
-//! Text of a request's head, kept together in one piece of memory.
+//! Text of a request's head, left where it came in: one piece of memory, shared by all of it.
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
+use hearth_protocol::head::Pair;
+
 /// A piece of text that shares its memory with the rest of its request. Reads as a `&str`.
 #[derive(Clone)]
 pub struct Text {
-    all: Arc<str>,
-    range: Range<u32>,
+    all: Arc<[u8]>,
+    range: Place,
 }
+
+/// Where in the shared memory a text is. A head is at most a frame long, so 32 bits do.
+type Place = Range<u32>;
 
 impl Text {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.all[self.range.start as usize..self.range.end as usize]
-    }
-}
-
-/// Collects texts, then makes them share.
-#[derive(Debug, Default)]
-pub(crate) struct Arena {
-    text: String,
-}
-
-/// A text in an [`Arena`], before it can be read.
-pub(crate) type Place = Range<u32>;
-
-impl Arena {
-    pub(crate) fn clear(&mut self) {
-        self.text.clear();
-    }
-
-    /// Adds a text. A head is at most a frame long, so places fit into 32 bits.
-    pub(crate) fn add(&mut self, text: &str) -> Place {
-        let start = self.text.len() as u32;
-        self.text.push_str(text);
-        start..self.text.len() as u32
-    }
-
-    /// All that was added, in one allocation.
-    pub(crate) fn share(&self) -> Arc<str> {
-        Arc::from(self.text.as_str())
-    }
-}
-
-impl Text {
-    pub(crate) fn new(all: &Arc<str>, range: Place) -> Text {
-        Text {
-            all: Arc::clone(all),
-            range,
+    /// A text that was decoded from `all`, or a copy if the codec had to make it anew.
+    pub(crate) fn within(all: &Arc<[u8]>, text: &str) -> Text {
+        match place(all, text) {
+            Some(range) => Text {
+                all: Arc::clone(all),
+                range,
+            },
+            None => Text::from(text),
         }
     }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        read(&self.all, &self.range)
+    }
+}
+
+/// Where `text` is in `all`, if it was borrowed from there.
+fn place(all: &[u8], text: &str) -> Option<Place> {
+    let start = text.as_ptr().addr().checked_sub(all.as_ptr().addr())?;
+    let end = start + text.len();
+    (end <= all.len()).then_some(start as u32..end as u32)
+}
+
+/// The text at `place`, which was a `&str` when the place was noted.
+fn read<'a>(all: &'a [u8], place: &Place) -> &'a str {
+    let bytes = &all[place.start as usize..place.end as usize];
+    std::str::from_utf8(bytes).expect("places are those of texts")
 }
 
 /// Names and values that share their memory.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Pairs {
-    all: Arc<str>,
+    all: Arc<[u8]>,
     places: Vec<(Place, Place)>,
 }
 
 impl Pairs {
-    pub(crate) fn new(all: &Arc<str>, places: Vec<(Place, Place)>) -> Pairs {
+    /// Pairs that were decoded from `all`, or copies if the codec had to make some anew.
+    pub(crate) fn within(all: &Arc<[u8]>, pairs: &[Pair<'_>]) -> Pairs {
+        let places = pairs
+            .iter()
+            .map(|(name, value)| Some((place(all, name)?, place(all, value)?)));
+        match places.collect() {
+            Some(places) => Pairs {
+                all: Arc::clone(all),
+                places,
+            },
+            None => Pairs::copied(pairs.iter().map(|(name, value)| (&**name, &**value))),
+        }
+    }
+
+    fn copied<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Pairs {
+        let mut all = Vec::new();
+        let mut add = |text: &str| {
+            let start = all.len() as u32;
+            all.extend_from_slice(text.as_bytes());
+            start..all.len() as u32
+        };
+        let places = pairs.map(|(name, value)| (add(name), add(value))).collect();
         Pairs {
-            all: Arc::clone(all),
+            all: all.into(),
             places,
         }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        let text = |place: &Place| &self.all[place.start as usize..place.end as usize];
+        let text = |place| read(&self.all, place);
         self.places
             .iter()
             .map(move |(name, value)| (text(name), text(value)))
@@ -79,21 +93,7 @@ impl Pairs {
 
     /// The same with one more.
     pub(crate) fn with(&self, name: &str, value: &str) -> Pairs {
-        let mut arena = Arena::default();
-        let all = self.iter().chain([(name, value)]);
-        let places = all
-            .map(|(name, value)| (arena.add(name), arena.add(value)))
-            .collect();
-        Pairs::new(&arena.share(), places)
-    }
-}
-
-impl Default for Pairs {
-    fn default() -> Self {
-        Pairs {
-            all: Arc::from(""),
-            places: Vec::new(),
-        }
+        Pairs::copied(self.iter().chain([(name, value)]))
     }
 }
 
@@ -140,7 +140,7 @@ impl fmt::Debug for Text {
 impl From<&str> for Text {
     fn from(text: &str) -> Text {
         Text {
-            all: Arc::from(text),
+            all: Arc::from(text.as_bytes()),
             range: 0..text.len() as u32,
         }
     }

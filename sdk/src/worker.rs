@@ -12,7 +12,7 @@ use std::time::Instant;
 use hearth_protocol::control::Control;
 use hearth_protocol::data::{ErrorCode, encode_head};
 use hearth_protocol::frame::{FrameError, Kind};
-use hearth_protocol::head::{Config, HeadError, LogRecord, RequestHead};
+use hearth_protocol::head::{Config, HeadError, LogRecord, RequestHead, ResponseHead};
 use hearth_protocol::{CONTROL_ROOM, Codec, FrameBuffer, MAX_CHUNK, MAX_CONTROL_LEN, VERSION};
 use hearth_sys::wait::{Waiting, wait};
 
@@ -22,7 +22,6 @@ use crate::request::Request;
 use crate::response::{Response, ResponseBody};
 use crate::slots::{Gone, Incoming};
 use crate::socket::{DataSocket, Received};
-use crate::text::Arena;
 
 /// The codec of the SDK's heads.
 const CODEC: Codec = Codec::MessagePack;
@@ -77,7 +76,6 @@ pub(crate) struct Worker {
     ready_sent: bool,
     stopping: bool,
     flusher: Flusher,
-    arena: Arena,
 }
 
 #[derive(Debug)]
@@ -139,7 +137,6 @@ impl Worker {
             ready_sent: false,
             stopping: false,
             flusher: Flusher::default(),
-            arena: Arena::default(),
         })
     }
 
@@ -211,8 +208,10 @@ impl Worker {
             }
             ResponseBody::Stream(_) => (&[][..], &[][..], false),
         };
-        let head = response.head();
-        let write = |out: &mut Vec<u8>| CODEC.encode(&head, out);
+        let write = |out: &mut Vec<u8>| {
+            let headers = response.headers();
+            ResponseHead::encode(CODEC, response.status_code(), headers, out)
+        };
         match encode_head(&mut out, Kind::Response, key.stream, write, first, end) {
             Ok(()) if end => {
                 socket.slots.close(key.stream);
@@ -346,10 +345,8 @@ impl Worker {
                 } else {
                     Body::coming(incoming.body, key)
                 };
-                Some((
-                    key,
-                    Request::from_head(&head, body, row_read, &mut self.arena),
-                ))
+                let request = Request::from_head(&incoming.head, &head, body, row_read);
+                Some((key, request))
             }
             Err(error) => {
                 let reason = error.to_string();
