@@ -2,22 +2,19 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use hearth_protocol::MAX_CHUNK;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use crate::access::Entry;
+use crate::client::{PACE, STALL, Serving};
 use crate::failure::Failure;
 use crate::handle::{Piece, StreamHandle, Uploader};
-
-/// For so long a client may send no byte of a body it has announced. Long enough for a phone that
-/// changes cells, short enough that a worker is not held for ever.
-pub const STALL: Duration = Duration::from_secs(30);
 
 /// A request's body.
 pub enum Upload {
@@ -42,7 +39,8 @@ impl Upload {
             Some(length) if length > max => Err(Failure::BodyTooLarge(max)),
             Some(length) if length <= MAX_CHUNK as u64 => {
                 let mut whole = BytesMut::with_capacity(length as usize);
-                while let Some(frame) = next_frame(&mut body).await? {
+                let mut pace = Pace::new(Instant::now());
+                while let Some(frame) = next_frame(&mut body, &mut pace).await? {
                     if let Ok(data) = frame.into_data() {
                         whole.extend_from_slice(&data);
                     }
@@ -57,8 +55,9 @@ impl Upload {
 /// Sends a body on as it comes, within `max` bytes.
 pub async fn pump(mut body: Incoming, to: Uploader, max: u64) {
     let mut total = 0u64;
+    let mut pace = Pace::new(Instant::now());
     loop {
-        let frame = match next_frame(&mut body).await {
+        let frame = match next_frame(&mut body, &mut pace).await {
             Ok(Some(frame)) => frame,
             Ok(None) => return to.finish(None),
             Err(failure) => return to.fail(failure),
@@ -73,6 +72,8 @@ pub async fn pump(mut body: Incoming, to: Uploader, max: u64) {
                 if !to.send(&data).await {
                     return;
                 }
+                // The time that the worker took is not the client's.
+                pace = Pace::new(Instant::now());
                 to.progressed();
             }
             Err(other) => {
@@ -84,12 +85,44 @@ pub async fn pump(mut body: Incoming, to: Uploader, max: u64) {
     }
 }
 
-async fn next_frame(body: &mut Incoming) -> Result<Option<Frame<Bytes>>, Failure> {
-    match timeout(STALL, body.frame()).await {
+async fn next_frame(body: &mut Incoming, pace: &mut Pace) -> Result<Option<Frame<Bytes>>, Failure> {
+    match timeout_at(pace.deadline().into(), body.frame()).await {
         Ok(None) => Ok(None),
-        Ok(Some(Ok(frame))) => Ok(Some(frame)),
+        Ok(Some(Ok(frame))) => {
+            let len = frame.data_ref().map_or(0, Bytes::len);
+            pace.brought(len, Instant::now());
+            Ok(Some(frame))
+        }
         Ok(Some(Err(error))) => Err(Failure::BodyBroken(error.to_string())),
         Err(_) => Err(Failure::BodyStalled(STALL)),
+    }
+}
+
+/// How fast a body comes: at least [`PACE`] bytes in each [`STALL`].
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Pace {
+        Pace {
+            since: now,
+            bytes: 0,
+        }
+    }
+
+    /// When it has been too slow.
+    fn deadline(&self) -> Instant {
+        self.since + STALL
+    }
+
+    fn brought(&mut self, len: usize, now: Instant) {
+        self.bytes += len as u64;
+        if self.bytes >= PACE {
+            *self = Pace::new(now);
+        }
     }
 }
 
@@ -101,6 +134,8 @@ pub struct ReplyBody {
     broken: Option<Failure>,
     /// The line of the access log, written when the last byte has been handed over.
     entry: Option<Box<Entry>>,
+    /// The request lasts as long as this.
+    serving: Option<Serving>,
 }
 
 impl ReplyBody {
@@ -111,6 +146,7 @@ impl ReplyBody {
             rest: None,
             broken: None,
             entry: None,
+            serving: None,
         }
     }
 
@@ -126,7 +162,15 @@ impl ReplyBody {
         self.entry = Some(Box::new(entry));
     }
 
+    /// Keeps the request under way until the body is dropped.
+    pub fn hold(&mut self, serving: Serving) {
+        self.serving = Some(serving);
+    }
+
     fn sent(&mut self, bytes: &Bytes) {
+        if let Some(serving) = &mut self.serving {
+            serving.handed_over(bytes.len());
+        }
         if let Some(entry) = &mut self.entry {
             entry.bytes += bytes.len() as u64;
         }
@@ -152,6 +196,9 @@ impl Body for ReplyBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        if let Some(serving) = &mut self.serving {
+            serving.asked();
+        }
         if let Some(bytes) = self.first.take() {
             self.sent(&bytes);
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
@@ -202,5 +249,24 @@ impl Body for ReplyBody {
                 hint
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_body_that_comes_in_drips_has_no_more_time_than_one_that_stops() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        for second in 1..29 {
+            pace.brought(1, start + Duration::from_secs(second));
+        }
+        assert_eq!(pace.deadline(), start + STALL);
+        let later = start + Duration::from_secs(29);
+        pace.brought(PACE as usize, later);
+        assert_eq!(pace.deadline(), later + STALL);
     }
 }

@@ -36,8 +36,8 @@ pub enum Failure {
     /// The request's head is longer than allowed, or than a frame can carry.
     #[error("the request's head is too large")]
     HeadTooLarge,
-    /// The body stopped coming.
-    #[error("no byte of the body came for {0:?}")]
+    /// The body stopped coming, or came in drips.
+    #[error("too little of the body came for {0:?}")]
     BodyStalled(std::time::Duration),
     /// The body broke off or was malformed.
     #[error("the body could not be read: {0}")]

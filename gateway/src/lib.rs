@@ -10,6 +10,7 @@
 pub mod access;
 pub mod body;
 pub mod channel;
+pub mod client;
 pub mod failure;
 pub mod handle;
 pub mod head;

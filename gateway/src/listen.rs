@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
@@ -21,15 +21,15 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::client::{Client, End, Traffic};
 use crate::serve::{Connection, serve};
 use crate::thread::Thread;
 
 /// For so long a client may take for its handshake.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(15);
 
-/// For so long a connection may be idle, or take for the head of a request, which hyper counts as
-/// one. Shorter than it, idle connections of browsers would be closed under their hands.
-const HEAD_TIME: Duration = Duration::from_secs(60);
+/// For so long a client that was idle may take to see that its connection is being closed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Pause after an `accept` that failed for want of descriptors or memory: others will free some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -159,16 +159,27 @@ async fn carry(
 ) {
     // Small answers go out at once; a socket that refuses this works without it.
     let _ = socket.set_nodelay(true);
+    let traffic = Traffic::new(Instant::now());
+    let socket = Client::new(socket, Rc::clone(&traffic));
     let connection = |scheme| {
         // A v4 client of a v6 listener is shown as what it is.
         let address = client.ip().to_canonical();
         let shown = SocketAddr::new(address, client.port());
-        let client = shown.to_string();
-        Rc::new(Connection::new(thread, client, address.to_string(), scheme))
+        let traffic = Rc::clone(&traffic);
+        thread.watch(&traffic);
+        traffic.shook_hands();
+        Rc::new(Connection::new(
+            Rc::clone(&thread),
+            traffic,
+            shown.to_string(),
+            address.to_string(),
+            scheme,
+        ))
     };
     match tls {
         None => {
-            if let Some(http2) = first_words(begins_with_http2(&socket), stop.clone()).await {
+            let words = begins_with_http2(socket.stream());
+            if let Some(http2) = first_words(words, stop.clone()).await {
                 speak(TokioIo::new(socket), connection("http"), http2, stop).await;
             }
         }
@@ -217,9 +228,11 @@ async fn speak<I: Read + Write + Unpin + 'static>(
     stop: watch::Receiver<Stop>,
 ) {
     let thread = Rc::clone(&connection.thread);
+    let traffic = Rc::clone(&connection.traffic);
     let header_bytes = thread.live().limits.header_bytes as usize;
     let service = service_fn(move |request| serve(Rc::clone(&connection), request));
     if http2 {
+        traffic.speaks_http2();
         let conversation = http2::Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
@@ -230,20 +243,21 @@ async fn speak<I: Read + Write + Unpin + 'static>(
         converse(
             conversation,
             http2::Connection::graceful_shutdown,
-            &thread,
+            (&thread, &traffic),
             stop,
         )
         .await;
     } else {
         let conversation = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIME)
+            // Both would be looked after for every request; `Traffic` does so once a second.
+            .header_read_timeout(None)
+            .half_close(true)
             .max_buf_size(header_bytes + HEAD_SLACK)
             .serve_connection(io, service);
         converse(
             conversation,
             http1::Connection::graceful_shutdown,
-            &thread,
+            (&thread, &traffic),
             stop,
         )
         .await;
@@ -254,34 +268,48 @@ async fn speak<I: Read + Write + Unpin + 'static>(
 async fn converse<C: Future>(
     conversation: C,
     shut_down: impl FnOnce(Pin<&mut C>),
-    thread: &Thread,
+    (thread, traffic): (&Thread, &Traffic),
     mut stop: watch::Receiver<Stop>,
 ) {
     let mut conversation = std::pin::pin!(conversation);
-    let stopped = {
+    let outcome = {
         let mut told = std::pin::pin!(stop.changed());
         let mut listening = false;
         poll_fn(|cx| {
             // Asked once, so that it wakes this task when the time comes, and then not again for
             // every request.
             if (!listening || thread.stopping.get()) && told.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(true);
+                return Poll::Ready(Outcome::Stopped);
             }
             listening = true;
+            if let Some(end) = traffic.ended(cx) {
+                return Poll::Ready(Outcome::Ended(end));
+            }
             // Ends with an error where the client goes away or speaks no HTTP: nothing to be done.
-            conversation.as_mut().poll(cx).map(|_| false)
+            conversation.as_mut().poll(cx).map(|_| Outcome::Over)
         })
         .await
     };
-    if !stopped {
-        return;
-    }
-    let deadline = match *stop.borrow() {
-        Stop::Within(deadline) => deadline,
-        Stop::No => Duration::ZERO,
+    let deadline = match outcome {
+        Outcome::Over | Outcome::Ended(End::Gone | End::SlowHead | End::SlowReader) => return,
+        Outcome::Ended(End::Idle) => LAST_WORDS,
+        Outcome::Stopped => match *stop.borrow() {
+            Stop::Within(deadline) => deadline,
+            Stop::No => Duration::ZERO,
+        },
     };
     shut_down(conversation.as_mut());
     let _ = tokio::time::timeout(deadline, conversation).await;
+}
+
+/// How a conversation ended.
+enum Outcome {
+    /// By itself.
+    Over,
+    /// It is time to stop.
+    Stopped,
+    /// Its time was over, or the client is gone.
+    Ended(End),
 }
 
 /// Runs hyper's tasks on the thread that carries their connection.

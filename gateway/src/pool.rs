@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use hearth_protocol::Codec;
 use tokio::sync::oneshot;
 
-/// Requests laid into a worker's socket beyond its `concurrency`, as long as it is fast: so many are
-/// served for one wake-up of it.
-const PREFETCH: u32 = 32;
+/// Most requests laid into a worker's socket beyond its `concurrency`: so many are served for one
+/// wake-up of it.
+const PREFETCH: u32 = 64;
 
-/// Service time under which a worker counts as fast.
-const FAST: Duration = Duration::from_millis(1);
+/// How much work may lie before a worker in advance, by its measured service time. A slower worker
+/// gets nothing in advance: what waits in the queue can still go to another one.
+const AHEAD: Duration = Duration::from_millis(1);
 
 /// What a new worker's service time is taken for until it has been measured, so that it is not
 /// buried in requests before it has shown what it can do.
@@ -77,19 +78,20 @@ impl Worker {
     }
 
     /// Requests that may be with it at once. Some in advance only while it really is fast: one that
-    /// has been at the same request for longer than [`FAST`] would make them wait behind it.
+    /// has been at the same request for longer than [`AHEAD`] would make them wait behind it.
     fn capacity(&self, now: Instant) -> u32 {
         if self.leaving.load(Ordering::Relaxed) {
             return 0;
         }
         let progress = Duration::from_nanos(self.progress.load(Ordering::Relaxed));
-        let fast = self.service_nanos.load(Ordering::Relaxed) < FAST.as_nanos() as u32
-            && self.streaming.load(Ordering::Relaxed) == 0
-            && now
-                .saturating_duration_since(self.born)
-                .saturating_sub(progress)
-                < FAST;
-        self.concurrency + if fast { PREFETCH } else { 0 }
+        let stands = now
+            .saturating_duration_since(self.born)
+            .saturating_sub(progress);
+        if self.streaming.load(Ordering::Relaxed) > 0 || stands >= AHEAD {
+            return self.concurrency;
+        }
+        let service = self.service_nanos.load(Ordering::Relaxed).max(1);
+        self.concurrency + (AHEAD.as_nanos() as u32 / service).min(PREFETCH)
     }
 }
 

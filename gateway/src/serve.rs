@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 
 use crate::access::Entry;
 use crate::body::{ReplyBody, Upload, pump};
+use crate::client::Traffic;
 use crate::failure::Failure;
 use crate::handle::StreamHandle;
 use crate::head;
@@ -41,6 +42,8 @@ const OURS: [&str; 6] = [
 pub struct Connection {
     /// The thread that carries it.
     pub thread: Rc<Thread>,
+    /// What is counted about it.
+    pub traffic: Rc<Traffic>,
     /// The client's address and port.
     pub client: String,
     /// The client's address alone.
@@ -54,12 +57,14 @@ impl Connection {
     /// A connection from `address` (with its port: `client`).
     pub fn new(
         thread: Rc<Thread>,
+        traffic: Rc<Traffic>,
         client: String,
         address: String,
         scheme: &'static str,
     ) -> Connection {
         Connection {
             thread,
+            traffic,
             client,
             address,
             scheme,
@@ -95,6 +100,7 @@ pub async fn serve(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Infallible> {
+    let serving = connection.traffic.begin();
     let (parts, body) = request.into_parts();
     let exchange = Exchange {
         connection: &connection,
@@ -107,7 +113,9 @@ pub async fn serve(
         worker: Cell::new(None),
     };
     let outcome = exchange.answer(body).await;
-    Ok(exchange.reply(outcome))
+    let mut response = exchange.reply(outcome);
+    response.body_mut().hold(serving);
+    Ok(response)
 }
 
 /// One request under way.
@@ -137,7 +145,11 @@ impl Exchange<'_> {
         let mut retried = false;
         loop {
             let time = Time {
-                asked: Instant::now(),
+                asked: if retried {
+                    Instant::now()
+                } else {
+                    self.started
+                },
                 limit: routed.function.timeout,
             };
             let (lease, left) = self.lease(routed.function, time).await?;

@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use hearth_sys::inherit;
 use rustls::ServerConfig;
-use tokio::runtime;
+use tokio::runtime::{self, LocalOptions, LocalRuntime};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::LocalSet;
 
 use crate::access::Log;
 use crate::channel::Lost;
@@ -80,7 +79,7 @@ pub fn run(threads: usize) -> Result<(), StartError> {
     drop((http, https));
 
     let runtime = new_runtime()?;
-    let result = LocalSet::new().block_on(&runtime, async {
+    let result = runtime.block_on(async {
         let link = LinkEnd::new(link, senders, certificates, permits).map_err(|source| {
             StartError::SetUp {
                 what: "the link",
@@ -107,14 +106,14 @@ fn serve_on_this_thread(
     lose: mpsc::UnboundedSender<Lost>,
 ) -> Result<(), StartError> {
     let runtime = new_runtime()?;
-    LocalSet::new().block_on(&runtime, thread::run(commands, doors, log, lose));
+    runtime.block_on(thread::run(commands, doors, log, lose));
     Ok(())
 }
 
-fn new_runtime() -> Result<runtime::Runtime, StartError> {
+fn new_runtime() -> Result<LocalRuntime, StartError> {
     runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(LocalOptions::default())
         .map_err(|source| StartError::SetUp {
             what: "the runtime",
             source,

@@ -2,17 +2,19 @@
 //! connections. Told what to do by [`crate::link`]; shares with the others only pools and permits.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_protocol::head::Limits;
+use hearth_sys::wait::hung_up;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access::Log;
 use crate::channel::{Channel, Lost};
+use crate::client::{End, Traffic};
 use crate::id::Ids;
 use crate::listen::{Doors, Stop};
 use crate::live::Live;
@@ -20,6 +22,12 @@ use crate::pool::Worker;
 
 /// How exactly timeouts are kept: a fiftieth of a second is nothing beside the seconds they are.
 const TICK: Duration = Duration::from_millis(20);
+
+/// Every so many ticks it is asked whether the clients of requests that last are still there.
+const TICKS_OF_A_GLANCE: u32 = 5;
+
+/// Between two looks at what clients send and take.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What a thread is told.
 pub enum Command {
@@ -36,10 +44,12 @@ pub enum Command {
 /// A thread's state.
 pub struct Thread {
     live: RefCell<Option<Arc<Live>>>,
-    channels: RefCell<HashMap<u32, Rc<Channel>>>,
+    channels: RefCell<BTreeMap<u32, Rc<Channel>>>,
     /// It is time to stop: a glance that costs less than asking the channel that says how.
     pub stopping: Cell<bool>,
     watching: Cell<bool>,
+    clients: RefCell<Vec<Rc<Traffic>>>,
+    looking: Cell<bool>,
     /// Request ids.
     pub ids: Ids,
     /// Where records go.
@@ -62,17 +72,21 @@ impl Thread {
         self.channels.borrow().get(&worker).cloned()
     }
 
-    /// Sees to it that streams, and requests in the queue, whose time is over are found. One task looks after all of them while
-    /// there are any: a timer for each request would cost more than the rest of its routing.
+    /// Sees to it that streams, and requests in the queue, whose time is over are found, and those
+    /// whose client has gone. One task looks after all of them while there are any: a timer for each
+    /// request would cost more than the rest of its routing.
     pub fn watch_time(self: &Rc<Self>) {
         if self.watching.replace(true) {
             return;
         }
         let thread = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            loop {
+            for tick in 1u32.. {
                 tokio::time::sleep(TICK).await;
                 let now = Instant::now();
+                if tick.is_multiple_of(TICKS_OF_A_GLANCE) {
+                    thread.end_those_who_went();
+                }
                 let channels = thread.channels.borrow();
                 let busy = channels
                     .values()
@@ -83,6 +97,49 @@ impl Thread {
                 if busy + waiting == 0 {
                     thread.watching.set(false);
                     return;
+                }
+            }
+        });
+    }
+
+    fn end_those_who_went(&self) {
+        let clients = self.clients.borrow();
+        let (waiting, sockets): (Vec<_>, Vec<_>) = clients
+            .iter()
+            .filter_map(|traffic| Some((traffic, traffic.waiting_socket()?)))
+            .unzip();
+        if sockets.is_empty() {
+            return;
+        }
+        let gone = hung_up(&sockets).unwrap_or_default();
+        for (traffic, _) in waiting.iter().zip(gone).filter(|(_, gone)| *gone) {
+            traffic.end(End::Gone);
+        }
+    }
+
+    /// Keeps an eye on a client until its connection is gone.
+    pub fn watch(self: &Rc<Self>, traffic: &Rc<Traffic>) {
+        self.clients.borrow_mut().push(Rc::clone(traffic));
+        if self.looking.replace(true) {
+            return;
+        }
+        let thread = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                let now = Instant::now();
+                let mut clients = thread.clients.borrow_mut();
+                // One that nobody else holds has ended.
+                clients.retain(|traffic| Rc::strong_count(traffic) > 1);
+                if clients.is_empty() {
+                    *clients = Vec::new();
+                    thread.looking.set(false);
+                    return;
+                }
+                for traffic in clients.iter() {
+                    if let Some(end) = traffic.judge(now) {
+                        traffic.end(end);
+                    }
                 }
             }
         });
@@ -114,6 +171,8 @@ pub async fn run(
         channels: RefCell::default(),
         stopping: Cell::new(false),
         watching: Cell::new(false),
+        clients: RefCell::default(),
+        looking: Cell::new(false),
         ids: Ids::new(),
         log,
         lost,

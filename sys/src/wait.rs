@@ -1,9 +1,10 @@
 //! Waiting for descriptors without a runtime (poll(2)).
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
 
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 /// One descriptor to wait for, and what came of it.
@@ -73,4 +74,26 @@ pub fn wait(set: &mut [Waiting<'_>], timeout: Option<Duration>) -> io::Result<bo
         one.writable = events.intersects(PollFlags::POLLOUT | broken);
     }
     Ok(ready)
+}
+
+/// Which of these sockets the peer has closed, at least its sending side (POLLRDHUP, poll(2)). Asks
+/// only, and waits for nothing.
+pub fn hung_up(sockets: &[RawFd]) -> io::Result<Vec<bool>> {
+    let events = libc::POLLRDHUP;
+    let mut polled: Vec<libc::pollfd> = sockets
+        .iter()
+        .map(|fd| libc::pollfd {
+            fd: *fd,
+            events,
+            revents: 0,
+        })
+        .collect();
+    // SAFETY: `polled` is an array of as many initialised entries as we say, and lives through the
+    // call. The numbers in it are only looked up: one that is not open is answered with POLLNVAL.
+    let count = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, 0) };
+    if count < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let gone = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
+    Ok(polled.iter().map(|one| one.revents & gone != 0).collect())
 }
