@@ -116,7 +116,7 @@ class Worker:
 
     def run(self):
         send(self.control, 0, HELLO, payload=b"HRTH\1\1\2\0")  # version 1, heads in JSON
-        while self.requests or not self.draining:
+        while not self.draining or len(self.sockets) > 1:  # the gateway closes its sockets once it has every answer
             for sock in select.select(list(self.sockets), [], [])[0]:
                 self.receive(sock)
 
@@ -165,7 +165,7 @@ class Worker:
         key = sock, slot
         request, work = self.requests.get(key, (None, None))
         if kind == REQUEST and slot and not request and aux <= len(payload):
-            if self.draining:  # it was on its way when GOAWAY was
+            if self.draining:  # it came in after GOAWAY went out
                 return send(*key, ERROR, RETRY_SAFE, REFUSED)
             request, payload = Request(key, json.loads(payload[:aux]), self.credit), payload[aux:]
             work = request.serve(self)

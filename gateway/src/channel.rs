@@ -36,6 +36,8 @@ pub struct Channel {
     out: RefCell<Out>,
     /// When the worker last began to have something to do, or last answered.
     busy_since: Cell<Instant>,
+    /// Nothing new comes; closed once all that is under way has ended.
+    retired: Cell<bool>,
     lost: mpsc::UnboundedSender<Lost>,
 }
 
@@ -76,6 +78,7 @@ impl Channel {
             socket,
             out: RefCell::default(),
             busy_since: Cell::new(Instant::now()),
+            retired: Cell::new(false),
             lost,
         });
         tokio::task::spawn_local(read_all(Rc::clone(&channel), read));
@@ -86,6 +89,25 @@ impl Channel {
     /// Whether it can still be used.
     pub fn is_open(&self) -> bool {
         !self.out.borrow().closed
+    }
+
+    /// Closes our direction once nothing is under way any more: the worker then knows that it has had
+    /// everything.
+    pub fn retire(&self) {
+        self.retired.set(true);
+        self.close_if_done();
+    }
+
+    fn close_if_done(&self) {
+        if !self.retired.get() || !self.streams.borrow().is_idle() || self.has_unwritten() {
+            return;
+        }
+        // A socket that cannot be shut down is closed already.
+        let _ = hearth_sys::unix::end_writing(self.socket.as_ref());
+    }
+
+    fn has_unwritten(&self) -> bool {
+        !self.out.borrow().bytes.is_empty()
     }
 
     /// Sends a request's head with the body's first bytes (`end`: all of them) on a free slot.
@@ -100,7 +122,7 @@ impl Channel {
         body: &[u8],
         end: bool,
     ) -> Result<StreamHandle, Failure> {
-        if !self.is_open() {
+        if !self.is_open() || self.retired.get() {
             return Err(Failure::NotSent);
         }
         let mut streams = self.streams.borrow_mut();
@@ -285,6 +307,7 @@ async fn read_all(channel: Rc<Channel>, mut socket: OwnedReadHalf) {
         if let Err(why) = received {
             break why;
         }
+        channel.close_if_done();
     };
     if let Closed::Protocol(reason) = &why {
         channel.append(|out| {
@@ -340,5 +363,6 @@ async fn write_all(channel: Rc<Channel>) {
             channel.close(&Closed::Gone);
             return;
         }
+        channel.close_if_done();
     }
 }

@@ -6,6 +6,9 @@ pub enum Failure {
     /// No byte of it was written to the worker.
     #[error("the worker ended before the request was sent")]
     NotSent,
+    /// A reload took the function away while the request waited.
+    #[error("the function is no longer served")]
+    NotServed,
     /// The worker gave it back without starting it.
     #[error("the worker gave the request back: {0}")]
     Refused(String),
@@ -51,7 +54,8 @@ impl Failure {
         match self {
             Failure::NotSent | Failure::Refused(_) => true,
             Failure::WorkerGone => idempotent,
-            Failure::Protocol(_)
+            Failure::NotServed
+            | Failure::Protocol(_)
             | Failure::Worker(_)
             | Failure::BadAnswer(_)
             | Failure::Timeout(_)

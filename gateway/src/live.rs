@@ -42,7 +42,13 @@ impl Live {
         manifest: &Manifest,
         pools: &mut HashMap<String, Arc<Pool>>,
     ) -> Live {
-        pools.retain(|name, _| manifest.functions.contains_key(name));
+        pools.retain(|name, pool| {
+            let kept = manifest.functions.contains_key(name);
+            if !kept {
+                pool.close();
+            }
+            kept
+        });
         let queue = manifest.gateway.limits.queue as usize;
         let new_pool = || Arc::new(Pool::new(queue));
         let functions = manifest

@@ -106,6 +106,8 @@ struct State {
     workers: Vec<Member>,
     waiting: VecDeque<Waiting>,
     queue: usize,
+    /// The function is no longer served.
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -138,6 +140,8 @@ pub enum Place {
     Queued(oneshot::Receiver<Lease>),
     /// All are busy, and so many wait already.
     Full,
+    /// The function is no longer served.
+    Closed,
 }
 
 impl Lease {
@@ -197,6 +201,9 @@ impl Pool {
     /// A lease on the least busy worker, or a place in the queue for at most `limit`.
     pub fn lease(self: &Arc<Self>, now: Instant, limit: Duration) -> Place {
         let mut state = self.lock();
+        if state.closed {
+            return Place::Closed;
+        }
         if let Some(worker) = state.take_least_busy(now) {
             return Place::Now(self.lease_on(worker));
         }
@@ -212,6 +219,16 @@ impl Pool {
             until: now + limit,
         });
         Place::Queued(receiver)
+    }
+
+    /// The function is no longer served: nobody waits for it any more.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.workers.clear();
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        drop(waiting);
     }
 
     /// Takes those out of the queue who have waited for too long; returns how many wait on.

@@ -190,6 +190,7 @@ impl Exchange<'_> {
         match function.pool.lease(time.asked, time.limit) {
             Place::Now(lease) => Ok((lease, time.limit)),
             Place::Full => Err(Failure::QueueFull(function.pool.waiting())),
+            Place::Closed => Err(Failure::NotServed),
             Place::Queued(turn) => {
                 self.connection.thread.watch_time();
                 match turn.await {
@@ -197,8 +198,7 @@ impl Exchange<'_> {
                     Err(_) if time.asked.elapsed() >= time.limit => {
                         Err(Failure::QueueTimeout(time.limit))
                     }
-                    // The pool went away: the function is no longer served.
-                    Err(_) => Err(Failure::NotSent),
+                    Err(_) => Err(Failure::NotServed),
                 }
             }
         }

@@ -45,6 +45,8 @@ pub enum Command {
 pub struct Thread {
     live: RefCell<Option<Arc<Live>>>,
     channels: RefCell<BTreeMap<u32, Rc<Channel>>>,
+    /// Of workers that get nothing new, until their last stream has ended.
+    retired: RefCell<Vec<Rc<Channel>>>,
     /// It is time to stop: a glance that costs less than asking the channel that says how.
     pub stopping: Cell<bool>,
     watching: Cell<bool>,
@@ -87,9 +89,11 @@ impl Thread {
                 if tick.is_multiple_of(TICKS_OF_A_GLANCE) {
                     thread.end_those_who_went();
                 }
-                let channels = thread.channels.borrow();
+                thread.retired.borrow_mut().retain(|one| one.is_open());
+                let (channels, retired) = (thread.channels.borrow(), thread.retired.borrow());
                 let busy = channels
                     .values()
+                    .chain(retired.iter())
                     .filter(|channel| channel.expire(now))
                     .count();
                 let functions = &thread.live().functions;
@@ -169,6 +173,7 @@ pub async fn run(
     let thread = Rc::new(Thread {
         live: RefCell::default(),
         channels: RefCell::default(),
+        retired: RefCell::default(),
         stopping: Cell::new(false),
         watching: Cell::new(false),
         clients: RefCell::default(),
@@ -183,7 +188,12 @@ pub async fn run(
         match command {
             Command::AddWorker(worker, socket, limits) => thread.add_worker(worker, socket, limits),
             Command::DropWorker(id) => {
-                thread.channels.borrow_mut().remove(&id);
+                let channel = thread.channels.borrow_mut().remove(&id);
+                if let Some(channel) = channel {
+                    thread.retired.borrow_mut().push(Rc::clone(&channel));
+                    channel.retire();
+                    thread.watch_time();
+                }
             }
             Command::Serve(live, done) => {
                 *thread.live.borrow_mut() = Some(live);

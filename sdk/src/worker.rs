@@ -75,6 +75,8 @@ pub(crate) struct Worker {
     unsent: u32,
     ready_sent: bool,
     stopping: bool,
+    /// Nothing new comes; it ends once the gateway has closed its sockets.
+    draining: bool,
     flusher: Flusher,
 }
 
@@ -136,6 +138,7 @@ impl Worker {
             unsent: 0,
             ready_sent: false,
             stopping: false,
+            draining: false,
             flusher: Flusher::default(),
         })
     }
@@ -180,7 +183,7 @@ impl Worker {
                 }
             }
             self.flush_all();
-            if self.stopping {
+            if self.stopping || self.draining && self.sockets.is_empty() {
                 return None;
             }
             self.wait_and_receive();
@@ -506,9 +509,10 @@ impl Worker {
         }
     }
 
-    /// Gives back what was not started, and ends.
+    /// Nothing new will come. What waits behind a handler that is still at work (only its reads and
+    /// writes get us here then) is given back.
     fn drain(&mut self) {
-        self.stopping = true;
+        self.draining = true;
         for attached in &mut self.sockets {
             let mine = |(number, _): &&(u32, Incoming)| *number == attached.number;
             let not_started: Vec<u32> = self

@@ -1,10 +1,11 @@
 //! What a platform is started with, and how a version of its manifest is accepted: everything it
 //! names is read and checked before anything is changed.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use hearth_manifest::Manifest;
+use hearth_manifest::{Function, Manifest};
 
 use crate::certificate::{CertificateError, Chosen, choose};
 use crate::gateway::Program;
@@ -13,6 +14,7 @@ use crate::listen::ListenError;
 use crate::load::{LoadError, base, check_binaries, load};
 use crate::plan::Wanted;
 use crate::state::{Held, StateError};
+use crate::watch::{Stamp, Stamps};
 
 /// What a platform is started with.
 #[derive(Clone, Debug)]
@@ -66,6 +68,40 @@ pub(crate) struct Accepted {
     pub(crate) manifest: Manifest,
     pub(crate) certificates: Chosen,
     pub(crate) threads: u32,
+    /// What each function's workers are, and the number of that.
+    pub(crate) makes: BTreeMap<String, (Make, u32)>,
+    /// Every file that was read for it, as it was just before.
+    pub(crate) stamps: Stamps,
+}
+
+/// What makes a worker what it is. If any of it is another, so must the worker be.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Make {
+    program: PathBuf,
+    file: Option<Stamp>,
+    env: BTreeMap<String, String>,
+    resources: BTreeMap<String, serde_json::Value>,
+    concurrency: u32,
+    body_bytes: u64,
+}
+
+impl Accepted {
+    /// Whether it is the same in everything as `other`.
+    pub(crate) fn is_same(&self, other: &Accepted) -> bool {
+        self.manifest == other.manifest
+            && self.certificates.list == other.certificates.list
+            && self.threads == other.threads
+            && self.makes == other.makes
+    }
+
+    /// The function and its settings, if it is of this version.
+    pub(crate) fn version(&self, name: &str, version: u32) -> Option<&Function> {
+        let (_, mine) = self.makes.get(name)?;
+        self.manifest
+            .functions
+            .get(name)
+            .filter(|_| *mine == version)
+    }
 }
 
 /// Reads the manifest and everything it names, before anything is changed.
@@ -73,7 +109,9 @@ pub(crate) fn accept(
     options: &Options,
     held: &Held,
     journal: &Journal,
+    before: Option<&Accepted>,
 ) -> Result<Accepted, RunError> {
+    let first = Stamps::of([options.manifest.clone()]);
     let parsed = load(&options.manifest)?;
     for note in &parsed.notes {
         journal.add(Record::new("supervisor", "warn", note.to_string()));
@@ -81,6 +119,11 @@ pub(crate) fn accept(
     let mut manifest = parsed.manifest;
     let base = base(&options.manifest);
     check_binaries(&manifest, &base)?;
+    let makes = makes(&manifest, &base, before);
+    let certificates = manifest.gateway.tls.certificates.iter();
+    let named = certificates.flat_map(|one| [base.join(&one.cert), base.join(&one.key)]);
+    let programs = makes.values().map(|(make, _)| make.program.clone());
+    let stamps = first.and(Stamps::of(programs.chain(named).collect::<Vec<_>>()));
     let listen = &mut manifest.gateway.listen;
     listen.http = options.listen.http.unwrap_or(listen.http);
     listen.https = options.listen.https.unwrap_or(listen.https);
@@ -111,15 +154,49 @@ pub(crate) fn accept(
         manifest,
         certificates,
         threads,
+        makes,
+        stamps,
     })
 }
 
-pub(crate) fn wanted(manifest: &Manifest) -> Vec<Wanted> {
-    let wanted = manifest.functions.iter();
+/// What the functions' workers are; one that is what it was before keeps its number.
+fn makes(
+    manifest: &Manifest,
+    base: &Path,
+    before: Option<&Accepted>,
+) -> BTreeMap<String, (Make, u32)> {
+    let before = before.map(|accepted| &accepted.makes);
+    let numbers = before.into_iter().flatten().map(|(_, (_, number))| *number);
+    let next = numbers.max().unwrap_or(0) + 1;
+    let functions = manifest.functions.iter();
+    functions
+        .map(|(name, function)| {
+            let program = base.join(&function.binary);
+            let make = Make {
+                file: Stamp::of(&program),
+                program,
+                env: function.env.clone(),
+                resources: function.resources.clone(),
+                concurrency: function.concurrency,
+                body_bytes: manifest.gateway.limits.body_bytes,
+            };
+            let known = before.and_then(|makes| makes.get(name));
+            let number = match known {
+                Some((known, number)) if *known == make => *number,
+                _ => next,
+            };
+            (name.clone(), (make, number))
+        })
+        .collect()
+}
+
+pub(crate) fn wanted(accepted: &Accepted) -> Vec<Wanted> {
+    let wanted = accepted.manifest.functions.iter();
     wanted
         .map(|(name, one)| Wanted {
             name: name.clone(),
             workers: one.scale.min,
+            version: accepted.makes[name].1,
         })
         .collect()
 }

@@ -14,9 +14,9 @@ use hearth_protocol::head::LogRecord;
 use hearth_protocol::link::{CODEC, CertifiedKey, Link, Snapshot, WorkerAdd, encode};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::event::Event;
 use crate::journal::{Journal, Record};
 use crate::listen::Listener;
-use crate::plan::Event;
 use crate::process::{Process, Who};
 use crate::run::News;
 use crate::wire::{Wire, WireError};
@@ -92,10 +92,16 @@ impl Gateway {
             },
         )?;
         let gateway = Gateway { process, wire };
+        gateway.show(certificates)?;
+        Ok(gateway)
+    }
+
+    /// Gives it the certificates to show from now on.
+    pub fn show(&self, certificates: &[CertifiedKey]) -> io::Result<()> {
         let list = encode(&certificates).map_err(io::Error::other)?;
         let file = hearth_sys::memfile::sealed("certificates", &list)?;
-        gateway.tell(Link::Certificates, vec![file]);
-        Ok(gateway)
+        self.tell(Link::Certificates, vec![file]);
+        Ok(())
     }
 
     /// Announces a worker with its data sockets, one per thread.

@@ -3,10 +3,12 @@
 //! Events come from processes, sockets, signals and clocks; [`plan`] decides, purely; [`run`] does it.
 
 pub mod accept;
+pub mod action;
 pub mod api;
 pub mod backoff;
 pub mod certificate;
 pub mod control;
+pub mod event;
 pub mod gateway;
 pub mod journal;
 pub mod listen;
@@ -16,6 +18,7 @@ pub mod process;
 pub mod run;
 pub mod state;
 pub mod status;
+pub mod watch;
 pub mod wire;
 pub mod worker;
 

@@ -4,10 +4,11 @@
 //! with each event. The traces in this file's tests are the specification.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::action::{About, Action, Level};
 use crate::backoff::Backoff;
+use crate::event::Event;
 
 /// For so long a worker may take from its start to READY.
 pub const START_TIME: Duration = Duration::from_secs(10);
@@ -18,84 +19,11 @@ pub const GATEWAY_STOP_TIME: Duration = Duration::from_secs(5);
 /// For so long a worker may take to end once it is told to.
 pub const WORKER_STOP_TIME: Duration = Duration::from_secs(2);
 
+/// For so long a worker that has a successor may finish what it has begun.
+pub const DRAIN_TIME: Duration = Duration::from_secs(30);
+
 /// Between the end of somebody's time and its being killed: for news that is already under way.
 const GRACE: Duration = Duration::from_millis(250);
-
-/// What has happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The platform begins.
-    Begin,
-    /// The gateway's process runs.
-    GatewayStarted,
-    /// The gateway serves this snapshot.
-    GatewayServes(u32),
-    /// The gateway ended, or could not be started: how.
-    GatewayEnded(String),
-    /// A worker said READY.
-    WorkerReady(u32),
-    /// A worker said START_FAILED and is about to end: why.
-    WorkerGaveUp(u32, String),
-    /// A worker broke the protocol: how.
-    WorkerFailed(u32, String),
-    /// A worker's process ended, or could not be started: how.
-    WorkerEnded(u32, String),
-    /// Somebody asked to stop; the second time it is urgent.
-    Stop,
-    /// The time that [`Platform::deadline`] named has come.
-    Timer,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Start the gateway's process.
-    StartGateway,
-    /// Start a worker of this function.
-    StartWorker(u32, String),
-    /// Give this worker and the gateway data sockets to each other.
-    Introduce(u32),
-    /// Tell the gateway to give this worker nothing new.
-    Withdraw(u32),
-    /// Send the gateway a snapshot with this number and these workers.
-    Snapshot(u32, BTreeMap<String, Vec<u32>>),
-    /// Ask the gateway to end.
-    StopGateway(Duration),
-    /// Ask a worker to end.
-    StopWorker(u32, Duration),
-    /// Kill the gateway.
-    KillGateway,
-    /// Kill a worker and what it started.
-    KillWorker(u32),
-    /// Say this in the log.
-    Say(Level, About, String),
-    /// Every function has a worker that is ready, or has shown that it has none.
-    Settled,
-    /// All has ended.
-    End,
-}
-
-/// How loud.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// As it should be.
-    Info,
-    /// Not as it should be, and dealt with.
-    Warn,
-    /// Somebody should look.
-    Error,
-}
-
-/// What a line of the log is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum About {
-    /// The gateway.
-    Gateway,
-    /// A worker of a function.
-    Worker(u32, String),
-    /// A function as a whole.
-    Function(String),
-}
 
 /// What is wanted of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +32,8 @@ pub struct Wanted {
     pub name: String,
     /// Workers to keep running.
     pub workers: u32,
+    /// Workers of another version cannot stand in for those of this one.
+    pub version: u32,
 }
 
 /// The whole platform as the supervisor sees it.
@@ -118,10 +48,21 @@ pub struct Platform {
     stopping: bool,
     settled: bool,
     chance: u32,
+    next: Option<Next>,
+    /// Said to be served once the gateway has this snapshot.
+    committed: Option<u32>,
+}
+
+/// What a reload asks for, until all that it needs is ready.
+#[derive(Debug)]
+struct Next {
+    wanted: Vec<Wanted>,
+    new_gateway: bool,
 }
 
 #[derive(Debug)]
 struct Function {
+    version: u32,
     backoff: Backoff,
     /// When to start the workers that are missing.
     restarts: Vec<Instant>,
@@ -132,8 +73,20 @@ struct Function {
 #[derive(Debug)]
 struct Worker {
     function: String,
+    version: u32,
+    role: Role,
     phase: Phase,
     since: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// Of what is served.
+    Current,
+    /// Of a reload that is under way.
+    Next,
+    /// Of what was served, or was to be.
+    Retired,
 }
 
 /// Where a worker is in its life.
@@ -143,6 +96,8 @@ pub enum Phase {
     Starting(Instant),
     /// Answers requests.
     Ready,
+    /// Has a successor; is drained once the gateway serves this snapshot.
+    Replaced(u32),
     /// Told to end; killed at this time.
     Stopping(Instant),
     /// Killed, not gone yet.
@@ -172,26 +127,26 @@ pub struct FunctionView {
     pub workers: Vec<(u32, Phase, Instant)>,
 }
 
+impl Function {
+    fn new(version: u32, restarts: Vec<Instant>) -> Function {
+        Function {
+            version,
+            backoff: Backoff::default(),
+            restarts,
+            restarted: 0,
+            last_error: None,
+        }
+    }
+}
+
 impl Platform {
-    /// A platform that has not begun. Worker ids go on from `next_worker` and snapshots from
-    /// `snapshot`; `chance` seeds the jitter of restarts.
-    pub fn new(
-        wanted: &[Wanted],
-        next_worker: u32,
-        snapshot: u32,
-        chance: u32,
-        now: Instant,
-    ) -> Self {
+    /// A platform that has not begun. `chance` seeds the jitter of restarts.
+    pub fn new(wanted: &[Wanted], chance: u32, now: Instant) -> Self {
         let functions = wanted
             .iter()
             .map(|one| {
-                let function = Function {
-                    backoff: Backoff::default(),
-                    restarts: vec![now; one.workers as usize],
-                    restarted: 0,
-                    last_error: None,
-                };
-                (one.name.clone(), function)
+                let restarts = vec![now; one.workers as usize];
+                (one.name.clone(), Function::new(one.version, restarts))
             })
             .collect();
         Platform {
@@ -199,17 +154,14 @@ impl Platform {
             workers: BTreeMap::new(),
             gateway: Gateway::Down(Some(now)),
             gateway_backoff: Backoff::default(),
-            next_worker,
-            snapshot,
+            next_worker: 0,
+            snapshot: 0,
             stopping: false,
             settled: false,
             chance: chance | 1,
+            next: None,
+            committed: None,
         }
-    }
-
-    /// The ids that a successor goes on from.
-    pub fn counters(&self) -> (u32, u32) {
-        (self.next_worker, self.snapshot)
     }
 
     /// Takes an event and decides.
@@ -220,17 +172,30 @@ impl Platform {
             Event::Timer => self.kill_the_late(now, &mut actions),
             Event::GatewayStarted => {
                 self.gateway = Gateway::Running(now);
-                actions.extend(self.ready_workers().map(Action::Introduce));
+                let ready = self.ready_workers(&[Role::Current, Role::Next]);
+                actions.extend(ready.into_iter().map(Action::Introduce));
                 actions.push(self.next_snapshot());
             }
-            Event::GatewayServes(_) => {}
+            Event::GatewayServes(snapshot) => self.gateway_serves(now, snapshot, &mut actions),
             Event::GatewayEnded(how) => self.gateway_ended(now, &how, &mut actions),
             Event::WorkerReady(id) => self.worker_ready(now, id, &mut actions),
             Event::WorkerGaveUp(id, why) => self.worker_gave_up(now, id, why, &mut actions),
             Event::WorkerFailed(id, why) => self.worker_failed(id, why, &mut actions),
             Event::WorkerEnded(id, how) => self.worker_ended(now, id, &how, &mut actions),
+            Event::Reload {
+                wanted,
+                new_gateway,
+            } => self.reload(
+                now,
+                Next {
+                    wanted,
+                    new_gateway,
+                },
+                &mut actions,
+            ),
             Event::Stop => self.stop(now, &mut actions),
         }
+        self.commit_when_ready(now, &mut actions);
         self.start_what_is_due(now, &mut actions);
         self.stop_workers_without_gateway(now, &mut actions);
         self.settle(&mut actions);
@@ -252,7 +217,7 @@ impl Platform {
             .values()
             .filter_map(|worker| match worker.phase {
                 Phase::Starting(at) | Phase::Stopping(at) => Some(at),
-                Phase::Ready | Phase::Killed => None,
+                Phase::Ready | Phase::Replaced(_) | Phase::Killed => None,
             });
         let restarts = self
             .functions
@@ -296,18 +261,18 @@ impl Platform {
         matches!(self.gateway, Gateway::Running(_))
     }
 
-    fn ready_workers(&self) -> impl Iterator<Item = u32> {
+    fn ready_workers(&self, roles: &[Role]) -> Vec<u32> {
         let ready = self
             .workers
             .iter()
-            .filter(|(_, worker)| worker.phase == Phase::Ready);
-        ready.map(|(id, _)| *id)
+            .filter(|(_, worker)| worker.phase == Phase::Ready && roles.contains(&worker.role));
+        ready.map(|(id, _)| *id).collect()
     }
 
     fn next_snapshot(&mut self) -> Action {
         self.snapshot += 1;
         let mut workers: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-        for id in self.ready_workers() {
+        for id in self.ready_workers(&[Role::Current]) {
             workers
                 .entry(self.workers[&id].function.clone())
                 .or_default()
@@ -327,14 +292,17 @@ impl Platform {
         worker.since = now;
         let about = About::Worker(id, worker.function.clone());
         actions.push(Action::Say(Level::Info, about, "ready".to_owned()));
+        let current = worker.role == Role::Current;
         if self.gateway_runs() {
             actions.push(Action::Introduce(id));
-            actions.push(self.next_snapshot());
+            if current {
+                actions.push(self.next_snapshot());
+            }
         }
     }
 
     fn worker_gave_up(&mut self, now: Instant, id: u32, why: String, actions: &mut Vec<Action>) {
-        self.blame(id, why, actions);
+        self.blame(id, Level::Error, why, actions);
         if let Some(worker) = self.workers.get_mut(&id)
             && worker.phase != Phase::Killed
         {
@@ -343,24 +311,28 @@ impl Platform {
     }
 
     fn worker_failed(&mut self, id: u32, why: String, actions: &mut Vec<Action>) {
-        self.blame(id, why, actions);
-        if let Some(worker) = self.workers.get_mut(&id)
-            && worker.phase != Phase::Killed
-        {
-            worker.phase = Phase::Killed;
-            actions.push(Action::KillWorker(id));
-        }
+        self.blame(id, Level::Error, why, actions);
+        self.kill_worker(id, actions);
     }
 
     /// Says what a worker did, and keeps it for `status`.
-    fn blame(&mut self, id: u32, why: String, actions: &mut Vec<Action>) {
+    fn blame(&mut self, id: u32, level: Level, why: String, actions: &mut Vec<Action>) {
         let Some(worker) = self.workers.get(&id) else {
             return;
         };
         let about = About::Worker(id, worker.function.clone());
-        actions.push(Action::Say(Level::Error, about, why.clone()));
-        if let Some(function) = self.functions.get_mut(&worker.function) {
-            function.last_error = Some(why);
+        actions.push(Action::Say(level, about, why.clone()));
+        match worker.role {
+            Role::Current => {
+                if let Some(function) = self.functions.get_mut(&worker.function) {
+                    function.last_error = Some(why);
+                }
+            }
+            Role::Next => {
+                let why = format!("{}: {why}", worker.function);
+                self.abandon(why, actions);
+            }
+            Role::Retired => {}
         }
     }
 
@@ -369,12 +341,26 @@ impl Platform {
             return;
         };
         let about = About::Worker(id, worker.function.clone());
-        if self.gateway_runs() && worker.phase == Phase::Ready {
+        let known = matches!(worker.phase, Phase::Ready | Phase::Replaced(_));
+        if self.gateway_runs() && known {
             actions.push(Action::Withdraw(id));
-            actions.push(self.next_snapshot());
+            if worker.role == Role::Current {
+                actions.push(self.next_snapshot());
+            }
         }
         if self.stopping {
             return;
+        }
+        match worker.role {
+            Role::Current => {}
+            Role::Next => {
+                let why = format!("{}: a new worker ended: {how}", worker.function);
+                return self.abandon(why, actions);
+            }
+            Role::Retired => {
+                let text = format!("ended: {how}; it had been replaced");
+                return actions.push(Action::Say(Level::Info, about, text));
+            }
         }
         let chance = self.roll();
         let Some(function) = self.functions.get_mut(&worker.function) else {
@@ -382,7 +368,9 @@ impl Platform {
         };
         let lived = match worker.phase {
             Phase::Ready => now.saturating_duration_since(worker.since),
-            Phase::Starting(_) | Phase::Stopping(_) | Phase::Killed => Duration::ZERO,
+            Phase::Starting(_) | Phase::Replaced(_) | Phase::Stopping(_) | Phase::Killed => {
+                Duration::ZERO
+            }
         };
         let before = function.backoff.is_crash_loop();
         let delay = function.backoff.died(lived, chance);
@@ -413,6 +401,12 @@ impl Platform {
             self.gateway = Gateway::Down(None);
             return;
         }
+        // Whatever it had under way with those that are replaced is over.
+        self.drain_replaced(now, u32::MAX, actions);
+        if matches!(self.gateway, Gateway::Stopping(_) | Gateway::Killed) {
+            self.gateway = Gateway::Down(Some(now));
+            return;
+        }
         let lived = match self.gateway {
             Gateway::Running(since) => now.saturating_duration_since(since),
             Gateway::Down(_) | Gateway::Stopping(_) | Gateway::Killed => Duration::ZERO,
@@ -432,21 +426,38 @@ impl Platform {
             self.gateway = Gateway::Down(None);
             actions.push(Action::StartGateway);
         }
+        let mut missing = Vec::new();
         for (name, function) in &mut self.functions {
             let due = function.restarts.iter().filter(|at| **at <= now).count();
             function.restarts.retain(|at| *at > now);
             for _ in 0..due {
-                self.next_worker += 1;
-                let phase = Phase::Starting(now + START_TIME);
-                let worker = Worker {
-                    function: name.clone(),
-                    phase,
-                    since: now,
-                };
-                self.workers.insert(self.next_worker, worker);
-                actions.push(Action::StartWorker(self.next_worker, name.clone()));
+                missing.push((name.clone(), function.version));
             }
         }
+        for (name, version) in missing {
+            self.start_worker(now, &name, version, Role::Current, actions);
+        }
+    }
+
+    fn start_worker(
+        &mut self,
+        now: Instant,
+        function: &str,
+        version: u32,
+        role: Role,
+        actions: &mut Vec<Action>,
+    ) {
+        self.next_worker += 1;
+        let worker = Worker {
+            function: function.to_owned(),
+            version,
+            role,
+            phase: Phase::Starting(now + START_TIME),
+            since: now,
+        };
+        self.workers.insert(self.next_worker, worker);
+        let function = function.to_owned();
+        actions.push(Action::StartWorker(self.next_worker, function, version));
     }
 
     fn kill_the_late(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -456,21 +467,36 @@ impl Platform {
             actions.push(Action::Say(Level::Warn, About::Gateway, text));
             actions.push(Action::KillGateway);
         }
-        for (id, worker) in &mut self.workers {
-            let text = match worker.phase {
+        let late: Vec<(u32, String)> = self
+            .workers
+            .iter()
+            .filter_map(|(id, worker)| match worker.phase {
                 Phase::Starting(at) if at <= now => {
-                    format!("was not ready within {} s; killed", START_TIME.as_secs())
+                    let seconds = START_TIME.as_secs();
+                    Some((*id, format!("was not ready within {seconds} s; killed")))
                 }
-                Phase::Stopping(at) if at <= now => "did not end in time; killed".to_owned(),
-                Phase::Starting(_) | Phase::Stopping(_) | Phase::Ready | Phase::Killed => continue,
-            };
+                Phase::Stopping(at) if at <= now => {
+                    Some((*id, "did not end in time; killed".to_owned()))
+                }
+                Phase::Starting(_)
+                | Phase::Stopping(_)
+                | Phase::Ready
+                | Phase::Replaced(_)
+                | Phase::Killed => None,
+            })
+            .collect();
+        for (id, text) in late {
+            self.blame(id, Level::Warn, text, actions);
+            self.kill_worker(id, actions);
+        }
+    }
+
+    fn kill_worker(&mut self, id: u32, actions: &mut Vec<Action>) {
+        if let Some(worker) = self.workers.get_mut(&id)
+            && worker.phase != Phase::Killed
+        {
             worker.phase = Phase::Killed;
-            if let Some(function) = self.functions.get_mut(&worker.function) {
-                function.last_error = Some(text.clone());
-            }
-            let about = About::Worker(*id, worker.function.clone());
-            actions.push(Action::Say(Level::Warn, about, text));
-            actions.push(Action::KillWorker(*id));
+            actions.push(Action::KillWorker(id));
         }
     }
 
@@ -481,15 +507,13 @@ impl Platform {
                 self.gateway = Gateway::Killed;
                 actions.push(Action::KillGateway);
             }
-            for (id, worker) in &mut self.workers {
-                if worker.phase != Phase::Killed {
-                    worker.phase = Phase::Killed;
-                    actions.push(Action::KillWorker(*id));
-                }
+            for id in self.workers.keys().copied().collect::<Vec<_>>() {
+                self.kill_worker(id, actions);
             }
             return;
         }
         self.stopping = true;
+        self.next = None;
         for function in self.functions.values_mut() {
             function.restarts.clear();
         }
@@ -508,9 +532,150 @@ impl Platform {
             return;
         }
         for (id, worker) in &mut self.workers {
-            if matches!(worker.phase, Phase::Starting(_) | Phase::Ready) {
+            if matches!(
+                worker.phase,
+                Phase::Starting(_) | Phase::Ready | Phase::Replaced(_)
+            ) {
                 worker.phase = Phase::Stopping(now + WORKER_STOP_TIME + GRACE);
                 actions.push(Action::StopWorker(*id, WORKER_STOP_TIME));
+            }
+        }
+    }
+
+    /// Starts what is missing for it. What is served goes on until all of that is ready.
+    fn reload(&mut self, now: Instant, next: Next, actions: &mut Vec<Action>) {
+        if self.stopping {
+            return;
+        }
+        for one in &next.wanted {
+            for _ in self.kept(one)..one.workers {
+                self.start_worker(now, &one.name, one.version, Role::Next, actions);
+            }
+        }
+        self.next = Some(next);
+    }
+
+    /// How many workers that this asks for are there, or about to be started again.
+    fn kept(&self, wanted: &Wanted) -> u32 {
+        let function = self.functions.get(&wanted.name);
+        let Some(function) = function.filter(|one| one.version == wanted.version) else {
+            return 0;
+        };
+        let of_it =
+            |worker: &&Worker| worker.function == wanted.name && worker.role == Role::Current;
+        let workers = self.workers.values().filter(of_it).count();
+        (workers + function.restarts.len()) as u32
+    }
+
+    fn commit_when_ready(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let waits = |worker: &Worker| worker.role == Role::Next && worker.phase != Phase::Ready;
+        if self.workers.values().any(waits) {
+            return;
+        }
+        if let Some(next) = self.next.take() {
+            self.commit(now, next, actions);
+        }
+    }
+
+    /// One step from what was served to what is.
+    fn commit(&mut self, now: Instant, next: Next, actions: &mut Vec<Action>) {
+        actions.push(Action::Commit);
+        let mut surplus: BTreeMap<&str, u32> = BTreeMap::new();
+        let mut functions = BTreeMap::new();
+        for one in &next.wanted {
+            let mut kept = self.kept(one);
+            let function = match self.functions.remove(&one.name) {
+                Some(mut same) if same.version == one.version => {
+                    while kept > one.workers && same.restarts.pop().is_some() {
+                        kept -= 1;
+                    }
+                    same
+                }
+                _ => Function::new(one.version, vec![]),
+            };
+            surplus.insert(&one.name, kept.saturating_sub(one.workers));
+            functions.insert(one.name.clone(), function);
+        }
+        self.functions = functions;
+        let replaced_by = self.snapshot + 1;
+        let mut killed = Vec::new();
+        for (id, worker) in &mut self.workers {
+            match worker.role {
+                Role::Next => worker.role = Role::Current,
+                Role::Current => {
+                    let function = self.functions.get(&worker.function);
+                    let same = function.is_some_and(|one| one.version == worker.version);
+                    let surplus = surplus.get_mut(worker.function.as_str());
+                    match surplus.filter(|_| same) {
+                        Some(0) => continue,
+                        Some(surplus) => *surplus -= 1,
+                        None => {}
+                    }
+                    worker.role = Role::Retired;
+                    match worker.phase {
+                        Phase::Ready => worker.phase = Phase::Replaced(replaced_by),
+                        Phase::Starting(_) => killed.push(*id),
+                        Phase::Replaced(_) | Phase::Stopping(_) | Phase::Killed => {}
+                    }
+                }
+                Role::Retired => {}
+            }
+        }
+        for id in killed {
+            self.kill_worker(id, actions);
+        }
+        self.committed = Some(replaced_by);
+        if !self.gateway_runs() {
+            return self.drain_replaced(now, replaced_by, actions);
+        }
+        if next.new_gateway {
+            self.gateway = Gateway::Stopping(now + GATEWAY_STOP_TIME + GRACE);
+            actions.push(Action::StopGateway(GATEWAY_STOP_TIME));
+        } else {
+            actions.push(self.next_snapshot());
+        }
+    }
+
+    /// What a reload asked for cannot be had.
+    fn abandon(&mut self, why: String, actions: &mut Vec<Action>) {
+        let was_under_way = self.next.take().is_some();
+        let runs = self.gateway_runs();
+        let mut killed = Vec::new();
+        for (id, worker) in &mut self.workers {
+            if worker.role == Role::Next {
+                worker.role = Role::Retired;
+                if runs && worker.phase == Phase::Ready {
+                    actions.push(Action::Withdraw(*id));
+                }
+                killed.push(*id);
+            }
+        }
+        for id in killed {
+            self.kill_worker(id, actions);
+        }
+        if was_under_way {
+            actions.push(Action::Abandon(why));
+        }
+    }
+
+    fn gateway_serves(&mut self, now: Instant, snapshot: u32, actions: &mut Vec<Action>) {
+        self.drain_replaced(now, snapshot, actions);
+        if self.committed.is_some_and(|number| number <= snapshot) {
+            self.committed = None;
+            actions.push(Action::Served);
+        }
+    }
+
+    /// Lets those go that no snapshot from this one on knows.
+    fn drain_replaced(&mut self, now: Instant, snapshot: u32, actions: &mut Vec<Action>) {
+        let runs = self.gateway_runs();
+        for (id, worker) in &mut self.workers {
+            if matches!(worker.phase, Phase::Replaced(number) if number <= snapshot) {
+                worker.phase = Phase::Stopping(now + DRAIN_TIME + GRACE);
+                if runs {
+                    actions.push(Action::Withdraw(*id));
+                }
+                actions.push(Action::DrainWorker(*id, DRAIN_TIME));
             }
         }
     }
@@ -542,25 +707,6 @@ fn again(delay: Duration) -> String {
     }
 }
 
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Action::StartGateway => write!(f, "start gateway"),
-            Action::StartWorker(id, function) => write!(f, "start worker {id} of {function}"),
-            Action::Introduce(id) => write!(f, "introduce worker {id}"),
-            Action::Withdraw(id) => write!(f, "withdraw worker {id}"),
-            Action::Snapshot(number, workers) => write!(f, "snapshot {number} {workers:?}"),
-            Action::StopGateway(time) => write!(f, "stop gateway within {time:?}"),
-            Action::StopWorker(id, time) => write!(f, "stop worker {id} within {time:?}"),
-            Action::KillGateway => write!(f, "kill gateway"),
-            Action::KillWorker(id) => write!(f, "kill worker {id}"),
-            Action::Say(level, about, text) => write!(f, "say {level:?} {about:?}: {text}"),
-            Action::Settled => write!(f, "settled"),
-            Action::End => write!(f, "end"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -574,9 +720,10 @@ mod tests {
             .map(|(name, workers)| Wanted {
                 name: (*name).to_owned(),
                 workers: *workers,
+                version: 1,
             })
             .collect();
-        let mut platform = Platform::new(&wanted, 0, 0, 1, start);
+        let mut platform = Platform::new(&wanted, 1, start);
         let mut trace = String::new();
         for (millis, event) in events {
             for action in platform.step(start + Duration::from_millis(*millis), event.clone()) {
@@ -608,8 +755,8 @@ mod tests {
             ],
             r#"
             0: start gateway
-            0: start worker 1 of a
-            0: start worker 2 of a
+            0: start worker 1 of a, version 1
+            0: start worker 2 of a, version 1
             5: snapshot 1 {}
             10: say Info Worker(1, "a"): ready
             10: introduce worker 1
@@ -642,7 +789,7 @@ mod tests {
             ],
             r#"
             0: start gateway
-            0: start worker 1 of a
+            0: start worker 1 of a, version 1
             1: snapshot 1 {}
             2: say Info Worker(1, "a"): ready
             2: introduce worker 1
@@ -651,14 +798,14 @@ mod tests {
             50: withdraw worker 1
             50: snapshot 3 {}
             50: say Warn Worker(1, "a"): ended: signal 9; starting it again
-            50: start worker 2 of a
+            50: start worker 2 of a, version 1
             60: say Info Worker(2, "a"): ready
             60: introduce worker 2
             60: snapshot 4 {"a": [2]}
             70: withdraw worker 2
             70: snapshot 5 {}
             70: say Warn Worker(2, "a"): ended: signal 9; starting it again in 100 ms
-            300: start worker 3 of a
+            300: start worker 3 of a, version 1
             "#,
         );
     }
@@ -675,8 +822,9 @@ mod tests {
         let wanted = [("bad", 1), ("good", 1)].map(|(name, workers)| Wanted {
             name: name.to_owned(),
             workers,
+            version: 1,
         });
-        let mut platform = Platform::new(&wanted, 0, 0, 1, start);
+        let mut platform = Platform::new(&wanted, 1, start);
         let mut said = Vec::new();
         for (millis, event) in events {
             for action in platform.step(start + Duration::from_millis(millis), event) {
@@ -710,12 +858,12 @@ mod tests {
             ],
             r#"
             0: start gateway
-            0: start worker 1 of a
+            0: start worker 1 of a, version 1
             1: snapshot 1 {}
             10000: say Warn Worker(1, "a"): was not ready within 10 s; killed
             10000: kill worker 1
             10001: say Warn Worker(1, "a"): ended: signal 9; starting it again
-            10001: start worker 2 of a
+            10001: start worker 2 of a, version 1
             10002: say Info Worker(2, "a"): ready
             10002: introduce worker 2
             10002: snapshot 2 {"a": [2]}
@@ -743,11 +891,11 @@ mod tests {
             ],
             r#"
             0: start gateway
-            0: start worker 1 of a
+            0: start worker 1 of a, version 1
             1: snapshot 1 {}
             5: say Error Worker(1, "a"): no key
             6: say Warn Worker(1, "a"): ended: exit status 1; starting it again
-            6: start worker 2 of a
+            6: start worker 2 of a, version 1
             7: say Error Worker(2, "a"): no key
             8: say Warn Worker(2, "a"): ended: exit status 1; starting it again in 100 ms
             8: settled
@@ -771,7 +919,7 @@ mod tests {
             ],
             r#"
             0: start gateway
-            0: start worker 1 of a
+            0: start worker 1 of a, version 1
             1: snapshot 1 {}
             2: say Info Worker(1, "a"): ready
             2: introduce worker 1
@@ -800,7 +948,7 @@ mod tests {
             ],
             r#"
             0: start gateway
-            0: start worker 1 of a
+            0: start worker 1 of a, version 1
             1: snapshot 1 {}
             2: say Info Worker(1, "a"): ready
             2: introduce worker 1

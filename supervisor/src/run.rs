@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::pending;
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hearth_protocol::link::WorkerAdd;
@@ -12,16 +13,19 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
 use crate::accept::{Accepted, Options, RunError, accept, wanted};
+use crate::action::{About, Action, Level};
 use crate::api::{Answer, Request, Status};
 use crate::control::{self, Asked};
+use crate::event::Event;
 use crate::gateway::Gateway;
 use crate::journal::{Journal, Record};
 use crate::listen::{Listener, bind};
-use crate::load::base;
-use crate::plan::{About, Action, Event, Level, Platform};
+use crate::load::{LoadError, base};
+use crate::plan::Platform;
 use crate::state::{Held, StateDir};
 use crate::status;
-use crate::worker::Worker;
+use crate::watch::{LOOK, Watch};
+use crate::worker::{Orders, Worker};
 
 /// How often it is said what the start waits for.
 const WAITING_SAID: Duration = Duration::from_secs(2);
@@ -79,13 +83,25 @@ struct Runner {
     receiver: UnboundedReceiver<News>,
     asked: UnboundedReceiver<Asked>,
     signals: Signals,
-    /// A reload under way: what comes next, and who wants to know.
-    next: Option<Accepted>,
-    reloader: Option<oneshot::Sender<Answer>>,
+    reload: Reload,
+    watch: Watch,
+    look_at: Instant,
     waiting_said: Option<Instant>,
     ended: bool,
     /// Dropped last: it takes the control socket and the lock away.
     held: Held,
+}
+
+/// A reload under way, from its acceptance until the gateway serves it.
+#[derive(Default)]
+struct Reload {
+    /// What comes next, until it is committed.
+    next: Option<(Accepted, Vec<Listener>)>,
+    under_way: bool,
+    /// Who wants to know how it ends.
+    askers: Vec<oneshot::Sender<Answer>>,
+    /// Somebody asked meanwhile: the files are read again after it.
+    again: Option<Vec<oneshot::Sender<Answer>>>,
 }
 
 struct Signals {
@@ -100,7 +116,7 @@ impl Runner {
         let set_up = |what| move |source| RunError::SetUp { what, source };
         raise_open_files();
         let held = StateDir::of(&options.manifest).hold()?;
-        let accepted = accept(&options, &held, &journal)?;
+        let accepted = accept(&options, &held, &journal, None)?;
         let listeners = bind(&accepted.manifest.gateway.listen, vec![])?;
         let (asking, asked) = mpsc::unbounded_channel();
         control::listen(&held.directory().socket(), journal.clone(), asking)
@@ -114,7 +130,9 @@ impl Runner {
         };
         let (news, receiver) = mpsc::unbounded_channel();
         let now = Instant::now();
-        let platform = Platform::new(&wanted(&accepted.manifest), 0, 0, std::process::id(), now);
+        let platform = Platform::new(&wanted(&accepted), std::process::id(), now);
+        let mut watch = Watch::default();
+        watch.know(accepted.stamps.clone());
         Ok(Runner {
             options,
             accepted,
@@ -129,8 +147,9 @@ impl Runner {
             receiver,
             asked,
             signals,
-            next: None,
-            reloader: None,
+            reload: Reload::default(),
+            watch,
+            look_at: now + LOOK,
             waiting_said: Some(now + WAITING_SAID / 2),
             ended: false,
             held,
@@ -140,10 +159,14 @@ impl Runner {
     async fn run(&mut self) {
         self.step(Event::Begin);
         while !self.ended {
-            let timer = [self.platform.deadline(), self.waiting_said]
-                .into_iter()
-                .flatten()
-                .min();
+            let timer = [
+                self.platform.deadline(),
+                self.waiting_said,
+                Some(self.look_at),
+            ]
+            .into_iter()
+            .flatten()
+            .min();
             let timer = async move {
                 match timer {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -156,7 +179,7 @@ impl Runner {
                 _ = self.signals.child.recv() => self.reap(),
                 _ = self.signals.interrupt.recv() => self.stop("interrupted"),
                 _ = self.signals.terminate.recv() => self.stop("told to stop"),
-                _ = self.signals.hangup.recv() => self.reload(None),
+                _ = self.signals.hangup.recv() => self.reload(vec![]),
                 () = timer => self.time_passed(),
             }
         }
@@ -179,14 +202,9 @@ impl Runner {
                 }
             }
             News::Hello(id) => {
-                let Some(worker) = self.workers.get(&id) else {
-                    return;
-                };
-                let Some(function) = self.accepted.manifest.functions.get(&worker.function) else {
-                    return;
-                };
-                let body_bytes = self.accepted.manifest.gateway.limits.body_bytes;
-                worker.configure(id, self.generation, function, body_bytes);
+                if let Some(worker) = self.workers.get(&id) {
+                    worker.configure(id);
+                }
             }
         }
     }
@@ -204,7 +222,9 @@ impl Runner {
     fn act(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::StartGateway => return Some(self.start_gateway()),
-            Action::StartWorker(id, function) => return self.start_worker(id, &function),
+            Action::StartWorker(id, function, version) => {
+                return self.start_worker(id, &function, version);
+            }
             Action::Introduce(id) => self.introduce(id),
             Action::Withdraw(id) => {
                 if let Some(gateway) = &self.gateway {
@@ -219,6 +239,11 @@ impl Runner {
             Action::StopGateway(time) => {
                 if let Some(gateway) = &self.gateway {
                     gateway.stop(time);
+                }
+            }
+            Action::DrainWorker(id, time) => {
+                if let Some(worker) = self.workers.get(&id) {
+                    worker.drain(time);
                 }
             }
             Action::StopWorker(id, time) => {
@@ -238,7 +263,13 @@ impl Runner {
             }
             Action::Say(level, about, text) => self.say(level, about, text),
             Action::Settled => self.settled(),
-            Action::End => self.end(),
+            Action::Commit => self.commit(),
+            Action::Served => {
+                let functions = self.accepted.manifest.functions.len();
+                self.reloaded(&Answer::Reloaded { functions });
+            }
+            Action::Abandon(why) => self.abandon(why),
+            Action::End => self.ended = true,
         }
         None
     }
@@ -267,10 +298,20 @@ impl Runner {
         }
     }
 
-    fn start_worker(&mut self, id: u32, name: &str) -> Option<Event> {
-        let function = self.accepted.manifest.functions.get(name)?;
+    fn start_worker(&mut self, id: u32, name: &str, version: u32) -> Option<Event> {
+        let next = self.reload.next.as_ref().map(|(next, _)| (next, 1));
+        let of_version = [Some((&self.accepted, 0)), next]
+            .into_iter()
+            .flatten()
+            .find_map(|(one, later)| Some((one.version(name, version)?, one, later)));
+        let (function, accepted, later) = of_version?;
+        let orders = Orders {
+            function: function.clone(),
+            generation: self.generation + later,
+            body_bytes: accepted.manifest.gateway.limits.body_bytes,
+        };
         let base = base(&self.options.manifest);
-        match Worker::start(id, name, function, &base, &self.journal, &self.news) {
+        match Worker::start(id, name, orders, &base, &self.journal, &self.news) {
             Ok(worker) => {
                 self.workers.insert(id, worker);
                 None
@@ -286,9 +327,6 @@ impl Runner {
         let (Some(gateway), Some(worker)) = (&self.gateway, self.workers.get(&id)) else {
             return;
         };
-        let Some(function) = self.accepted.manifest.functions.get(&worker.function) else {
-            return;
-        };
         let Some(codec) = worker.codec.get() else {
             return;
         };
@@ -298,7 +336,7 @@ impl Runner {
                     worker: id,
                     function: worker.function.clone(),
                     codec: codec.number(),
-                    concurrency: function.concurrency,
+                    concurrency: worker.orders.function.concurrency,
                 };
                 gateway.add_worker(&add, sockets);
             }
@@ -370,10 +408,22 @@ impl Runner {
         if self.platform.deadline().is_some_and(|at| at <= now) {
             self.step(Event::Timer);
         }
+        if self.look_at <= now {
+            self.look_at = now + LOOK;
+            if !self.reload.under_way && self.watch.look() {
+                let text = "the manifest or a program has changed";
+                self.journal.add(Record::new("supervisor", "info", text));
+                self.reload(vec![]);
+            }
+        }
     }
 
     fn stop(&mut self, why: &str) {
-        self.next = None;
+        // Dropping who asked tells them that the platform is stopping.
+        self.reload = Reload {
+            under_way: true,
+            ..Reload::default()
+        };
         self.journal.add(Record::new(
             "supervisor",
             "info",
@@ -386,66 +436,28 @@ impl Runner {
     fn settled(&mut self) {
         self.waiting_said = None;
         let manifest = &self.accepted.manifest;
-        let failing: Vec<String> = self
-            .platform
-            .waiting_for()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
         let own = self.accepted.certificates.self_signed.as_ref();
         let own = own.map(|(_, path)| path.as_path());
         self.journal
             .talk(status::table(manifest, &self.listeners, own));
-        let functions = manifest.functions.len();
-        if let Some(reloader) = self.reloader.take() {
-            let answer = match failing.is_empty() {
-                true => Answer::Reloaded { functions },
-                false => Answer::Failed(format!("these do not start: {}", failing.join(", "))),
-            };
-            let _ = reloader.send(answer);
-        }
     }
 
-    /// Everything has ended: for good, or to begin anew with another manifest.
-    fn end(&mut self) {
-        let Some(next) = self.next.take() else {
-            self.ended = true;
+    /// Reads the manifest again. If it is good, what it needs is made ready beside what is served.
+    fn reload(&mut self, askers: Vec<oneshot::Sender<Answer>>) {
+        if self.reload.under_way {
+            self.reload.again.get_or_insert_default().extend(askers);
             return;
-        };
-        self.accepted = next;
-        self.generation += 1;
-        self.begin_anew();
-    }
-
-    fn begin_anew(&mut self) {
-        let (worker, snapshot) = self.platform.counters();
-        let now = Instant::now();
-        let wanted = wanted(&self.accepted.manifest);
-        self.platform = Platform::new(&wanted, worker, snapshot, std::process::id(), now);
-        self.waiting_said = Some(now + WAITING_SAID / 2);
-        let _ = self.news.send(News::Plan(Event::Begin));
-    }
-
-    /// Reads the manifest again. If it is good, everything is stopped and started with it; the
-    /// listeners stay open meanwhile, so clients wait instead of being refused.
-    fn reload(&mut self, reloader: Option<oneshot::Sender<Answer>>) {
-        let refuse =
-            |journal: &Journal, reloader: Option<oneshot::Sender<Answer>>, text: String| {
-                journal.add(Record::new(
-                    "supervisor",
-                    "error",
-                    format!("not reloaded: {text}"),
-                ));
-                if let Some(reloader) = reloader {
-                    let _ = reloader.send(Answer::Failed(text));
-                }
-            };
-        if self.next.is_some() {
-            return refuse(&self.journal, reloader, "a reload is under way".to_owned());
         }
-        let accepted = accept(&self.options, &self.held, &self.journal).and_then(|accepted| {
+        self.reload.askers = askers;
+        let accepted = accept(
+            &self.options,
+            &self.held,
+            &self.journal,
+            Some(&self.accepted),
+        )
+        .and_then(|accepted| {
             let wanted = &accepted.manifest.gateway.listen;
-            // Kept ones are taken over; new ones are bound before anything is stopped.
+            // Kept ones are taken over; new ones are bound before anything is changed.
             let old = self
                 .listeners
                 .iter()
@@ -458,18 +470,86 @@ impl Runner {
             Ok((bind(wanted, old)?, accepted))
         });
         match accepted {
-            Ok((listeners, accepted)) => {
-                self.listeners = listeners;
-                self.next = Some(accepted);
-                self.reloader = reloader;
-                self.journal.add(Record::new(
-                    "supervisor",
-                    "info",
-                    "reloading: restarting all",
-                ));
-                self.step(Event::Stop);
+            Ok((_, accepted)) if accepted.is_same(&self.accepted) => {
+                self.watch.know(accepted.stamps);
+                let functions = self.accepted.manifest.functions.len();
+                self.reloaded(&Answer::Reloaded { functions });
             }
-            Err(error) => refuse(&self.journal, reloader, with_causes(&error)),
+            Ok((listeners, accepted)) => {
+                let places = |all: &[Listener]| -> Vec<_> {
+                    all.iter().map(|one| (one.scheme, one.address)).collect()
+                };
+                let new_gateway = places(&listeners) != places(&self.listeners)
+                    || accepted.threads != self.accepted.threads;
+                let wanted = wanted(&accepted);
+                self.reload.next = Some((accepted, listeners));
+                self.reload.under_way = true;
+                self.journal
+                    .add(Record::new("supervisor", "info", "reloading"));
+                self.step(Event::Reload {
+                    wanted,
+                    new_gateway,
+                });
+            }
+            Err(error) => {
+                let missing = match &error {
+                    RunError::Load(LoadError::Binary { path, .. }) => Some(path.clone()),
+                    _ => None,
+                };
+                self.refused(with_causes(&error), missing);
+            }
+        }
+    }
+
+    /// From here on what was next is what is served.
+    fn commit(&mut self) {
+        let Some((accepted, listeners)) = self.reload.next.take() else {
+            return;
+        };
+        if let Some(gateway) = &self.gateway
+            && accepted.certificates.list != self.accepted.certificates.list
+            && let Err(error) = gateway.show(&accepted.certificates.list)
+        {
+            let text = format!("it keeps the old certificates: {error}");
+            self.say(Level::Error, About::Gateway, text);
+        }
+        self.watch.know(accepted.stamps.clone());
+        self.accepted = accepted;
+        self.listeners = listeners;
+        self.generation += 1;
+    }
+
+    fn abandon(&mut self, why: String) {
+        self.reload.next = None;
+        self.refused(why, None);
+    }
+
+    fn refused(&mut self, why: String, missing: Option<PathBuf>) {
+        // Until a file changes again there is no reason to try again.
+        self.watch.refuse(missing);
+        self.journal.add(Record::new(
+            "supervisor",
+            "error",
+            format!("not reloaded: {why}"),
+        ));
+        self.reloaded(&Answer::Failed(why));
+    }
+
+    /// A reload has ended; another may have been asked for meanwhile.
+    fn reloaded(&mut self, answer: &Answer) {
+        self.reload.under_way = false;
+        if let Answer::Reloaded { functions } = answer {
+            let text = format!(
+                "generation {} is served; functions: {functions}",
+                self.generation
+            );
+            self.journal.add(Record::new("supervisor", "info", text));
+        }
+        for asker in self.reload.askers.drain(..) {
+            let _ = asker.send(answer.clone());
+        }
+        if let Some(askers) = self.reload.again.take() {
+            self.reload(askers);
         }
     }
 
@@ -478,7 +558,7 @@ impl Runner {
             Request::Status => {
                 let _ = asked.answer.send(Answer::Status(Box::new(self.status())));
             }
-            Request::Reload => self.reload(Some(asked.answer)),
+            Request::Reload => self.reload(vec![asked.answer]),
             // Answered by the control socket itself.
             Request::Logs { .. } => {}
         }

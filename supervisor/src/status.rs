@@ -58,6 +58,7 @@ pub fn function(
             state: match phase {
                 Phase::Starting(_) => "starting",
                 Phase::Ready => "ready",
+                Phase::Replaced(_) => "draining",
                 Phase::Stopping(_) => "stopping",
                 Phase::Killed => "killed",
             }

@@ -15,8 +15,8 @@ use hearth_protocol::head::{Config, Limits, LogRecord};
 use hearth_protocol::{Codec, VERSION};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::event::Event;
 use crate::journal::Journal;
-use crate::plan::Event;
 use crate::process::{Process, Who};
 use crate::run::News;
 use crate::wire::{Wire, WireError};
@@ -34,6 +34,17 @@ pub fn failed_unless_it_ends(id: u32, why: String, news: &UnboundedSender<News>)
     });
 }
 
+/// What a worker is to be.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    /// Its function, as the manifest had it when the worker was started.
+    pub function: Function,
+    /// The manifest's version.
+    pub generation: u64,
+    /// Largest body of a request.
+    pub body_bytes: u64,
+}
+
 /// A running worker.
 #[derive(Debug)]
 pub struct Worker {
@@ -41,6 +52,8 @@ pub struct Worker {
     pub process: Process,
     /// Its function's name.
     pub function: String,
+    /// What it is told in answer to HELLO, but for its own codec.
+    pub orders: Orders,
     /// The codec it chose, once it has said HELLO.
     pub codec: Rc<Cell<Option<Codec>>>,
     /// Its control socket has ended.
@@ -53,7 +66,7 @@ impl Worker {
     pub fn start(
         id: u32,
         name: &str,
-        function: &Function,
+        orders: Orders,
         base: &Path,
         journal: &Journal,
         news: &UnboundedSender<News>,
@@ -64,7 +77,7 @@ impl Worker {
             worker: Some((name.to_owned(), id)),
         };
         // Made absolute: a path without a slash would be looked for elsewhere.
-        let program = std::path::absolute(base.join(&function.binary))?;
+        let program = std::path::absolute(base.join(&orders.function.binary))?;
         let directory = Some(base.to_owned());
         let passed = vec![OwnedFd::from(theirs)];
         let process = Process::start(program, vec![], directory, vec![], passed, &who, journal)?;
@@ -98,6 +111,7 @@ impl Worker {
         Ok(Worker {
             process,
             function: name.to_owned(),
+            orders,
             codec,
             silent: false,
             wire,
@@ -105,20 +119,25 @@ impl Worker {
     }
 
     /// Answers HELLO.
-    pub fn configure(&self, id: u32, generation: u64, function: &Function, body_bytes: u64) {
+    pub fn configure(&self, id: u32) {
         let Some(codec) = self.codec.get() else {
             return;
         };
+        let Orders {
+            function,
+            generation,
+            body_bytes,
+        } = &self.orders;
         let config = Config {
             version: VERSION,
             function: self.function.clone(),
             worker: id.into(),
-            generation,
+            generation: *generation,
             concurrency: function.concurrency,
             resources: function.resources.clone(),
             env: function.env.clone(),
             limits: Limits {
-                body_bytes,
+                body_bytes: *body_bytes,
                 ..Limits::default()
             },
             ..Config::default()
@@ -138,6 +157,12 @@ impl Worker {
                 Ok(gateway.into())
             })
             .collect()
+    }
+
+    /// Tells it to end once the gateway has closed its sockets.
+    pub fn drain(&self, deadline: Duration) {
+        let deadline_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
+        self.tell(Control::Drain { deadline_ms }, vec![]);
     }
 
     /// Tells it to end.

@@ -7,6 +7,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use nix::sys::socket::{Shutdown, shutdown};
+
 /// Listens at `path`, which must not exist.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
     let (_open, short) = shorten(path)?;
@@ -17,6 +19,12 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
 pub fn connect(path: &Path) -> io::Result<UnixStream> {
     let (_open, short) = shorten(path)?;
     UnixStream::connect(short)
+}
+
+/// Closes the writing direction of a connected socket: the peer reads the end once it has read what was
+/// written before (shutdown(2)).
+pub fn end_writing(socket: &impl AsRawFd) -> io::Result<()> {
+    shutdown(socket.as_raw_fd(), Shutdown::Write).map_err(io::Error::from)
 }
 
 /// The directory, held open while its short path is used, and that path.

@@ -1,0 +1,36 @@
+//! What can happen to a platform, as far as [`crate::plan`] must know it.
+
+use crate::plan::Wanted;
+
+/// What has happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The platform begins.
+    Begin,
+    /// The gateway's process runs.
+    GatewayStarted,
+    /// The gateway serves this snapshot.
+    GatewayServes(u32),
+    /// The gateway ended, or could not be started: how.
+    GatewayEnded(String),
+    /// A worker said READY.
+    WorkerReady(u32),
+    /// A worker said START_FAILED and is about to end: why.
+    WorkerGaveUp(u32, String),
+    /// A worker broke the protocol: how.
+    WorkerFailed(u32, String),
+    /// A worker's process ended, or could not be started: how.
+    WorkerEnded(u32, String),
+    /// This is wanted from now on, in the place of what is; `new_gateway`: and the gateway must be
+    /// started anew for it.
+    Reload {
+        /// The functions.
+        wanted: Vec<Wanted>,
+        /// Its listeners or threads are others.
+        new_gateway: bool,
+    },
+    /// Somebody asked to stop; the second time it is urgent.
+    Stop,
+    /// The time that [`Platform::deadline`] named has come.
+    Timer,
+}
