@@ -113,11 +113,17 @@ fn executable(line: &str) -> Option<(String, PathBuf)> {
     ))
 }
 
-/// Copies a program into its place in one step: what runs from the old file keeps it.
+/// Copies a program into its place in one step: what runs from the old file keeps it. One that is the
+/// same already stays, or whoever serves it would take it for a new one.
 fn put(from: &Path, to: &Path) -> anyhow::Result<()> {
     let parent = to.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-    let fresh = to.with_extension("new");
+    let same = |a: &Path, b: &Path| Some(std::fs::read(a).ok()? == std::fs::read(b).ok()?);
+    if same(from, to) == Some(true) {
+        return Ok(());
+    }
+    // Of this process alone: two builds at once must not take each other's file away.
+    let fresh = to.with_extension(format!("{}.new", std::process::id()));
     std::fs::copy(from, &fresh)
         .and_then(|_| std::fs::rename(&fresh, to))
         .with_context(|| format!("cannot put {} to {}", from.display(), to.display()))

@@ -3,12 +3,15 @@
 //! Knows workers and the gateway by their phases only: no process, no socket, no clock. Time comes
 //! with each event. The traces in this file's tests are the specification.
 
+mod reload;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::action::{About, Action, Level};
 use crate::backoff::Backoff;
 use crate::event::Event;
+use reload::Next;
 
 /// For so long a worker may take from its start to READY.
 pub const START_TIME: Duration = Duration::from_secs(10);
@@ -51,13 +54,6 @@ pub struct Platform {
     next: Option<Next>,
     /// Said to be served once the gateway has this snapshot.
     committed: Option<u32>,
-}
-
-/// What a reload asks for, until all that it needs is ready.
-#[derive(Debug)]
-struct Next {
-    wanted: Vec<Wanted>,
-    new_gateway: bool,
 }
 
 #[derive(Debug)]
@@ -542,144 +538,6 @@ impl Platform {
         }
     }
 
-    /// Starts what is missing for it. What is served goes on until all of that is ready.
-    fn reload(&mut self, now: Instant, next: Next, actions: &mut Vec<Action>) {
-        if self.stopping {
-            return;
-        }
-        for one in &next.wanted {
-            for _ in self.kept(one)..one.workers {
-                self.start_worker(now, &one.name, one.version, Role::Next, actions);
-            }
-        }
-        self.next = Some(next);
-    }
-
-    /// How many workers that this asks for are there, or about to be started again.
-    fn kept(&self, wanted: &Wanted) -> u32 {
-        let function = self.functions.get(&wanted.name);
-        let Some(function) = function.filter(|one| one.version == wanted.version) else {
-            return 0;
-        };
-        let of_it =
-            |worker: &&Worker| worker.function == wanted.name && worker.role == Role::Current;
-        let workers = self.workers.values().filter(of_it).count();
-        (workers + function.restarts.len()) as u32
-    }
-
-    fn commit_when_ready(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let waits = |worker: &Worker| worker.role == Role::Next && worker.phase != Phase::Ready;
-        if self.workers.values().any(waits) {
-            return;
-        }
-        if let Some(next) = self.next.take() {
-            self.commit(now, next, actions);
-        }
-    }
-
-    /// One step from what was served to what is.
-    fn commit(&mut self, now: Instant, next: Next, actions: &mut Vec<Action>) {
-        actions.push(Action::Commit);
-        let mut surplus: BTreeMap<&str, u32> = BTreeMap::new();
-        let mut functions = BTreeMap::new();
-        for one in &next.wanted {
-            let mut kept = self.kept(one);
-            let function = match self.functions.remove(&one.name) {
-                Some(mut same) if same.version == one.version => {
-                    while kept > one.workers && same.restarts.pop().is_some() {
-                        kept -= 1;
-                    }
-                    same
-                }
-                _ => Function::new(one.version, vec![]),
-            };
-            surplus.insert(&one.name, kept.saturating_sub(one.workers));
-            functions.insert(one.name.clone(), function);
-        }
-        self.functions = functions;
-        let replaced_by = self.snapshot + 1;
-        let mut killed = Vec::new();
-        for (id, worker) in &mut self.workers {
-            match worker.role {
-                Role::Next => worker.role = Role::Current,
-                Role::Current => {
-                    let function = self.functions.get(&worker.function);
-                    let same = function.is_some_and(|one| one.version == worker.version);
-                    let surplus = surplus.get_mut(worker.function.as_str());
-                    match surplus.filter(|_| same) {
-                        Some(0) => continue,
-                        Some(surplus) => *surplus -= 1,
-                        None => {}
-                    }
-                    worker.role = Role::Retired;
-                    match worker.phase {
-                        Phase::Ready => worker.phase = Phase::Replaced(replaced_by),
-                        Phase::Starting(_) => killed.push(*id),
-                        Phase::Replaced(_) | Phase::Stopping(_) | Phase::Killed => {}
-                    }
-                }
-                Role::Retired => {}
-            }
-        }
-        for id in killed {
-            self.kill_worker(id, actions);
-        }
-        self.committed = Some(replaced_by);
-        if !self.gateway_runs() {
-            return self.drain_replaced(now, replaced_by, actions);
-        }
-        if next.new_gateway {
-            self.gateway = Gateway::Stopping(now + GATEWAY_STOP_TIME + GRACE);
-            actions.push(Action::StopGateway(GATEWAY_STOP_TIME));
-        } else {
-            actions.push(self.next_snapshot());
-        }
-    }
-
-    /// What a reload asked for cannot be had.
-    fn abandon(&mut self, why: String, actions: &mut Vec<Action>) {
-        let was_under_way = self.next.take().is_some();
-        let runs = self.gateway_runs();
-        let mut killed = Vec::new();
-        for (id, worker) in &mut self.workers {
-            if worker.role == Role::Next {
-                worker.role = Role::Retired;
-                if runs && worker.phase == Phase::Ready {
-                    actions.push(Action::Withdraw(*id));
-                }
-                killed.push(*id);
-            }
-        }
-        for id in killed {
-            self.kill_worker(id, actions);
-        }
-        if was_under_way {
-            actions.push(Action::Abandon(why));
-        }
-    }
-
-    fn gateway_serves(&mut self, now: Instant, snapshot: u32, actions: &mut Vec<Action>) {
-        self.drain_replaced(now, snapshot, actions);
-        if self.committed.is_some_and(|number| number <= snapshot) {
-            self.committed = None;
-            actions.push(Action::Served);
-        }
-    }
-
-    /// Lets those go that no snapshot from this one on knows.
-    fn drain_replaced(&mut self, now: Instant, snapshot: u32, actions: &mut Vec<Action>) {
-        let runs = self.gateway_runs();
-        for (id, worker) in &mut self.workers {
-            if matches!(worker.phase, Phase::Replaced(number) if number <= snapshot) {
-                worker.phase = Phase::Stopping(now + DRAIN_TIME + GRACE);
-                if runs {
-                    actions.push(Action::Withdraw(*id));
-                }
-                actions.push(Action::DrainWorker(*id, DRAIN_TIME));
-            }
-        }
-    }
-
     fn settle(&mut self, actions: &mut Vec<Action>) {
         if self.settled || self.stopping || !self.gateway_runs() {
             return;
@@ -957,6 +815,252 @@ mod tests {
             10: stop gateway within 5s
             11: kill gateway
             11: kill worker 1
+            "#,
+        );
+    }
+
+    fn wanted(of: &[(&str, u32, u32)]) -> Event {
+        let wanted = of.iter().map(|(name, workers, version)| Wanted {
+            name: (*name).to_owned(),
+            workers: *workers,
+            version: *version,
+        });
+        Reload {
+            wanted: wanted.collect(),
+            new_gateway: false,
+        }
+    }
+
+    #[test]
+    fn a_reload_swaps_once_all_is_ready_and_drains_once_the_gateway_says_so() {
+        check(
+            &[("a", 1), ("b", 1)],
+            &[
+                (0, Begin),
+                (1, GatewayStarted),
+                (2, WorkerReady(1)),
+                (3, WorkerReady(2)),
+                (10, wanted(&[("a", 1, 2), ("b", 1, 1), ("c", 1, 2)])),
+                (20, WorkerReady(3)),
+                (30, WorkerReady(4)),
+                (31, GatewayServes(3)),
+                (32, GatewayServes(4)),
+                (40, WorkerEnded(1, "exit status 0".into())),
+            ],
+            r#"
+            0: start gateway
+            0: start worker 1 of a, version 1
+            0: start worker 2 of b, version 1
+            1: snapshot 1 {}
+            2: say Info Worker(1, "a"): ready
+            2: introduce worker 1
+            2: snapshot 2 {"a": [1]}
+            3: say Info Worker(2, "b"): ready
+            3: introduce worker 2
+            3: snapshot 3 {"a": [1], "b": [2]}
+            3: settled
+            10: start worker 3 of a, version 2
+            10: start worker 4 of c, version 2
+            20: say Info Worker(3, "a"): ready
+            20: introduce worker 3
+            30: say Info Worker(4, "c"): ready
+            30: introduce worker 4
+            30: commit
+            30: snapshot 4 {"a": [3], "b": [2], "c": [4]}
+            32: withdraw worker 1
+            32: drain worker 1 within 30s
+            32: served
+            40: say Info Worker(1, "a"): ended: exit status 0; it had been replaced
+            "#,
+        );
+    }
+
+    #[test]
+    fn a_reload_whose_worker_dies_is_abandoned_and_what_was_served_goes_on() {
+        check(
+            &[("a", 1)],
+            &[
+                (0, Begin),
+                (1, GatewayStarted),
+                (2, WorkerReady(1)),
+                (10, wanted(&[("a", 2, 2)])),
+                (20, WorkerReady(2)),
+                (30, WorkerEnded(3, "exit status 1".into())),
+                (31, WorkerEnded(2, "signal 9".into())),
+                (40, WorkerEnded(1, "signal 9".into())),
+            ],
+            r#"
+            0: start gateway
+            0: start worker 1 of a, version 1
+            1: snapshot 1 {}
+            2: say Info Worker(1, "a"): ready
+            2: introduce worker 1
+            2: snapshot 2 {"a": [1]}
+            2: settled
+            10: start worker 2 of a, version 2
+            10: start worker 3 of a, version 2
+            20: say Info Worker(2, "a"): ready
+            20: introduce worker 2
+            30: withdraw worker 2
+            30: kill worker 2
+            30: abandon: a: a new worker ended: exit status 1
+            31: say Info Worker(2, "a"): ended: signal 9; it had been replaced
+            40: withdraw worker 1
+            40: snapshot 3 {}
+            40: say Warn Worker(1, "a"): ended: signal 9; starting it again
+            40: start worker 4 of a, version 1
+            "#,
+        );
+    }
+
+    #[test]
+    fn fewer_workers_are_drained_and_more_are_started_without_touching_the_rest() {
+        check(
+            &[("a", 2), ("b", 1)],
+            &[
+                (0, Begin),
+                (1, GatewayStarted),
+                (2, WorkerReady(1)),
+                (2, WorkerReady(2)),
+                (2, WorkerReady(3)),
+                (10, wanted(&[("a", 1, 1), ("b", 2, 1)])),
+                (20, WorkerReady(4)),
+                (30, GatewayServes(5)),
+                (30_300, Timer),
+            ],
+            r#"
+            0: start gateway
+            0: start worker 1 of a, version 1
+            0: start worker 2 of a, version 1
+            0: start worker 3 of b, version 1
+            1: snapshot 1 {}
+            2: say Info Worker(1, "a"): ready
+            2: introduce worker 1
+            2: snapshot 2 {"a": [1]}
+            2: say Info Worker(2, "a"): ready
+            2: introduce worker 2
+            2: snapshot 3 {"a": [1, 2]}
+            2: say Info Worker(3, "b"): ready
+            2: introduce worker 3
+            2: snapshot 4 {"a": [1, 2], "b": [3]}
+            2: settled
+            10: start worker 4 of b, version 1
+            20: say Info Worker(4, "b"): ready
+            20: introduce worker 4
+            20: commit
+            20: snapshot 5 {"a": [2], "b": [3, 4]}
+            30: withdraw worker 1
+            30: drain worker 1 within 30s
+            30: served
+            30300: say Warn Worker(1, "a"): did not end in time; killed
+            30300: kill worker 1
+            "#,
+        );
+    }
+
+    #[test]
+    fn a_gateway_that_dies_in_a_reload_is_started_with_what_comes_next() {
+        check(
+            &[("a", 1)],
+            &[
+                (0, Begin),
+                (1, GatewayStarted),
+                (2, WorkerReady(1)),
+                (10, wanted(&[("a", 1, 2)])),
+                (15, GatewayEnded("signal 9".into())),
+                (20, WorkerReady(2)),
+                (21, GatewayStarted),
+                (22, GatewayServes(3)),
+            ],
+            r#"
+            0: start gateway
+            0: start worker 1 of a, version 1
+            1: snapshot 1 {}
+            2: say Info Worker(1, "a"): ready
+            2: introduce worker 1
+            2: snapshot 2 {"a": [1]}
+            2: settled
+            10: start worker 2 of a, version 2
+            15: say Error Gateway: ended: signal 9; starting it again
+            15: start gateway
+            20: say Info Worker(2, "a"): ready
+            20: commit
+            20: drain worker 1 within 30s
+            21: introduce worker 2
+            21: snapshot 3 {"a": [2]}
+            22: served
+            "#,
+        );
+    }
+
+    #[test]
+    fn other_listeners_get_a_new_gateway_once_the_old_one_has_finished() {
+        check(
+            &[("a", 1)],
+            &[
+                (0, Begin),
+                (1, GatewayStarted),
+                (2, WorkerReady(1)),
+                (
+                    10,
+                    Reload {
+                        wanted: vec![Wanted {
+                            name: "a".to_owned(),
+                            workers: 1,
+                            version: 1,
+                        }],
+                        new_gateway: true,
+                    },
+                ),
+                (20, GatewayEnded("exit status 0".into())),
+                (21, GatewayStarted),
+                (22, GatewayServes(3)),
+            ],
+            r#"
+            0: start gateway
+            0: start worker 1 of a, version 1
+            1: snapshot 1 {}
+            2: say Info Worker(1, "a"): ready
+            2: introduce worker 1
+            2: snapshot 2 {"a": [1]}
+            2: settled
+            10: commit
+            10: stop gateway within 5s
+            20: start gateway
+            21: introduce worker 1
+            21: snapshot 3 {"a": [1]}
+            22: served
+            "#,
+        );
+    }
+
+    #[test]
+    fn a_stop_in_a_reload_stops_all() {
+        check(
+            &[("a", 1)],
+            &[
+                (0, Begin),
+                (1, GatewayStarted),
+                (2, WorkerReady(1)),
+                (10, wanted(&[("a", 1, 2)])),
+                (11, Stop),
+                (12, GatewayEnded(String::new())),
+                (13, WorkerEnded(1, String::new())),
+                (14, WorkerEnded(2, String::new())),
+            ],
+            r#"
+            0: start gateway
+            0: start worker 1 of a, version 1
+            1: snapshot 1 {}
+            2: say Info Worker(1, "a"): ready
+            2: introduce worker 1
+            2: snapshot 2 {"a": [1]}
+            2: settled
+            10: start worker 2 of a, version 2
+            11: stop gateway within 5s
+            12: stop worker 1 within 2s
+            12: stop worker 2 within 2s
+            14: end
             "#,
         );
     }

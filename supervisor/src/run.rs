@@ -1,16 +1,15 @@
 //! The runner: news comes in, [`crate::plan`] decides, and here is where it is done.
 
+mod reload;
+
 use std::collections::HashMap;
 use std::future::pending;
-use std::io;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hearth_protocol::link::WorkerAdd;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::sync::oneshot;
 
 use crate::accept::{Accepted, Options, RunError, accept, wanted};
 use crate::action::{About, Action, Level};
@@ -20,12 +19,13 @@ use crate::event::Event;
 use crate::gateway::Gateway;
 use crate::journal::{Journal, Record};
 use crate::listen::{Listener, bind};
-use crate::load::{LoadError, base};
+use crate::load::base;
 use crate::plan::Platform;
 use crate::state::{Held, StateDir};
 use crate::status;
 use crate::watch::{LOOK, Watch};
 use crate::worker::{Orders, Worker};
+use reload::Reload;
 
 /// How often it is said what the start waits for.
 const WAITING_SAID: Duration = Duration::from_secs(2);
@@ -90,18 +90,6 @@ struct Runner {
     ended: bool,
     /// Dropped last: it takes the control socket and the lock away.
     held: Held,
-}
-
-/// A reload under way, from its acceptance until the gateway serves it.
-#[derive(Default)]
-struct Reload {
-    /// What comes next, until it is committed.
-    next: Option<(Accepted, Vec<Listener>)>,
-    under_way: bool,
-    /// Who wants to know how it ends.
-    askers: Vec<oneshot::Sender<Answer>>,
-    /// Somebody asked meanwhile: the files are read again after it.
-    again: Option<Vec<oneshot::Sender<Answer>>>,
 }
 
 struct Signals {
@@ -419,11 +407,7 @@ impl Runner {
     }
 
     fn stop(&mut self, why: &str) {
-        // Dropping who asked tells them that the platform is stopping.
-        self.reload = Reload {
-            under_way: true,
-            ..Reload::default()
-        };
+        self.reload = Reload::never_again();
         self.journal.add(Record::new(
             "supervisor",
             "info",
@@ -440,117 +424,6 @@ impl Runner {
         let own = own.map(|(_, path)| path.as_path());
         self.journal
             .talk(status::table(manifest, &self.listeners, own));
-    }
-
-    /// Reads the manifest again. If it is good, what it needs is made ready beside what is served.
-    fn reload(&mut self, askers: Vec<oneshot::Sender<Answer>>) {
-        if self.reload.under_way {
-            self.reload.again.get_or_insert_default().extend(askers);
-            return;
-        }
-        self.reload.askers = askers;
-        let accepted = accept(
-            &self.options,
-            &self.held,
-            &self.journal,
-            Some(&self.accepted),
-        )
-        .and_then(|accepted| {
-            let wanted = &accepted.manifest.gateway.listen;
-            // Kept ones are taken over; new ones are bound before anything is changed.
-            let old = self
-                .listeners
-                .iter()
-                .map(Listener::try_clone)
-                .collect::<io::Result<_>>();
-            let old = old.map_err(|source| RunError::SetUp {
-                what: "a listener",
-                source,
-            })?;
-            Ok((bind(wanted, old)?, accepted))
-        });
-        match accepted {
-            Ok((_, accepted)) if accepted.is_same(&self.accepted) => {
-                self.watch.know(accepted.stamps);
-                let functions = self.accepted.manifest.functions.len();
-                self.reloaded(&Answer::Reloaded { functions });
-            }
-            Ok((listeners, accepted)) => {
-                let places = |all: &[Listener]| -> Vec<_> {
-                    all.iter().map(|one| (one.scheme, one.address)).collect()
-                };
-                let new_gateway = places(&listeners) != places(&self.listeners)
-                    || accepted.threads != self.accepted.threads;
-                let wanted = wanted(&accepted);
-                self.reload.next = Some((accepted, listeners));
-                self.reload.under_way = true;
-                self.journal
-                    .add(Record::new("supervisor", "info", "reloading"));
-                self.step(Event::Reload {
-                    wanted,
-                    new_gateway,
-                });
-            }
-            Err(error) => {
-                let missing = match &error {
-                    RunError::Load(LoadError::Binary { path, .. }) => Some(path.clone()),
-                    _ => None,
-                };
-                self.refused(with_causes(&error), missing);
-            }
-        }
-    }
-
-    /// From here on what was next is what is served.
-    fn commit(&mut self) {
-        let Some((accepted, listeners)) = self.reload.next.take() else {
-            return;
-        };
-        if let Some(gateway) = &self.gateway
-            && accepted.certificates.list != self.accepted.certificates.list
-            && let Err(error) = gateway.show(&accepted.certificates.list)
-        {
-            let text = format!("it keeps the old certificates: {error}");
-            self.say(Level::Error, About::Gateway, text);
-        }
-        self.watch.know(accepted.stamps.clone());
-        self.accepted = accepted;
-        self.listeners = listeners;
-        self.generation += 1;
-    }
-
-    fn abandon(&mut self, why: String) {
-        self.reload.next = None;
-        self.refused(why, None);
-    }
-
-    fn refused(&mut self, why: String, missing: Option<PathBuf>) {
-        // Until a file changes again there is no reason to try again.
-        self.watch.refuse(missing);
-        self.journal.add(Record::new(
-            "supervisor",
-            "error",
-            format!("not reloaded: {why}"),
-        ));
-        self.reloaded(&Answer::Failed(why));
-    }
-
-    /// A reload has ended; another may have been asked for meanwhile.
-    fn reloaded(&mut self, answer: &Answer) {
-        self.reload.under_way = false;
-        if let Answer::Reloaded { functions } = answer {
-            let text = format!(
-                "generation {} is served; functions: {functions}",
-                self.generation
-            );
-            self.journal.add(Record::new("supervisor", "info", text));
-        }
-        for asker in self.reload.askers.drain(..) {
-            let _ = asker.send(answer.clone());
-        }
-        if let Some(askers) = self.reload.again.take() {
-            self.reload(askers);
-        }
     }
 
     fn answer(&mut self, asked: Asked) {
@@ -590,14 +463,4 @@ fn raise_open_files() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }

@@ -16,6 +16,7 @@ mod functions;
 mod http;
 mod http2;
 mod lifecycle;
+mod load;
 mod logs;
 mod platform;
 mod process;

@@ -1,0 +1,168 @@
+//! From what is served to what is wanted, in one step, or not at all: new workers are made ready
+//! beside those that serve, one snapshot swaps them in, and those they replace are drained once the
+//! gateway has it.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::{
+    DRAIN_TIME, Function, GATEWAY_STOP_TIME, GRACE, Gateway, Phase, Platform, Role, Wanted, Worker,
+};
+use crate::action::Action;
+
+/// What a reload asks for, until all that it needs is ready.
+#[derive(Debug)]
+pub(super) struct Next {
+    pub(super) wanted: Vec<Wanted>,
+    pub(super) new_gateway: bool,
+}
+
+impl Platform {
+    /// Starts what is missing for it. What is served goes on until all of that is ready.
+    pub(super) fn reload(&mut self, now: Instant, next: Next, actions: &mut Vec<Action>) {
+        if self.stopping {
+            return;
+        }
+        for one in &next.wanted {
+            for _ in self.kept(one)..one.workers {
+                self.start_worker(now, &one.name, one.version, Role::Next, actions);
+            }
+        }
+        self.next = Some(next);
+    }
+
+    /// How many workers that this asks for are there, or about to be started again.
+    fn kept(&self, wanted: &Wanted) -> u32 {
+        let function = self.functions.get(&wanted.name);
+        let Some(function) = function.filter(|one| one.version == wanted.version) else {
+            return 0;
+        };
+        let of_it =
+            |worker: &&Worker| worker.function == wanted.name && worker.role == Role::Current;
+        let workers = self.workers.values().filter(of_it).count();
+        (workers + function.restarts.len()) as u32
+    }
+
+    pub(super) fn commit_when_ready(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let waits = |worker: &Worker| worker.role == Role::Next && worker.phase != Phase::Ready;
+        if self.workers.values().any(waits) {
+            return;
+        }
+        if let Some(next) = self.next.take() {
+            self.commit(now, next, actions);
+        }
+    }
+
+    /// One step from what was served to what is.
+    fn commit(&mut self, now: Instant, next: Next, actions: &mut Vec<Action>) {
+        actions.push(Action::Commit);
+        let mut surplus: BTreeMap<&str, u32> = BTreeMap::new();
+        let mut functions = BTreeMap::new();
+        for one in &next.wanted {
+            let mut kept = self.kept(one);
+            let function = match self.functions.remove(&one.name) {
+                Some(mut same) if same.version == one.version => {
+                    while kept > one.workers && same.restarts.pop().is_some() {
+                        kept -= 1;
+                    }
+                    same
+                }
+                _ => Function::new(one.version, vec![]),
+            };
+            surplus.insert(&one.name, kept.saturating_sub(one.workers));
+            functions.insert(one.name.clone(), function);
+        }
+        self.functions = functions;
+        let replaced_by = self.snapshot + 1;
+        let mut killed = Vec::new();
+        for (id, worker) in &mut self.workers {
+            match worker.role {
+                Role::Next => worker.role = Role::Current,
+                Role::Current => {
+                    let function = self.functions.get(&worker.function);
+                    let same = function.is_some_and(|one| one.version == worker.version);
+                    let surplus = surplus.get_mut(worker.function.as_str());
+                    match surplus.filter(|_| same) {
+                        Some(0) => continue,
+                        Some(surplus) => *surplus -= 1,
+                        None => {}
+                    }
+                    worker.role = Role::Retired;
+                    match worker.phase {
+                        Phase::Ready => worker.phase = Phase::Replaced(replaced_by),
+                        Phase::Starting(_) => killed.push(*id),
+                        Phase::Replaced(_) | Phase::Stopping(_) | Phase::Killed => {}
+                    }
+                }
+                Role::Retired => {}
+            }
+        }
+        for id in killed {
+            self.kill_worker(id, actions);
+        }
+        self.committed = Some(replaced_by);
+        if !self.gateway_runs() {
+            return self.drain_replaced(now, replaced_by, actions);
+        }
+        if next.new_gateway {
+            self.gateway = Gateway::Stopping(now + GATEWAY_STOP_TIME + GRACE);
+            actions.push(Action::StopGateway(GATEWAY_STOP_TIME));
+        } else {
+            actions.push(self.next_snapshot());
+        }
+    }
+
+    /// What a reload asked for cannot be had.
+    pub(super) fn abandon(&mut self, why: String, actions: &mut Vec<Action>) {
+        let was_under_way = self.next.take().is_some();
+        let runs = self.gateway_runs();
+        let mut killed = Vec::new();
+        for (id, worker) in &mut self.workers {
+            if worker.role == Role::Next {
+                worker.role = Role::Retired;
+                if runs && worker.phase == Phase::Ready {
+                    actions.push(Action::Withdraw(*id));
+                }
+                killed.push(*id);
+            }
+        }
+        for id in killed {
+            self.kill_worker(id, actions);
+        }
+        if was_under_way {
+            actions.push(Action::Abandon(why));
+        }
+    }
+
+    pub(super) fn gateway_serves(
+        &mut self,
+        now: Instant,
+        snapshot: u32,
+        actions: &mut Vec<Action>,
+    ) {
+        self.drain_replaced(now, snapshot, actions);
+        if self.committed.is_some_and(|number| number <= snapshot) {
+            self.committed = None;
+            actions.push(Action::Served);
+        }
+    }
+
+    /// Lets those go that no snapshot from this one on knows.
+    pub(super) fn drain_replaced(
+        &mut self,
+        now: Instant,
+        snapshot: u32,
+        actions: &mut Vec<Action>,
+    ) {
+        let runs = self.gateway_runs();
+        for (id, worker) in &mut self.workers {
+            if matches!(worker.phase, Phase::Replaced(number) if number <= snapshot) {
+                worker.phase = Phase::Stopping(now + DRAIN_TIME + GRACE);
+                if runs {
+                    actions.push(Action::Withdraw(*id));
+                }
+                actions.push(Action::DrainWorker(*id, DRAIN_TIME));
+            }
+        }
+    }
+}
