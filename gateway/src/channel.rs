@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use crate::failure::Failure;
 use crate::handle::StreamHandle;
 use crate::pool::{Lease, Worker};
-use crate::stream::{Streams, Time};
+use crate::stream::{STUCK, Streams, Time};
 
 /// A thread's connection to one worker.
 pub struct Channel {
@@ -46,7 +46,7 @@ pub struct Channel {
 pub struct Lost {
     /// Which.
     pub worker: u32,
-    /// What it did; empty if its end was simply closed.
+    /// What it did, as the rest of a sentence; empty if its end was simply closed.
     pub why: String,
 }
 
@@ -149,8 +149,13 @@ impl Channel {
     /// Fails every stream whose time is over; `true` while there are any left.
     pub(crate) fn expire(&self, now: Instant) -> bool {
         let mut streams = self.streams.borrow_mut();
-        streams.expire(now);
-        !streams.is_idle()
+        let stuck = streams.expire(now);
+        let busy = !streams.is_idle();
+        drop(streams);
+        if stuck {
+            self.close(&Closed::Stuck);
+        }
+        busy
     }
 
     /// Appends frames and sees to it that they are written.
@@ -210,8 +215,12 @@ impl Channel {
         self.worker.leave();
         let why_lost = match why {
             Closed::Gone => String::new(),
-            Closed::Protocol(what) => what.clone(),
-            Closed::Peer(what) => format!("it closed the connection: {what}"),
+            Closed::Protocol(what) => format!("broke the protocol: {what}"),
+            Closed::Peer(what) => format!("broke the protocol: it closed the connection: {what}"),
+            Closed::Stuck => format!(
+                "is stuck: {} s after a request was given up it has not ended it",
+                STUCK.as_secs()
+            ),
         };
         let _ = self.lost.send(Lost {
             worker: self.worker.id,
@@ -278,6 +287,8 @@ pub(crate) enum Closed {
     Protocol(String),
     /// The worker said that we did.
     Peer(String),
+    /// The worker does not end what nobody waits for any more.
+    Stuck,
 }
 
 impl Closed {

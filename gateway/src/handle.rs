@@ -16,7 +16,7 @@ use http::HeaderMap;
 use crate::channel::Channel;
 use crate::failure::Failure;
 use crate::head;
-use crate::stream::{Answer, Slot, Streams};
+use crate::stream::{Answer, STUCK, Slot, Streams};
 
 /// The one who waits for a stream's answer and reads its body. Dropping it cancels what is left.
 pub struct StreamHandle {
@@ -128,7 +128,10 @@ impl Drop for StreamHandle {
         slot.wake_uploader();
         let cancel = !slot.got_end;
         if cancel {
-            // The worker still ends its direction, and the slot and the lease wait for that.
+            // The worker still ends its direction, and the slot and the lease wait for that: so long
+            // as the request itself might have taken, and a little longer.
+            let until = Instant::now() + slot.timeout + STUCK;
+            slot.patience = slot.patience.or(Some(until));
             slot.sent_end = true;
         }
         streams.free_if_done(self.stream);

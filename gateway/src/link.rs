@@ -144,6 +144,14 @@ impl LinkEnd {
                 self.tell(|| Command::Stop(deadline));
                 return Ok(false);
             }
+            Link::Silent { worker } => {
+                // A busy one is judged by the deadlines of its requests.
+                let idle = |pool: &Arc<Pool>| pool.is_idle(worker);
+                if self.pools.values().any(idle) {
+                    let why = "has nothing to do and does not answer";
+                    Link::WorkerLost { worker, why }.encode(&mut self.out);
+                }
+            }
             Link::Ack { .. } | Link::Log { .. } | Link::WorkerLost { .. } => {}
         }
         Ok(true)

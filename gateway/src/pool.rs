@@ -238,6 +238,13 @@ impl Pool {
         state.waiting.len()
     }
 
+    /// Whether this is one of the workers, and has no request.
+    pub fn is_idle(&self, worker: u32) -> bool {
+        let state = self.lock();
+        let mut members = state.workers.iter();
+        members.any(|member| member.worker.id == worker && member.in_flight == 0)
+    }
+
     /// Requests that wait.
     pub fn waiting(&self) -> usize {
         self.lock().waiting.len()

@@ -41,6 +41,9 @@ pub struct Time {
     pub limit: Duration,
 }
 
+/// A worker must end a request that was given up within this time, after the request's own.
+pub(crate) const STUCK: Duration = Duration::from_secs(5);
+
 /// All streams of one channel. Slot numbers are places in the list, from 1.
 #[derive(Debug)]
 pub(crate) struct Streams {
@@ -58,6 +61,8 @@ pub(crate) struct Slot {
     /// The head of the answer must have come by then; an upload that comes on moves it.
     pub(crate) deadline: Instant,
     pub(crate) timeout: Duration,
+    /// It was given up; the worker must have ended it by then.
+    pub(crate) patience: Option<Instant>,
     /// Where in the channel's output its first byte is.
     position: u64,
     /// We have ended our direction.
@@ -109,6 +114,7 @@ impl Streams {
             lease: Some(lease),
             deadline: time.asked + time.limit,
             timeout: time.limit,
+            patience: None,
             position,
             sent_end,
             got_end: false,
@@ -324,16 +330,18 @@ impl Streams {
         (!slot.got_end).then_some(slot)
     }
 
-    /// Fails every stream whose time is over.
-    pub(crate) fn expire(&mut self, now: Instant) {
-        for slot in self
-            .slots
-            .iter_mut()
-            .filter(|slot| !slot.answered && slot.deadline <= now)
-        {
-            let timeout = slot.timeout;
-            slot.fail(Failure::Timeout(timeout));
+    /// Fails every stream whose time is over; says whether the worker is stuck on one.
+    pub(crate) fn expire(&mut self, now: Instant) -> bool {
+        let mut stuck = false;
+        for slot in &mut self.slots {
+            if !slot.answered && slot.deadline <= now {
+                let timeout = slot.timeout;
+                slot.patience = Some(now + STUCK);
+                slot.fail(Failure::Timeout(timeout));
+            }
+            stuck |= !slot.got_end && slot.patience.is_some_and(|at| at <= now);
         }
+        stuck
     }
 
     /// The channel is gone: fails whatever has no whole answer. Returns the leases.
@@ -346,7 +354,7 @@ impl Streams {
             }
             slot.fail(match why {
                 _ if slot.position >= written => Failure::NotSent,
-                Closed::Gone => Failure::WorkerGone,
+                Closed::Gone | Closed::Stuck => Failure::WorkerGone,
                 Closed::Protocol(what) => Failure::Protocol(what.clone()),
                 Closed::Peer(what) => {
                     Failure::Protocol(format!("it closed the connection: {what}"))

@@ -26,7 +26,9 @@ pub enum Link<'a> {
     Snapshot { snapshot: &'a [u8] },
     /// Gateway: the snapshot of this generation is being served.
     Ack { generation: u32 },
-    /// Gateway: a data socket of this worker has ended; why, if the worker broke the protocol.
+    /// Supervisor: this worker does not answer PING. If it has nothing to do, it is lost.
+    Silent { worker: u32 },
+    /// Gateway: a data socket of this worker has ended, or it is stuck; why, if it is to blame.
     WorkerLost { worker: u32, why: &'a str },
     /// Gateway: a list of [`crate::head::LogRecord`].
     Log { records: &'a [u8] },
@@ -85,6 +87,7 @@ impl<'a> Link<'a> {
             Kind::Ack => Link::Ack {
                 generation: frame.aux,
             },
+            Kind::Ping => Link::Silent { worker: frame.aux },
             Kind::WorkerLost => Link::WorkerLost {
                 worker: frame.aux,
                 why: text(frame.payload).ok_or(FrameError::Malformed {
@@ -111,6 +114,7 @@ impl<'a> Link<'a> {
             Link::WorkerDrop { worker } => put(Kind::WorkerDrop, worker, &[]),
             Link::Snapshot { snapshot } => put(Kind::Snapshot, 0, snapshot),
             Link::Ack { generation } => put(Kind::Ack, generation, &[]),
+            Link::Silent { worker } => put(Kind::Ping, worker, &[]),
             Link::WorkerLost { worker, why } => put(Kind::WorkerLost, worker, why.as_bytes()),
             Link::Log { records } => put(Kind::Log, 0, records),
             Link::Stop { deadline_ms } => put(Kind::Stop, deadline_ms, &[]),

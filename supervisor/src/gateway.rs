@@ -116,6 +116,11 @@ impl Gateway {
         self.tell(Link::WorkerDrop { worker }, vec![]);
     }
 
+    /// Asks it to judge a worker that does not answer.
+    pub fn silent(&self, worker: u32) {
+        self.tell(Link::Silent { worker }, vec![]);
+    }
+
     /// Says what to serve.
     pub fn serve(&self, generation: u32, manifest: &Manifest, workers: BTreeMap<String, Vec<u32>>) {
         if let Ok(snapshot) = encode(&Snapshot {
@@ -159,8 +164,7 @@ fn hear(
             worker::failed_unless_it_ends(worker, text, news);
         }
         Link::WorkerLost { worker, why } => {
-            let text = format!("broke the protocol: {why}");
-            let _ = news.send(News::Plan(Event::WorkerFailed(worker, text)));
+            let _ = news.send(News::Plan(Event::WorkerFailed(worker, why.to_owned())));
         }
         Link::Log { records } => {
             let records: Vec<LogRecord<'_>> = CODEC
@@ -175,6 +179,7 @@ fn hear(
         | Link::WorkerAdd { .. }
         | Link::WorkerDrop { .. }
         | Link::Snapshot { .. }
+        | Link::Silent { .. }
         | Link::Stop { .. } => {
             return Err(WireError::OutOfTurn("supervisors send this".to_owned()));
         }

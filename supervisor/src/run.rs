@@ -33,6 +33,9 @@ const WAITING_SAID: Duration = Duration::from_secs(2);
 /// For so long the control socket of a worker that has ended is listened to, if it stays open.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 
+/// Between two questions to a worker whether it is there.
+const PING: Duration = Duration::from_secs(5);
+
 /// What reaches the runner.
 #[derive(Debug)]
 pub enum News {
@@ -86,6 +89,7 @@ struct Runner {
     reload: Reload,
     watch: Watch,
     look_at: Instant,
+    ping_at: Instant,
     waiting_said: Option<Instant>,
     ended: bool,
     /// Dropped last: it takes the control socket and the lock away.
@@ -138,6 +142,7 @@ impl Runner {
             reload: Reload::default(),
             watch,
             look_at: now + LOOK,
+            ping_at: now + PING,
             waiting_said: Some(now + WAITING_SAID / 2),
             ended: false,
             held,
@@ -395,6 +400,16 @@ impl Runner {
         }
         if self.platform.deadline().is_some_and(|at| at <= now) {
             self.step(Event::Timer);
+        }
+        if self.ping_at <= now {
+            self.ping_at = now + PING;
+            for (id, worker) in &self.workers {
+                if !worker.ping()
+                    && let Some(gateway) = &self.gateway
+                {
+                    gateway.silent(*id);
+                }
+            }
         }
         if self.look_at <= now {
             self.look_at = now + LOOK;

@@ -45,6 +45,17 @@ pub struct Orders {
     pub body_bytes: u64,
 }
 
+/// Whether a worker answers PING.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pulse {
+    /// It has not said READY: it is judged by its start.
+    Starting,
+    /// It has said so, or has answered.
+    Good,
+    /// It was asked and has not answered yet.
+    Asked,
+}
+
 /// A running worker.
 #[derive(Debug)]
 pub struct Worker {
@@ -58,6 +69,8 @@ pub struct Worker {
     pub codec: Rc<Cell<Option<Codec>>>,
     /// Its control socket has ended.
     pub silent: bool,
+    /// Whether it answers PING.
+    pulse: Rc<Cell<Pulse>>,
     wire: Wire,
 }
 
@@ -82,11 +95,12 @@ impl Worker {
         let passed = vec![OwnedFd::from(theirs)];
         let process = Process::start(program, vec![], directory, vec![], passed, &who, journal)?;
         let codec = Rc::new(Cell::new(None));
+        let pulse = Rc::new(Cell::new(Pulse::Starting));
         let mut conversation = Conversation {
             id,
             who,
             codec: Rc::clone(&codec),
-            ready: false,
+            pulse: Rc::clone(&pulse),
             journal: journal.clone(),
             news: news.clone(),
         };
@@ -114,6 +128,7 @@ impl Worker {
             orders,
             codec,
             silent: false,
+            pulse,
             wire,
         })
     }
@@ -159,6 +174,17 @@ impl Worker {
             .collect()
     }
 
+    /// Asks whether it is there; `false` if it has not answered the last time. One whose handler runs
+    /// cannot answer either.
+    pub fn ping(&self) -> bool {
+        let last = self.pulse.get();
+        if last == Pulse::Good {
+            self.pulse.set(Pulse::Asked);
+            self.tell(Control::Ping { nonce: 0 }, vec![]);
+        }
+        last != Pulse::Asked
+    }
+
     /// Tells it to end once the gateway has closed its sockets.
     pub fn drain(&self, deadline: Duration) {
         let deadline_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
@@ -183,7 +209,7 @@ struct Conversation {
     id: u32,
     who: Who,
     codec: Rc<Cell<Option<Codec>>>,
-    ready: bool,
+    pulse: Rc<Cell<Pulse>>,
     journal: Journal,
     news: UnboundedSender<News>,
 }
@@ -208,9 +234,11 @@ impl Conversation {
             };
         };
         match message {
-            Control::Ready if self.ready => return out_of_turn("READY twice"),
+            Control::Ready if self.pulse.get() != Pulse::Starting => {
+                return out_of_turn("READY twice");
+            }
             Control::Ready => {
-                self.ready = true;
+                self.pulse.set(Pulse::Good);
                 self.tell(News::Plan(Event::WorkerReady(self.id)));
             }
             Control::StartFailed { message } => {
@@ -226,6 +254,9 @@ impl Conversation {
                 }
                 Err(error) => return Err(WireError::OutOfTurn(format!("LOG: {error}"))),
             },
+            Control::Pong { .. } if self.pulse.get() == Pulse::Asked => {
+                self.pulse.set(Pulse::Good);
+            }
             Control::Pong { .. } | Control::Ping { .. } | Control::Unknown { .. } => {}
             Control::Hello { .. } => return out_of_turn("HELLO twice"),
             Control::Config { .. }

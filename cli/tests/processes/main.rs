@@ -10,6 +10,7 @@
 )]
 
 mod bodies;
+mod crash;
 mod curl;
 mod failures;
 mod functions;
