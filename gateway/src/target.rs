@@ -94,6 +94,9 @@ fn authority<'a>(parts: &'a Parts, fields: &Fields<'a>) -> Result<&'a str, BadTa
         if authority.contains('@') {
             return Err("the target names a user");
         }
+        if !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {
+            return Err("the target is of another scheme than http and https");
+        }
         return Ok(authority);
     }
     match fields.host {
@@ -178,6 +181,11 @@ mod tests {
             "http://u@abs.example/p",
             &[],
             Err("the target names a user"),
+        );
+        check(
+            "ftp://abs.example/p",
+            &[],
+            Err("the target is of another scheme than http and https"),
         );
         check("/", &[], Err("the request has no Host"));
         check("/", &["a", "a"], Err("the request has more than one Host"));

@@ -9,6 +9,7 @@
     reason = "all of this is tests, which Clippy sees only in the functions marked as such"
 )]
 
+mod abuse;
 mod bodies;
 mod crash;
 mod curl;

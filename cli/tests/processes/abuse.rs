@@ -1,0 +1,287 @@
+//! The catalogue of `docs/limits.md`, as far as it is about requests: what a client may send, and
+//! what it then gets. Bytes as they stand.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use crate::platform::{PROBE, Platform};
+use crate::wait;
+
+/// What becomes of the connection after the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// It can be used on.
+    Open,
+    /// It is closed.
+    Closed,
+}
+use Then::{Closed, Open};
+
+/// Bytes sent, status got, and then. An answer of 200 comes from the function.
+const REQUESTS: &[(&str, u16, Then)] = &[
+    // A body's length: one word, and one only.
+    (
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\nabc",
+        400,
+        Closed,
+    ),
+    (
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        400,
+        Closed,
+    ),
+    (
+        "POST /echo HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+        Closed,
+    ),
+    (
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcd",
+        400,
+        Closed,
+    ),
+    (
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nabcd",
+        200,
+        Open,
+    ),
+    (
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4, 4\r\n\r\nabcd",
+        400,
+        Closed,
+    ),
+    (
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: -4\r\n\r\nabcd",
+        400,
+        Closed,
+    ),
+    (
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: +4\r\n\r\nabcd",
+        400,
+        Closed,
+    ),
+    (
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\nabcd",
+        400,
+        Closed,
+    ),
+    // Chunks.
+    (
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n",
+        400,
+        Closed,
+    ),
+    (
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcde\r\n0\r\n\r\n",
+        400,
+        Closed,
+    ),
+    (
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc",
+        400,
+        Closed,
+    ),
+    // Line ends.
+    ("GET /x HTTP/1.1\nHost: a\n\n", 200, Open),
+    ("GET /x HTTP/1.1\r\nHost: a\rX: b\r\n\r\n", 400, Closed),
+    (
+        "GET /x HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n",
+        400,
+        Closed,
+    ),
+    ("\r\n\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n", 200, Open),
+    // NUL.
+    ("GET /x\0y HTTP/1.1\r\nHost: a\r\n\r\n", 400, Closed),
+    ("GET /x HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400, Closed),
+    ("GET /x%00y HTTP/1.1\r\nHost: a\r\n\r\n", 400, Open),
+    // Targets.
+    (
+        "GET http://b.example/x HTTP/1.1\r\nHost: a\r\n\r\n",
+        200,
+        Open,
+    ),
+    (
+        "GET ftp://b.example/x HTTP/1.1\r\nHost: a\r\n\r\n",
+        400,
+        Open,
+    ),
+    ("GET http://u@a/x HTTP/1.1\r\nHost: a\r\n\r\n", 400, Open),
+    (
+        "CONNECT b.example:443 HTTP/1.1\r\nHost: b.example:443\r\n\r\n",
+        400,
+        Open,
+    ),
+    ("GET b.example:443 HTTP/1.1\r\nHost: a\r\n\r\n", 400, Open),
+    ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 400, Open),
+    ("GET /a/../b HTTP/1.1\r\nHost: a\r\n\r\n", 400, Open),
+    ("GET /a/%2e%2e/b HTTP/1.1\r\nHost: a\r\n\r\n", 400, Open),
+    ("GET /a%2fb HTTP/1.1\r\nHost: a\r\n\r\n", 200, Open),
+    ("GET /a%ff HTTP/1.1\r\nHost: a\r\n\r\n", 400, Open),
+    // Methods.
+    ("BREW /x HTTP/1.1\r\nHost: a\r\n\r\n", 200, Open),
+    ("G@T /x HTTP/1.1\r\nHost: a\r\n\r\n", 400, Closed),
+    // Host.
+    ("GET /x HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400, Open),
+    ("GET /x HTTP/1.1\r\n\r\n", 400, Open),
+    ("GET /x HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, Open),
+    ("GET /x HTTP/1.1\r\nHost : a\r\n\r\n", 400, Closed),
+    // What is no request at all.
+    ("GET /x HTTP/3.0\r\nHost: a\r\n\r\n", 400, Closed),
+    ("GET /x\r\n\r\n", 400, Closed),
+    (
+        "\u{16}\u{3}\u{1} a client of TLS at the plain port",
+        400,
+        Closed,
+    ),
+];
+
+/// Sends all of it and reads until the other side closes, or is silent for a while.
+fn exchange(platform: &Platform, bytes: &[u8]) -> (String, Then) {
+    let mut stream = TcpStream::connect(platform.http()).unwrap();
+    stream.write_all(bytes).unwrap();
+    read_all(&mut stream)
+}
+
+fn read_all(stream: &mut TcpStream) -> (String, Then) {
+    // Only what stays open is waited for so long.
+    stream
+        .set_read_timeout(Some(Duration::from_millis(400)))
+        .unwrap();
+    let mut answer = Vec::new();
+    let mut room = [0; 4096];
+    let then = loop {
+        match stream.read(&mut room) {
+            Ok(0) => break Closed,
+            Ok(count) => answer.extend_from_slice(&room[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break Open,
+            Err(_) => break Closed,
+        }
+    };
+    (String::from_utf8_lossy(&answer).into_owned(), then)
+}
+
+fn status(answer: &str) -> u16 {
+    let number = answer.split(' ').nth(1);
+    number
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_default()
+}
+
+#[test]
+fn every_malformed_request_has_its_answer() {
+    let platform = Platform::start(PROBE);
+    for (bytes, expect, then) in REQUESTS {
+        let (answer, after) = exchange(&platform, bytes.as_bytes());
+        assert_eq!(
+            (status(&answer), after),
+            (*expect, *then),
+            "{bytes:?}: {answer}"
+        );
+    }
+    assert_eq!(platform.get("/pid").json()["pid"], platform.worker("probe"));
+}
+
+#[test]
+fn with_both_lengths_chunks_count_and_what_follows_is_never_read_as_a_request() {
+    let platform = Platform::start(PROBE);
+    let both = ["Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"];
+    for fields in [both.concat(), [both[1], both[0]].concat()] {
+        let smuggling = format!(
+            "POST /echo HTTP/1.1\r\nHost: a\r\n{fields}\r\n0\r\n\r\nGET /pid HTTP/1.1\r\nHost: a\r\n\r\n"
+        );
+        let (answer, then) = exchange(&platform, smuggling.as_bytes());
+        assert_eq!((status(&answer), then), (200, Closed), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    }
+    // The same behind one length alone is a request.
+    let honest = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /pid HTTP/1.1\r\nHost: a\r\n\r\n";
+    let (answer, _) = exchange(&platform, honest.as_bytes());
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 2, "{answer}");
+}
+
+#[test]
+fn what_is_oversized_is_refused_in_its_own_way() {
+    let platform = Platform::start(PROBE);
+    let long = |len: usize| "a".repeat(len);
+    let fields: String = (0..101).map(|n| format!("X-{n}: a\r\n")).collect();
+    let cases = [
+        (
+            format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", long(70_000)),
+            414,
+        ),
+        (
+            format!("GET /x HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", long(40_000)),
+            431,
+        ),
+        (
+            format!("GET /x HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", long(200_000)),
+            431,
+        ),
+        (format!("GET /x HTTP/1.1\r\nHost: a\r\n{fields}\r\n"), 431),
+        (
+            "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10485761\r\n\r\n".to_owned(),
+            413,
+        ),
+    ];
+    for (bytes, expect) in cases {
+        let mut stream = TcpStream::connect(platform.http()).unwrap();
+        // The answer may come, and the connection go, before all is sent.
+        let _ = stream.write_all(bytes.as_bytes());
+        let (answer, _) = read_all(&mut stream);
+        assert_eq!(status(&answer), expect, "{}", &bytes[..60]);
+    }
+}
+
+#[test]
+fn a_client_that_closes_its_sending_side_has_gone_but_for_an_answer_that_is_ready_soon() {
+    let platform = Platform::start(PROBE);
+    let ask = |target: &str| {
+        let mut stream = TcpStream::connect(platform.http()).unwrap();
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    };
+    assert_eq!(status(&ask("/pid")), 200);
+    assert_eq!(ask("/sleep?ms=1500"), "");
+}
+
+#[test]
+fn a_head_that_comes_too_slowly_is_hung_up_on() {
+    let platform = Platform::start(PROBE);
+    let mut stream = TcpStream::connect(platform.http()).unwrap();
+    stream.write_all(b"GET /x HTTP/1.1\r\nX: ").unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    wait::within(Duration::from_secs(30), "it is hung up on", || {
+        // A byte now and then does not help.
+        let sent = stream.write_all(b"a");
+        let ended = matches!(stream.read(&mut [0]), Ok(0)) || sent.is_err();
+        ended.then_some(())
+    });
+}
+
+#[test]
+fn a_thousand_idle_connections_hold_up_nobody() {
+    let platform = Platform::start(PROBE);
+    let mut idle: Vec<TcpStream> = Vec::new();
+    for _ in 0..1000 {
+        let mut stream = TcpStream::connect(platform.http()).unwrap();
+        stream
+            .write_all(b"GET /pid HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+        idle.push(stream);
+    }
+    assert_eq!(platform.get("/pid").status(), 200);
+    for stream in &mut idle {
+        let mut room = [0; 12];
+        stream.read_exact(&mut room).unwrap();
+        assert_eq!(&room, b"HTTP/1.1 200");
+    }
+}
