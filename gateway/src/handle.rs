@@ -126,8 +126,9 @@ impl Drop for StreamHandle {
         slot.held = false;
         slot.body = VecDeque::new();
         slot.wake_uploader();
-        let cancel = !slot.got_end;
-        if cancel {
+        let cancel = !slot.got_end && !slot.cancelled;
+        if !slot.got_end {
+            slot.cancelled = true;
             // The worker still ends its direction, and the slot and the lease wait for that: so long
             // as the request itself might have taken, and a little longer.
             let until = Instant::now() + slot.timeout + STUCK;
@@ -224,6 +225,8 @@ impl Uploader {
             return;
         };
         slot.sent_end = true;
+        slot.cancelled = true;
+        slot.patience = Some(Instant::now() + slot.timeout + STUCK);
         if !slot.answered || slot.answer.is_some() {
             slot.answered = true;
             slot.answer = Some(Err(failure));

@@ -61,6 +61,8 @@ pub(crate) struct Slot {
     /// The head of the answer must have come by then; an upload that comes on moves it.
     pub(crate) deadline: Instant,
     pub(crate) timeout: Duration,
+    /// CANCEL has been sent; once is enough.
+    pub(crate) cancelled: bool,
     /// It was given up; the worker must have ended it by then.
     pub(crate) patience: Option<Instant>,
     /// Where in the channel's output its first byte is.
@@ -114,6 +116,7 @@ impl Streams {
             lease: Some(lease),
             deadline: time.asked + time.limit,
             timeout: time.limit,
+            cancelled: false,
             patience: None,
             position,
             sent_end,
@@ -276,6 +279,7 @@ impl Streams {
                 slot.fail(Failure::Protocol("a frame of an unknown kind".to_owned()));
                 let reason = CancelReason::BodyFailed;
                 slot.sent_end = true;
+                slot.cancelled = true;
                 return Ok(Some(Data::Cancel { stream, reason }));
             }
             Data::Request { stream, .. } => {

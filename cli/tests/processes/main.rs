@@ -15,6 +15,7 @@ mod crash;
 mod curl;
 mod failures;
 mod functions;
+mod hostile;
 mod http;
 mod http2;
 mod lifecycle;

@@ -1,0 +1,129 @@
+//! The catalogue of `docs/limits.md`, as far as it is about workers: each breaks the rules of the wire
+//! in a way of its own. What the client sees, what the log says, and that nobody else suffers.
+
+use std::os::unix::fs::PermissionsExt;
+
+use crate::http::request;
+use crate::platform::{Place, Platform};
+use crate::wait;
+
+/// What its client gets.
+#[derive(Clone, Copy, Debug)]
+enum Seen {
+    /// A whole answer of the function.
+    Answer,
+    /// A problem with this status, of the layer `worker`.
+    Problem(u16),
+    /// A head, and a body that breaks off.
+    Broken,
+}
+use Seen::{Answer, Broken, Problem};
+
+/// What a worker does, what its client sees, and what the log says about the worker; nothing if it
+/// lives on.
+const ACTS: &[(&str, Seen, &str)] = &[
+    ("truncated", Problem(502), "ended: exit status 0"),
+    ("exit", Problem(502), "ended: exit status 0"),
+    ("exit-head", Problem(502), "ended: exit status 0"),
+    ("exit-body", Broken, "ended: exit status 0"),
+    ("giant", Problem(502), "broke the protocol"),
+    ("head-beyond-payload", Problem(502), "broke the protocol"),
+    ("unknown", Problem(502), ""),
+    ("unknown-on-0", Answer, ""),
+    ("two", Answer, "broke the protocol"),
+    ("two-heads", Broken, "broke the protocol"),
+    ("unasked", Problem(502), "broke the protocol"),
+    ("flood", Broken, "broke the protocol"),
+    ("data-first", Problem(502), "broke the protocol"),
+    ("no-credit", Problem(502), "broke the protocol"),
+    ("too-much-credit", Problem(502), "broke the protocol"),
+    ("bad-head", Problem(502), ""),
+    ("gateways-kind", Problem(502), "broke the protocol"),
+    ("goaway-unknown", Problem(502), "broke the protocol"),
+];
+
+fn manifest(env: &str) -> String {
+    format!(
+        r#"
+gateway: {{ listen: {{ http: "127.0.0.1:0" }} }}
+functions:
+  hostile: {{ routes: [{{ path: "/{{act}}" }}], binary: hostile, timeout: 2s, env: {env} }}
+  bystander: {{ domains: [bystander.example], routes: [{{ path: /pid }}], binary: probe }}
+"#
+    )
+}
+
+fn place(env: &str) -> Place {
+    let place = Place::new(&manifest(env));
+    let program = place.path().join("hostile");
+    std::fs::write(&program, include_str!("hostile.py")).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    place
+}
+
+fn bystander(platform: &Platform) -> u64 {
+    let answer = platform.ask("GET /pid", &["Host: bystander.example"], b"");
+    answer.json()["pid"].as_u64().unwrap()
+}
+
+/// A POST, so that nothing is tried again.
+fn post(platform: &Platform, act: &str) -> (u16, Result<Vec<u8>, std::io::Error>) {
+    let mut client = platform.connect();
+    client.send(request(&format!("POST /{act}"), &[], b""));
+    let head = client.head();
+    (head.status, client.body(&head))
+}
+
+#[test]
+fn every_breach_of_the_wire_has_its_outcome_and_harms_nobody_else() {
+    for (act, seen, said) in ACTS {
+        let platform = Platform::start_in(place("{}"));
+        let before = (platform.worker("hostile"), bystander(&platform));
+        let (status, body) = post(&platform, act);
+        match (seen, status, body) {
+            (Answer, 200, Ok(body)) => assert_eq!(body, b"fine", "{act}"),
+            (Broken, 200, Err(_)) => {}
+            (Problem(expect), status, Ok(body)) if status == *expect => {
+                let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!(problem["layer"], "worker", "{act}: {problem}");
+                assert!(problem["worker"].is_u64(), "{act}: {problem}");
+                assert!(problem["request"].is_string(), "{act}: {problem}");
+            }
+            (seen, status, body) => panic!("{act}: {seen:?} was expected, not {status} {body:?}"),
+        }
+        wait::until("it serves again", || {
+            let (status, _) = post(&platform, "ok");
+            (status == 200).then_some(())
+        });
+        match *said {
+            "" => assert_eq!(platform.worker("hostile"), before.0, "{act}"),
+            said => {
+                platform.wait_for_record("the log says why", |record| {
+                    record["message"].as_str().unwrap().starts_with(said)
+                });
+                assert_ne!(platform.worker("hostile"), before.0, "{act}");
+            }
+        }
+        assert_eq!(bystander(&platform), before.1, "{act}");
+    }
+}
+
+#[test]
+fn a_worker_that_says_ready_twice_is_killed_and_one_that_never_does_too() {
+    for (env, reason) in [
+        ("{ MODE: twice }", "broke the protocol: READY twice"),
+        ("{ MODE: never }", "was not ready within 10 s; killed"),
+    ] {
+        let platform = Platform::begin(place(env));
+        let ready = || {
+            let answer = platform.ask("GET /pid", &["Host: bystander.example"], b"");
+            (answer.status() == 200).then_some(())
+        };
+        wait::until("the other function serves", ready);
+        let limit = std::time::Duration::from_secs(20);
+        wait::within(limit, "it is killed, and the log says why", || {
+            let said = |record: &serde_json::Value| record["message"] == reason;
+            platform.logs().iter().any(said).then_some(())
+        });
+    }
+}
