@@ -153,3 +153,24 @@ fn decode_prints_every_good_vector_as_it_is_written_beside_it() {
         "{cut:?}"
     );
 }
+
+#[test]
+fn a_manifest_that_is_no_file_or_far_too_long_is_refused_at_once() {
+    let place = Place::new(PROBE);
+    let manifest = place.manifest();
+    let refused = |said: &str| {
+        let check = place.hearth("check", &[]);
+        assert_eq!(check.status.code(), Some(2), "{check:?}");
+        let seen = String::from_utf8(check.stderr).unwrap();
+        assert!(seen.contains(said), "{seen}");
+    };
+    std::fs::write(&manifest, "a: ".to_owned() + &"b".repeat(5 << 20)).unwrap();
+    refused("larger than 1 MiB");
+    std::fs::remove_file(&manifest).unwrap();
+    std::fs::create_dir(&manifest).unwrap();
+    refused("is not a file");
+    std::fs::remove_dir(&manifest).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&manifest).status();
+    assert!(made.unwrap().success());
+    refused("is not a file");
+}
