@@ -1,5 +1,7 @@
 //! The command line, read into options that hold.
 
+use std::time::Duration;
+
 use crate::entry::Kind;
 use crate::peer::At;
 
@@ -13,6 +15,12 @@ Hearth beside its peers: CPU per request, requests per second, latencies and mem
   --only A,B     only these of hyper, hearth, nginx, workerd
   --json         print JSON and not Markdown
   --help         print this
+
+  cargo xtask chaos [--minutes N | --seconds N]
+
+Hearth under mixed load while it is reloaded, its workers and gateway are killed and stopped, and its
+queue is filled: what was answered, refused by which layer, and lost by which fault. By the minute
+(default 10) also how much memory has come back a minute later.
 ";
 
 /// What is to be done.
@@ -22,6 +30,13 @@ pub(crate) enum Task {
     Help,
     /// Measure.
     Bench(Options),
+    /// Break everything under load, for so long; `rest`: and look at memory a minute later.
+    Chaos {
+        /// How long.
+        length: Duration,
+        /// Whether to wait for what memory comes back.
+        rest: bool,
+    },
     /// Be the hyper that Hearth is compared with; the harness starts itself with `peer ADDRESS`.
     Peer(At),
     /// Become another program, as the harness starts all servers: `exec PROGRAM ARGS`.
@@ -64,6 +79,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, Stri
             "--json" => options.json = true,
             "--help" | "-h" | "help" => return Ok(Task::Help),
             "exec" => return Ok(Task::Exec(args.collect())),
+            "chaos" => return chaos(args),
             "peer" => return Ok(Task::Peer(value()?.parse()?)),
             _ => return Err(format!("there is no option `{arg}`")),
         }
@@ -72,6 +88,21 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, Stri
         }
     }
     Ok(Task::Bench(options))
+}
+
+fn chaos(mut args: impl Iterator<Item = String>) -> Result<Task, String> {
+    let mut task = (Duration::from_secs(600), true);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{arg} wants a value"));
+        let seconds = |number: u32| Duration::from_secs(number.into());
+        match arg.as_str() {
+            "--minutes" => task = (seconds(60 * positive(&arg, &value()?)?), true),
+            "--seconds" => task = (seconds(positive(&arg, &value()?)?), false),
+            _ => return Err(format!("there is no option `{arg}` of chaos")),
+        }
+    }
+    let (length, rest) = task;
+    Ok(Task::Chaos { length, rest })
 }
 
 fn positive(name: &str, text: &str) -> Result<u32, String> {

@@ -26,7 +26,8 @@ const CHORES: [&str; 2] = ["bench", "xtask"];
 pub(crate) struct Programs(PathBuf);
 
 impl Programs {
-    fn join(&self, name: &str) -> PathBuf {
+    /// Where the program of this name is.
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
@@ -48,39 +49,41 @@ impl Programs {
     }
 }
 
-/// Builds what is measured, into the target directory that this program came from.
-pub(crate) async fn build() -> anyhow::Result<Programs> {
-    if cfg!(debug_assertions) {
-        bail!("a debug build measures nothing; run `cargo xtask bench`");
-    }
+/// Builds what is looked at, like this program and into the target directory that it came from.
+pub(crate) async fn build(packages: &[&str], examples_of: &[&str]) -> anyhow::Result<Programs> {
     let own = env::current_exe().context("cannot tell where this program is")?;
     let directory = own.parent().context("a program is in a directory")?;
     let target = directory
         .parent()
         .context("a release directory is in a target directory")?;
-    out::say("building hearth and hello");
+    out::say(format_args!(
+        "building {}",
+        [packages, examples_of].concat().join(", ")
+    ));
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = tokio::process::Command::new(cargo)
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "hearth",
-            "--package",
-            "hello",
-        ])
-        .arg("--target-dir")
-        .arg(target)
-        .current_dir(root())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .status()
-        .await
-        .context("cannot run cargo")?;
-    ensure!(
-        status.success(),
-        "hearth and hello were not built: {status}"
-    );
+    for (what, of) in [(None, packages), (Some("--examples"), examples_of)] {
+        if of.is_empty() {
+            continue;
+        }
+        let mut command = tokio::process::Command::new(&cargo);
+        command.arg("build").args(what);
+        if !cfg!(debug_assertions) {
+            command.arg("--release");
+        }
+        for package in of {
+            command.args(["--package", package]);
+        }
+        let status = command
+            .arg("--target-dir")
+            .arg(target)
+            .current_dir(root())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .status()
+            .await
+            .context("cannot run cargo")?;
+        ensure!(status.success(), "it was not built: {status}");
+    }
     Ok(Programs(directory.to_owned()))
 }
 
@@ -147,9 +150,14 @@ pub(crate) struct Status {
 }
 
 pub(crate) async fn status(programs: &Programs, server: &Server) -> anyhow::Result<Status> {
+    status_of(programs, &server.scratch.join(MANIFEST)).await
+}
+
+/// Of the platform that runs from this manifest.
+pub(crate) async fn status_of(programs: &Programs, manifest: &Path) -> anyhow::Result<Status> {
     let output = tokio::process::Command::new(programs.join("hearth"))
         .arg("status")
-        .arg(server.scratch.join(MANIFEST))
+        .arg(manifest)
         .arg("--json")
         .stdin(Stdio::null())
         .kill_on_drop(true)

@@ -2,6 +2,7 @@
 //! clocks. `cargo xtask bench` runs it. It measures and tells; it judges no run as failed.
 
 mod args;
+mod chaos;
 mod entry;
 mod figures;
 mod group;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Ok(Task::Peer(at)) => peer::serve(&at),
         Ok(Task::Exec(words)) => group::become_program(&words),
         Ok(Task::Bench(options)) => bench(&options),
+        Ok(Task::Chaos { length, rest }) => until_told_to_stop(chaos::run(length, rest)),
         Err(fault) => {
             out::say(format_args!("bench: {fault}\n\n{}", args::HELP));
             return ExitCode::from(2);
@@ -45,16 +47,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs it all. A signal drops what runs, and with it every process and directory it has made.
+/// Runs it all.
 fn bench(options: &Options) -> anyhow::Result<()> {
-    let report = run::runtime()?.block_on(async {
-        tokio::select! {
-            report = run::run(options) => report,
-            signal = run::told_to_stop() => Err(signal),
-        }
-    })?;
+    let report = until_told_to_stop(run::run(options))?;
     out::data(match options.json {
         true => table::json(&report),
         false => table::markdown(&report),
+    })
+}
+
+/// A signal drops what runs, and with it every process and directory it has made.
+fn until_told_to_stop<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    run::runtime()?.block_on(async {
+        tokio::select! {
+            done = task => done,
+            signal = run::told_to_stop() => Err(signal),
+        }
     })
 }

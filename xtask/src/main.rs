@@ -12,6 +12,7 @@ const HELP: &str = "\
 cargo xtask test          everything CI runs; installs what it needs where it may
 cargo xtask tidy          formatting, lints, and the project's own rules of style
 cargo xtask bench         Hearth beside its peers, in one run
+cargo xtask chaos         Hearth under load while everything that can go wrong does; --minutes N
 cargo xtask fuzz [N]      N runs (default 1,000,000) of every fuzz target; needs nightly and cargo-fuzz
 cargo xtask deny          licences, duplicates and sources of all dependencies; needs cargo-deny
 ";
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         ["test"] => test::test(),
         ["tidy"] => tidy::tidy(),
         ["bench", ref rest @ ..] => test::bench(rest),
+        ["chaos", ref rest @ ..] => test::chaos(rest),
         ["fuzz"] => fuzz::fuzz("1000000"),
         ["fuzz", runs] => fuzz::fuzz(runs),
         ["deny"] => sh::cargo(&["deny", "check", "bans", "licenses", "sources"]),

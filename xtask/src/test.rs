@@ -16,8 +16,25 @@ pub(crate) fn test() -> anyhow::Result<()> {
     // Tests over real processes need the programs, whichever package's tests run first.
     cargo(&["build", "--workspace", "--all-targets"])?;
     cargo(&["test", "--workspace", "--no-fail-fast"])?;
+    // A short sample: ten faults of each kind at most. `cargo xtask chaos` is the whole.
+    cargo(&[
+        "run",
+        "--package",
+        "bench",
+        "--",
+        "chaos",
+        "--seconds",
+        "20",
+    ])?;
     say("all passed");
     Ok(())
+}
+
+pub(crate) fn chaos(args: &[&str]) -> anyhow::Result<()> {
+    ensure(&FOR_TESTS[..1])?;
+    let mut all = vec!["run", "--release", "--package", "bench", "--", "chaos"];
+    all.extend(args);
+    cargo(&all)
 }
 
 pub(crate) fn bench(args: &[&str]) -> anyhow::Result<()> {

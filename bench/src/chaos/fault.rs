@@ -1,0 +1,110 @@
+//! What goes wrong, one thing a second, in an order that is the same in every run.
+
+use std::process::Stdio;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use nix::sys::signal::{Signal, kill};
+
+use super::traffic::burst;
+use super::{Shared, Victim, write_manifest};
+
+/// Between two faults.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Requests at once that fill the queue.
+const BURST: usize = 300;
+
+/// What can go wrong; the later ones explain more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fault {
+    Reload,
+    QueueFilled,
+    WorkerStopped,
+    WorkerKilled,
+    GatewayKilled,
+}
+
+impl Fault {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Fault::Reload => "reload",
+            Fault::QueueFilled => "queue filled",
+            Fault::WorkerStopped => "worker stopped",
+            Fault::WorkerKilled => "worker killed",
+            Fault::GatewayKilled => "gateway killed",
+        }
+    }
+}
+
+/// In this order, over and over: mostly reloads, as in life.
+const ORDER: [Fault; 10] = [
+    Fault::Reload,
+    Fault::WorkerKilled,
+    Fault::Reload,
+    Fault::QueueFilled,
+    Fault::Reload,
+    Fault::WorkerStopped,
+    Fault::Reload,
+    Fault::WorkerKilled,
+    Fault::Reload,
+    Fault::GatewayKilled,
+];
+
+/// Makes faults until it is told to stop.
+pub(super) async fn run(victim: Rc<Victim>, shared: Rc<Shared>) -> anyhow::Result<()> {
+    for (number, fault) in ORDER.iter().cycle().enumerate() {
+        if shared.stop.get() {
+            return Ok(());
+        }
+        shared.faults.borrow_mut().push((Instant::now(), *fault));
+        make(*fault, number, &victim, &shared).await?;
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+async fn make(
+    fault: Fault,
+    number: usize,
+    victim: &Victim,
+    shared: &Rc<Shared>,
+) -> anyhow::Result<()> {
+    match fault {
+        Fault::Reload => {
+            write_manifest(&victim.scratch, number as u32 + 1)?;
+            let output = tokio::process::Command::new(victim.programs.join("hearth"))
+                .arg("reload")
+                .arg(victim.manifest())
+                .stdin(Stdio::null())
+                .kill_on_drop(true)
+                .output()
+                .await?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "a reload failed: {said}");
+        }
+        Fault::QueueFilled => burst(victim.address, shared, BURST),
+        Fault::WorkerStopped | Fault::WorkerKilled => {
+            let signal = match fault {
+                Fault::WorkerStopped => Signal::SIGSTOP,
+                _ => Signal::SIGKILL,
+            };
+            // While there is no gateway there is no whole status either.
+            let Ok(status) = victim.status().await else {
+                return Ok(());
+            };
+            let count = status.workers.len().max(1);
+            if let Some(worker) = status.workers.get(number % count) {
+                // One that has just ended by itself is as good.
+                let _ = kill(*worker, signal);
+            }
+        }
+        Fault::GatewayKilled => {
+            if let Ok(status) = victim.status().await {
+                let _ = kill(status.gateway, Signal::SIGKILL);
+            }
+        }
+    }
+    Ok(())
+}
