@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
@@ -92,7 +92,7 @@ fn verbs_about_a_platform_that_does_not_run_end_with_1_and_say_how_to_start_it()
 
 #[test]
 fn schema_prints_json_that_describes_the_manifest() {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_hearth"))
+    let output = Command::new(env!("CARGO_BIN_EXE_hearth"))
         .arg("schema")
         .output()
         .unwrap();
@@ -119,7 +119,7 @@ fn decode_prints_every_good_vector_as_it_is_written_beside_it() {
     let file = place.path().join("capture");
     fs::write(&file, &hex).unwrap();
     let decode = |file: &Path, hex: &[&str]| {
-        std::process::Command::new(env!("CARGO_BIN_EXE_hearth"))
+        Command::new(env!("CARGO_BIN_EXE_hearth"))
             .arg("decode")
             .arg(file)
             .args(hex)
@@ -164,13 +164,13 @@ fn a_manifest_that_is_no_file_or_far_too_long_is_refused_at_once() {
         let seen = String::from_utf8(check.stderr).unwrap();
         assert!(seen.contains(said), "{seen}");
     };
-    std::fs::write(&manifest, "a: ".to_owned() + &"b".repeat(5 << 20)).unwrap();
+    fs::write(&manifest, "a: ".to_owned() + &"b".repeat(5 << 20)).unwrap();
     refused("larger than 1 MiB");
-    std::fs::remove_file(&manifest).unwrap();
-    std::fs::create_dir(&manifest).unwrap();
+    fs::remove_file(&manifest).unwrap();
+    fs::create_dir(&manifest).unwrap();
     refused("is not a file");
-    std::fs::remove_dir(&manifest).unwrap();
-    let made = std::process::Command::new("mkfifo").arg(&manifest).status();
+    fs::remove_dir(&manifest).unwrap();
+    let made = Command::new("mkfifo").arg(&manifest).status();
     assert!(made.unwrap().success());
     refused("is not a file");
 }
