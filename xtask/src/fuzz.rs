@@ -5,7 +5,11 @@ use anyhow::bail;
 use crate::sh::{has, root, run};
 
 /// Directory of the fuzz crate and its targets.
-const TARGETS: &[(&str, &str)] = &[("protocol/fuzz", "frames")];
+const TARGETS: &[(&str, &str)] = &[
+    ("protocol/fuzz", "frames"),
+    ("manifest/fuzz", "manifest"),
+    ("gateway/fuzz", "heads"),
+];
 
 pub(crate) fn fuzz(runs: &str) -> anyhow::Result<()> {
     if runs.parse::<u64>().is_err() {
