@@ -23,6 +23,8 @@ pub enum Upload {
     Whole(Bytes),
     /// Longer, or of unknown length: sent as it comes.
     Coming(Incoming),
+    /// It has been handed to a worker, and cannot be had again.
+    Spent,
 }
 
 impl Upload {

@@ -158,7 +158,11 @@ impl Exchange<'_> {
                 Err(failure) => Err(failure),
             };
             match received {
-                Err(failure) if !retried && failure.may_retry(self.is_idempotent(&upload)) => {
+                Err(failure)
+                    if !retried
+                        && !matches!(upload, Upload::Spent)
+                        && failure.may_retry(self.is_idempotent(&upload)) =>
+                {
                     retried = true;
                 }
                 Err(failure) => return Err(Refusal::from(failure).at_worker(self.worker.get())),
@@ -219,10 +223,11 @@ impl Exchange<'_> {
         let head = self.head(routed, &forwarded, left);
         match upload {
             Upload::Whole(bytes) => channel.send(lease, time, &head, bytes, true),
+            // Nobody tries again without a body.
+            Upload::Spent => Err(Failure::NotSent),
             Upload::Coming(_) => {
                 let stream = channel.send(lease, time, &head, &[], false)?;
-                // The body can be sent once; from here on there is nothing to try again with.
-                let body = std::mem::replace(upload, Upload::Whole(bytes::Bytes::new()));
+                let body = std::mem::replace(upload, Upload::Spent);
                 if let Upload::Coming(body) = body {
                     let max = self.live.limits.body_bytes;
                     tokio::task::spawn_local(pump(body, stream.uploader(), max));

@@ -58,7 +58,6 @@ pub(super) async fn run(victim: Rc<Victim>, shared: Rc<Shared>) -> anyhow::Resul
         if shared.stop.get() {
             return Ok(());
         }
-        shared.faults.borrow_mut().push((Instant::now(), *fault));
         make(*fault, number, &victim, &shared).await?;
         tokio::time::sleep(PAUSE).await;
     }
@@ -73,6 +72,7 @@ async fn make(
 ) -> anyhow::Result<()> {
     match fault {
         Fault::Reload => {
+            note(shared, fault);
             write_manifest(&victim.scratch, number as u32 + 1)?;
             let output = tokio::process::Command::new(victim.programs.join("hearth"))
                 .arg("reload")
@@ -84,7 +84,10 @@ async fn make(
             let said = String::from_utf8_lossy(&output.stderr);
             ensure!(output.status.success(), "a reload failed: {said}");
         }
-        Fault::QueueFilled => burst(victim.address, shared, BURST),
+        Fault::QueueFilled => {
+            note(shared, fault);
+            burst(victim.address, shared, BURST);
+        }
         Fault::WorkerStopped | Fault::WorkerKilled => {
             let signal = match fault {
                 Fault::WorkerStopped => Signal::SIGSTOP,
@@ -96,15 +99,22 @@ async fn make(
             };
             let count = status.workers.len().max(1);
             if let Some(worker) = status.workers.get(number % count) {
+                note(shared, fault);
                 // One that has just ended by itself is as good.
                 let _ = kill(*worker, signal);
             }
         }
         Fault::GatewayKilled => {
             if let Ok(status) = victim.status().await {
+                note(shared, fault);
                 let _ = kill(status.gateway, Signal::SIGKILL);
             }
         }
     }
     Ok(())
+}
+
+/// At the very moment: what is lost is put down to what came just before.
+fn note(shared: &Shared, fault: Fault) {
+    shared.faults.borrow_mut().push((Instant::now(), fault));
 }

@@ -127,3 +127,20 @@ fn a_worker_that_says_ready_twice_is_killed_and_one_that_never_does_too() {
         });
     }
 }
+
+#[test]
+fn what_is_given_back_is_tried_again_only_with_its_whole_body() {
+    let two = manifest("{}").replace("timeout: 2s", "timeout: 2s, scale: { min: 2, max: 2 }");
+    let tried = |body: &[u8]| {
+        let place = place("{}");
+        place.write(&two);
+        let platform = Platform::start_in(place);
+        let answer = platform.ask("POST /give-back", &[], body);
+        (answer.status(), answer.text().to_owned())
+    };
+    assert_eq!(tried(b"small"), (200, "whole".to_owned()));
+    // This one went out as it came, and is gone.
+    let (status, problem) = tried(&vec![b'u'; 1 << 20]);
+    assert_eq!(status, 503, "{problem}");
+    assert!(problem.contains("gave the request back"), "{problem}");
+}
