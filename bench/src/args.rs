@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::chaos::Fault;
 use crate::entry::Kind;
 use crate::peer::At;
 
@@ -16,11 +17,12 @@ Hearth beside its peers: CPU per request, requests per second, latencies and mem
   --json         print JSON and not Markdown
   --help         print this
 
-  cargo xtask chaos [--minutes N | --seconds N]
+  cargo xtask chaos [--minutes N | --seconds N | --only FAULT --times N]
 
 Hearth under mixed load while it is reloaded, its workers and gateway are killed and stopped, and its
-queue is filled: what was answered, refused by which layer, and lost by which fault. By the minute
-(default 10) also how much memory has come back a minute later.
+queue is filled: what was answered, tried again, refused by which layer, and lost by which fault. By
+the minute (default 10) also how much memory has come back a minute later. With --only, just one of
+reload, queue-filled, worker-stopped, worker-killed, gateway-killed, so many times (default 100).
 ";
 
 /// What is to be done.
@@ -30,17 +32,26 @@ pub(crate) enum Task {
     Help,
     /// Measure.
     Bench(Options),
-    /// Break everything under load, for so long; `rest`: and look at memory a minute later.
-    Chaos {
+    /// Break things under load.
+    Chaos(Course),
+    /// Be the hyper that Hearth is compared with; the harness starts itself with `peer ADDRESS`.
+    Peer(At),
+    /// Become another program, as the harness starts all servers: `exec PROGRAM ARGS`.
+    Exec(Vec<String>),
+}
+
+/// What goes wrong, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Course {
+    /// Everything, for so long; `rest`: and a look at memory a minute later.
+    All {
         /// How long.
         length: Duration,
         /// Whether to wait for what memory comes back.
         rest: bool,
     },
-    /// Be the hyper that Hearth is compared with; the harness starts itself with `peer ADDRESS`.
-    Peer(At),
-    /// Become another program, as the harness starts all servers: `exec PROGRAM ARGS`.
-    Exec(Vec<String>),
+    /// One thing, so many times.
+    Only(Fault, usize),
 }
 
 /// How to measure.
@@ -91,18 +102,29 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, Stri
 }
 
 fn chaos(mut args: impl Iterator<Item = String>) -> Result<Task, String> {
-    let mut task = (Duration::from_secs(600), true);
+    let (mut length, mut rest) = (Duration::from_secs(600), true);
+    let (mut only, mut times) = (None, 100);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} wants a value"));
         let seconds = |number: u32| Duration::from_secs(number.into());
         match arg.as_str() {
-            "--minutes" => task = (seconds(60 * positive(&arg, &value()?)?), true),
-            "--seconds" => task = (seconds(positive(&arg, &value()?)?), false),
+            "--minutes" => (length, rest) = (seconds(60 * positive(&arg, &value()?)?), true),
+            "--seconds" => (length, rest) = (seconds(positive(&arg, &value()?)?), false),
+            "--only" => only = Some(fault(&value()?)?),
+            "--times" => times = positive(&arg, &value()?)? as usize,
             _ => return Err(format!("there is no option `{arg}` of chaos")),
         }
     }
-    let (length, rest) = task;
-    Ok(Task::Chaos { length, rest })
+    Ok(Task::Chaos(match only {
+        Some(fault) => Course::Only(fault, times),
+        None => Course::All { length, rest },
+    }))
+}
+
+fn fault(text: &str) -> Result<Fault, String> {
+    let known = |fault: &Fault| fault.name().replace(' ', "-") == text;
+    let found = Fault::ALL.into_iter().find(known);
+    found.ok_or_else(|| format!("chaos knows no fault `{text}`"))
 }
 
 fn positive(name: &str, text: &str) -> Result<u32, String> {
@@ -164,6 +186,16 @@ mod tests {
     }
 
     #[test]
+    fn chaos_is_everything_for_a_while_or_one_thing_so_many_times() {
+        let length = Duration::from_secs(120);
+        let all = Course::All { length, rest: true };
+        assert_eq!(read("chaos --minutes 2"), Ok(Task::Chaos(all)));
+        let only = Course::Only(Fault::WorkerKilled, 7);
+        let line = "chaos --only worker-killed --times 7";
+        assert_eq!(read(line), Ok(Task::Chaos(only)));
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (line, names) in [
             ("--rounds 0", "--rounds wants a number from 1 on, not `0`"),
@@ -174,6 +206,7 @@ mod tests {
             ),
             ("--json=yes", "--json takes no value"),
             ("--fast", "there is no option `--fast`"),
+            ("chaos --only fire", "chaos knows no fault `fire`"),
         ] {
             assert_eq!(read(line), Err(names.to_owned()));
         }

@@ -16,17 +16,19 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use nix::unistd::Pid;
 use tokio::task::LocalSet;
 
+pub(crate) use fault::Fault;
+
+use crate::args::Course;
 use crate::group::{Group, tied};
 use crate::hearth::Programs;
 use crate::scratch::Scratch;
 use crate::server::free_port;
 use crate::usage::{Process, memory};
 use crate::{hearth, out};
-use fault::Fault;
 
 /// Load without faults, before memory is first measured.
 const WARM_UP: Duration = Duration::from_secs(5);
@@ -37,6 +39,12 @@ const REST: Duration = Duration::from_secs(60);
 /// A lost request is put down to a fault that fell into its time or so shortly before it.
 const BLAME: Duration = Duration::from_secs(2);
 
+/// How the gateway's line begins that tells of a request's second try.
+const AGAIN: &str = "sent to a worker once more";
+
+/// How the supervisor's line begins that tells of a gateway that ended by itself.
+const GATEWAY_ENDED: &str = r#""source":"gateway","message":"ended: "#;
+
 /// What is counted, by what was asked for.
 #[derive(Default)]
 struct Counts {
@@ -44,6 +52,8 @@ struct Counts {
     answered: u64,
     refused: BTreeMap<String, u64>,
     lost: BTreeMap<String, u64>,
+    /// Of the lost ones, those that no fault can cost.
+    inexcusable: u64,
     wrong: u64,
 }
 
@@ -62,16 +72,20 @@ impl Shared {
         book(self.counts.borrow_mut().entry(kind).or_default());
     }
 
+    fn times(&self, fault: Fault) -> usize {
+        let faults = self.faults.borrow();
+        faults.iter().filter(|(_, one)| *one == fault).count()
+    }
+
     /// The last fault that can be to blame for what failed since `begun`.
-    fn cause(&self, begun: Instant) -> String {
+    fn cause(&self, begun: Instant) -> Option<Fault> {
         let faults = self.faults.borrow();
         let recent = faults
             .iter()
             .rev()
             .take_while(|(at, _)| *at + BLAME >= begun);
         // A killed gateway explains any loss; whatever came after it, little.
-        let worst = recent.map(|(_, fault)| *fault).max();
-        worst.map_or("unexplained".to_owned(), |fault| fault.name().to_owned())
+        recent.map(|(_, fault)| *fault).max()
     }
 }
 
@@ -93,7 +107,7 @@ impl Victim {
         write_manifest(&scratch, 0)?;
         let mut command = tied(programs.join("hearth"))?;
         command.arg("up").arg(scratch.join("edge.yaml"));
-        command.args(["--log", "quiet", "--listen"]);
+        command.args(["--log", "json", "--listen"]);
         command
             .arg(format!("http={address}"))
             .args(["--listen", "https=off"]);
@@ -125,6 +139,12 @@ impl Victim {
         hearth::status_of(&self.programs, &self.manifest()).await
     }
 
+    /// How often the platform's log says this.
+    fn has_said(&self, what: &str) -> usize {
+        let log = fs::read_to_string(self.scratch.join("hearth.log"));
+        log.unwrap_or_default().matches(what).count()
+    }
+
     /// Proportional memory of supervisor and gateway.
     async fn memory(&self) -> anyhow::Result<u64> {
         let status = self.status().await?;
@@ -149,55 +169,80 @@ fn write_manifest(scratch: &Scratch, number: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs it for so long and prints the table.
-pub(crate) async fn run(length: Duration, rest: bool) -> anyhow::Result<()> {
+/// Memory of supervisor and gateway in bytes (PSS).
+struct Memory {
+    before: u64,
+    peak: u64,
+    after: u64,
+}
+
+/// Runs it and prints the table.
+pub(crate) async fn run(course: Course) -> anyhow::Result<()> {
     let programs = hearth::build(&["hearth"], &["hearth-sdk"]).await?;
     let victim = Rc::new(Victim::start(programs).await?);
     let shared = Rc::new(Shared::default());
-    let local = LocalSet::new();
-    let (before, peak, after) = local
-        .run_until(async {
-            let clients = traffic::start(victim.address, &shared);
-            tokio::time::sleep(WARM_UP).await;
-            let before = victim.memory().await?;
-            let faults =
-                tokio::task::spawn_local(fault::run(Rc::clone(&victim), Rc::clone(&shared)));
-            let end = Instant::now() + length;
-            let mut peak = before;
-            while Instant::now() < end {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                // In the moment between two gateways there is nothing to measure.
-                peak = peak.max(victim.memory().await.unwrap_or(0));
-                if faults.is_finished() {
-                    break;
-                }
-            }
-            shared.stop.set(true);
-            faults.await??;
-            for client in clients {
-                client.await?;
-            }
-            if rest {
-                out::say("at rest, to see what memory comes back");
-                tokio::time::sleep(REST).await;
-            }
-            anyhow::Ok((before, peak, victim.memory().await?))
-        })
+    let begun = Instant::now();
+    let memory = LocalSet::new()
+        .run_until(suffer(course, &victim, &shared))
         .await?;
-    out::data(table(&shared, (before, peak, after)))?;
+    let again = victim.has_said(AGAIN);
+    let killed = shared.times(Fault::GatewayKilled);
+    let ended = victim.has_said(GATEWAY_ENDED);
+    out::data(table(&shared, &memory, again, begun.elapsed()))?;
     let counts = shared.counts.borrow();
     let wrong: u64 = counts.values().map(|one| one.wrong).sum();
-    let unexplained: u64 = counts
-        .values()
-        .filter_map(|one| one.lost.get("unexplained"))
-        .sum();
-    if wrong + unexplained > 0 {
-        bail!("{wrong} answers were wrong, {unexplained} requests were lost without a reason");
-    }
+    let lost: u64 = counts.values().map(|one| one.inexcusable).sum();
+    ensure!(
+        ended <= killed,
+        "the gateway ended {ended} times and was killed only {killed} times"
+    );
+    ensure!(
+        wrong + lost == 0,
+        "{wrong} answers were wrong, {lost} requests were lost without an excuse"
+    );
     Ok(())
 }
 
-fn table(shared: &Shared, (before, peak, after): (u64, u64, u64)) -> String {
+/// Load and faults, side by side.
+async fn suffer(
+    course: Course,
+    victim: &Rc<Victim>,
+    shared: &Rc<Shared>,
+) -> anyhow::Result<Memory> {
+    let (length, rest) = match course {
+        Course::All { length, rest } => (length, rest),
+        Course::Only(..) => (Duration::MAX, false),
+    };
+    let clients = traffic::start(victim.address, shared);
+    tokio::time::sleep(WARM_UP).await;
+    let before = victim.memory().await?;
+    let faults = fault::run(course, Rc::clone(victim), Rc::clone(shared));
+    let faults = tokio::task::spawn_local(faults);
+    let begun = Instant::now();
+    let mut peak = before;
+    while begun.elapsed() < length && !faults.is_finished() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // In the moment between two gateways there is nothing to measure.
+        peak = peak.max(victim.memory().await.unwrap_or(0));
+    }
+    shared.stop.set(true);
+    faults.await??;
+    for client in clients {
+        client.await?;
+    }
+    if rest {
+        out::say("at rest, to see what memory comes back");
+        tokio::time::sleep(REST).await;
+    }
+    let after = victim.memory().await?;
+    Ok(Memory {
+        before,
+        peak,
+        after,
+    })
+}
+
+fn table(shared: &Shared, memory: &Memory, again: usize, length: Duration) -> String {
     let mut text = String::from(
         "| requests | sent | answered | refused, by layer | lost, by fault | wrong |\n|---|---|---|---|---|---|\n",
     );
@@ -216,14 +261,21 @@ fn table(shared: &Shared, (before, peak, after): (u64, u64, u64)) -> String {
             one.sent, one.answered, one.wrong
         );
     }
+    let sent: u64 = shared.counts.borrow().values().map(|one| one.sent).sum();
+    let _ = writeln!(
+        text,
+        "\n{:.0} requests a second. {again} requests were sent to a worker once more, because the first had gone.",
+        sent as f64 / length.as_secs_f64()
+    );
     text.push_str("\n| fault | times |\n|---|---|\n");
-    let mut faults: BTreeMap<Fault, u64> = BTreeMap::new();
-    for (_, fault) in shared.faults.borrow().iter() {
-        *faults.entry(*fault).or_default() += 1;
+    for fault in Fault::ALL {
+        let _ = writeln!(text, "| {} | {} |", fault.name(), shared.times(fault));
     }
-    for (fault, times) in faults {
-        let _ = writeln!(text, "| {} | {times} |", fault.name());
-    }
+    let Memory {
+        before,
+        peak,
+        after,
+    } = *memory;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let _ = writeln!(
         text,

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         Ok(Task::Peer(at)) => peer::serve(&at),
         Ok(Task::Exec(words)) => group::become_program(&words),
         Ok(Task::Bench(options)) => bench(&options),
-        Ok(Task::Chaos { length, rest }) => until_told_to_stop(chaos::run(length, rest)),
+        Ok(Task::Chaos(course)) => until_told_to_stop(chaos::run(course)),
         Err(fault) => {
             out::say(format_args!("bench: {fault}\n\n{}", args::HELP));
             return ExitCode::from(2);

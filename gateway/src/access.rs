@@ -56,6 +56,16 @@ impl Log {
         });
     }
 
+    /// Adds a line about one request.
+    pub fn about(&self, request: &str, level: &'static str, message: String) {
+        self.add(LogRecord {
+            level: level.into(),
+            message: message.into(),
+            request: Some(request.to_owned().into()),
+            ..LogRecord::default()
+        });
+    }
+
     /// Waits for records and takes up to `max` of them.
     pub async fn take(&self, max: usize) -> Vec<LogRecord<'static>> {
         loop {

@@ -1,132 +1,15 @@
-//! Bodies: a request's on its way in, an answer's on its way out.
+//! An answer's body on its way out.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
-use hearth_protocol::MAX_CHUNK;
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use tokio::time::timeout_at;
 
 use crate::access::Entry;
-use crate::client::{PACE, STALL, Serving};
+use crate::client::Serving;
 use crate::failure::Failure;
-use crate::handle::{Piece, StreamHandle, Uploader};
-
-/// A request's body.
-pub enum Upload {
-    /// All of it is here: small, and so sent with the head. A worker never waits for a slow client
-    /// that sends little.
-    Whole(Bytes),
-    /// Longer, or of unknown length: sent as it comes.
-    Coming(Incoming),
-    /// It has been handed to a worker, and cannot be had again.
-    Spent,
-}
-
-impl Upload {
-    /// Reads the body if its announced length is small.
-    pub async fn take(
-        announced: Option<u64>,
-        mut body: Incoming,
-        max: u64,
-    ) -> Result<Upload, Failure> {
-        if body.is_end_stream() {
-            return Ok(Upload::Whole(Bytes::new()));
-        }
-        match announced {
-            Some(length) if length > max => Err(Failure::BodyTooLarge(max)),
-            Some(length) if length <= MAX_CHUNK as u64 => {
-                let mut whole = BytesMut::with_capacity(length as usize);
-                let mut pace = Pace::new(Instant::now());
-                while let Some(frame) = next_frame(&mut body, &mut pace).await? {
-                    if let Ok(data) = frame.into_data() {
-                        whole.extend_from_slice(&data);
-                    }
-                }
-                Ok(Upload::Whole(whole.freeze()))
-            }
-            _ => Ok(Upload::Coming(body)),
-        }
-    }
-}
-
-/// Sends a body on as it comes, within `max` bytes.
-pub async fn pump(mut body: Incoming, to: Uploader, max: u64) {
-    let mut total = 0u64;
-    let mut pace = Pace::new(Instant::now());
-    loop {
-        let frame = match next_frame(&mut body, &mut pace).await {
-            Ok(Some(frame)) => frame,
-            Ok(None) => return to.finish(None),
-            Err(failure) => return to.fail(failure),
-        };
-        to.progressed();
-        match frame.into_data() {
-            Ok(data) => {
-                total += data.len() as u64;
-                if total > max {
-                    return to.fail(Failure::BodyTooLarge(max));
-                }
-                if !to.send(&data).await {
-                    return;
-                }
-                // The time that the worker took is not the client's.
-                pace = Pace::new(Instant::now());
-                to.progressed();
-            }
-            Err(other) => {
-                if let Ok(trailers) = other.into_trailers() {
-                    return to.finish(Some(&trailers));
-                }
-            }
-        }
-    }
-}
-
-async fn next_frame(body: &mut Incoming, pace: &mut Pace) -> Result<Option<Frame<Bytes>>, Failure> {
-    match timeout_at(pace.deadline().into(), body.frame()).await {
-        Ok(None) => Ok(None),
-        Ok(Some(Ok(frame))) => {
-            let len = frame.data_ref().map_or(0, Bytes::len);
-            pace.brought(len, Instant::now());
-            Ok(Some(frame))
-        }
-        Ok(Some(Err(error))) => Err(Failure::BodyBroken(error.to_string())),
-        Err(_) => Err(Failure::BodyStalled(STALL)),
-    }
-}
-
-/// How fast a body comes: at least [`PACE`] bytes in each [`STALL`].
-#[derive(Clone, Copy, Debug)]
-struct Pace {
-    since: Instant,
-    bytes: u64,
-}
-
-impl Pace {
-    fn new(now: Instant) -> Pace {
-        Pace {
-            since: now,
-            bytes: 0,
-        }
-    }
-
-    /// When it has been too slow.
-    fn deadline(&self) -> Instant {
-        self.since + STALL
-    }
-
-    fn brought(&mut self, len: usize, now: Instant) {
-        self.bytes += len as u64;
-        if self.bytes >= PACE {
-            *self = Pace::new(now);
-        }
-    }
-}
+use crate::handle::{Piece, StreamHandle};
 
 /// An answer's body.
 pub struct ReplyBody {
@@ -251,24 +134,5 @@ impl Body for ReplyBody {
                 hint
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn a_body_that_comes_in_drips_has_no_more_time_than_one_that_stops() {
-        let start = Instant::now();
-        let mut pace = Pace::new(start);
-        for second in 1..29 {
-            pace.brought(1, start + Duration::from_secs(second));
-        }
-        assert_eq!(pace.deadline(), start + STALL);
-        let later = start + Duration::from_secs(29);
-        pace.brought(PACE as usize, later);
-        assert_eq!(pace.deadline(), later + STALL);
     }
 }

@@ -8,42 +8,41 @@
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
+use hearth_manifest::GatewayLimits;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// For so long a connection may be idle between requests. Browsers keep theirs for about as long.
-pub const IDLE: Duration = Duration::from_secs(60);
-
-/// For so long the head of a request may take from its first byte.
-pub const HEAD: Duration = Duration::from_secs(15);
-
-/// In each such time a client must take, or send of a body it has announced, at least [`PACE`]
-/// bytes, if there are so many. Long enough for a phone that changes cells, short enough that nobody
-/// is held for ever.
-pub const STALL: Duration = Duration::from_secs(30);
-
-/// 240 bytes a second: less than any line that is still in use, more than those who only want to
-/// hold a connection like to spend.
-pub const PACE: u64 = 240 * STALL.as_secs();
+/// Bytes that a client must take, or send of a body it has announced, in each `stall`: 240 a second,
+/// less than any line that is still in use, more than those who only want to hold a connection like
+/// to spend.
+pub fn pace(stall: Duration) -> u64 {
+    240 * stall.as_secs()
+}
 
 /// Answers up to this size are put together for one plain write, which costs less than a gathering
 /// one saves in copying.
 const SMALL: usize = 1024;
 
+/// After so many bytes a connection lets the others have their turn: a flood of tiny frames is taken
+/// in as fast as it comes, and would keep the thread for itself.
+const TURN: usize = 64 * 1024;
+
 /// Why a connection is ended from our side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Nothing was asked for [`IDLE`].
+    /// Nothing was asked for `idle_timeout`.
     Idle,
-    /// The head of a request took longer than [`HEAD`].
+    /// The head of a request took longer than `header_timeout`.
     SlowHead,
     /// The client did not take what it was sent.
     SlowReader,
+    /// The client did not stop to send what nobody reads.
+    Deaf,
     /// The client closed its side while its request was being served.
     Gone,
 }
@@ -62,6 +61,10 @@ pub struct Traffic {
     blocked: Cell<bool>,
     /// Bodies that hold bytes the client has not taken yet.
     untaken: Cell<u32>,
+    /// A body was left unread.
+    unread: Cell<bool>,
+    /// Our side is closed; theirs is read until they see it.
+    closing: Cell<bool>,
     requests: Cell<u32>,
     /// Counts requests, to tell one from the next.
     begun: Cell<u32>,
@@ -87,6 +90,7 @@ enum Phase {
     Idle,
     Head,
     Serving,
+    Closing,
 }
 
 impl Traffic {
@@ -100,6 +104,8 @@ impl Traffic {
             taken: Cell::new(0),
             blocked: Cell::new(false),
             untaken: Cell::new(0),
+            unread: Cell::new(false),
+            closing: Cell::new(false),
             requests: Cell::new(0),
             begun: Cell::new(0),
             begun_before: Cell::new(0),
@@ -124,10 +130,23 @@ impl Traffic {
         self.received_before.set(self.received.get());
     }
 
+    /// A body that the client may still be sending is wanted by nobody.
+    pub fn left_unread(&self) {
+        self.unread.set(true);
+    }
+
+    /// Whether a close must wait for the client: what came and was not read would make the kernel
+    /// reset the connection (RFC 9112, section 9.6), and the client lose our last answer.
+    fn must_linger(&self) -> bool {
+        let head = self.requests.get() == 0 && self.received != self.received_before;
+        !self.http2.get() && (self.unread.get() || head)
+    }
+
     /// A request has begun; it ends when what is returned is dropped.
     pub fn begin(self: &Rc<Self>) -> Serving {
         self.requests.set(self.requests.get() + 1);
         self.begun.set(self.begun.get().wrapping_add(1));
+        self.unread.set(false);
         Serving {
             traffic: Rc::clone(self),
             untaken: false,
@@ -135,9 +154,10 @@ impl Traffic {
     }
 
     /// Looks at the counters; says why the connection must end, if it must.
-    pub fn judge(&self, now: Instant) -> Option<End> {
+    pub fn judge(&self, now: Instant, limits: &GatewayLimits) -> Option<End> {
         let mut seen = self.seen.get();
         let phase = match self.requests.get() {
+            _ if self.closing.get() => Phase::Closing,
             0 if self.http2.get() || self.received == self.received_before => Phase::Idle,
             0 => Phase::Head,
             _ => Phase::Serving,
@@ -150,18 +170,21 @@ impl Traffic {
         let owes = self.blocked.get() || self.untaken.get() > 0;
         seen.stuck = match seen.stuck {
             _ if !owes => None,
-            Some((_, before)) if taken - before >= PACE => Some((now, taken)),
+            Some((_, before)) if taken - before >= pace(limits.stall_timeout) => Some((now, taken)),
             Some(stuck) => Some(stuck),
             None => Some((now, taken)),
         };
         self.seen.set(seen);
         let lasted = now.saturating_duration_since(seen.since);
         match (phase, seen.stuck) {
-            (_, Some((since, _))) if now.saturating_duration_since(since) >= STALL => {
+            (_, Some((since, _)))
+                if now.saturating_duration_since(since) >= limits.stall_timeout =>
+            {
                 Some(End::SlowReader)
             }
-            (Phase::Idle, _) if lasted >= IDLE => Some(End::Idle),
-            (Phase::Head, _) if lasted >= HEAD => Some(End::SlowHead),
+            (Phase::Idle, _) if lasted >= limits.idle_timeout => Some(End::Idle),
+            (Phase::Head, _) if lasted >= limits.header_timeout => Some(End::SlowHead),
+            (Phase::Closing, _) if lasted >= limits.stall_timeout => Some(End::Deaf),
             _ => None,
         }
     }
@@ -237,13 +260,19 @@ impl Drop for Serving {
 pub struct Client {
     stream: TcpStream,
     traffic: Rc<Traffic>,
+    /// Bytes read in this turn.
+    turn: usize,
 }
 
 impl Client {
     /// A socket whose traffic is counted.
     pub fn new(stream: TcpStream, traffic: Rc<Traffic>) -> Client {
         traffic.fd.set(Some(stream.as_raw_fd()));
-        Client { stream, traffic }
+        Client {
+            stream,
+            traffic,
+            turn: 0,
+        }
     }
 
     /// The socket.
@@ -275,9 +304,19 @@ impl AsyncRead for Client {
         cx: &mut Context<'_>,
         room: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.turn >= TURN {
+            self.turn = 0;
+            // Not just behind those who are ready by now: behind a look at the sockets.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+            return Poll::Pending;
+        }
         let before = room.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, room);
         let count = room.filled().len() - before;
+        self.turn += count;
+        if result.is_pending() {
+            self.turn = 0;
+        }
         let received = &self.traffic.received;
         received.set(received.get() + count as u64);
         result
@@ -323,13 +362,38 @@ impl AsyncWrite for Client {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        if !self.traffic.closing.get() && !self.traffic.must_linger() {
+            return Poll::Ready(Ok(()));
+        }
+        self.traffic.closing.set(true);
+        loop {
+            let mut thrown_away = [0; 4096];
+            let mut room = ReadBuf::new(&mut thrown_away);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
+            if room.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn judge(traffic: &Traffic, now: Instant) -> Option<End> {
+        let limits = GatewayLimits {
+            header_bytes: 0,
+            body_bytes: 0,
+            connections: 0,
+            queue: 0,
+            idle_timeout: Duration::from_secs(60),
+            header_timeout: Duration::from_secs(15),
+            stall_timeout: Duration::from_secs(30),
+        };
+        traffic.judge(now, &limits)
+    }
 
     fn at(start: Instant, seconds: u64) -> Instant {
         start + Duration::from_secs(seconds)
@@ -339,11 +403,11 @@ mod tests {
     fn an_idle_connection_ends_and_each_request_begins_its_time_anew() {
         let start = Instant::now();
         let traffic = Traffic::new(start);
-        assert_eq!(traffic.judge(at(start, 59)), None);
+        assert_eq!(judge(&traffic, at(start, 59)), None);
         drop(traffic.begin());
-        assert_eq!(traffic.judge(at(start, 60)), None);
-        assert_eq!(traffic.judge(at(start, 119)), None);
-        assert_eq!(traffic.judge(at(start, 120)), Some(End::Idle));
+        assert_eq!(judge(&traffic, at(start, 60)), None);
+        assert_eq!(judge(&traffic, at(start, 119)), None);
+        assert_eq!(judge(&traffic, at(start, 120)), Some(End::Idle));
     }
 
     #[test]
@@ -352,12 +416,12 @@ mod tests {
         for (http2, expect) in [(false, Some(End::SlowHead)), (true, None)] {
             let traffic = Traffic::new(start);
             traffic.http2.set(http2);
-            assert_eq!(traffic.judge(at(start, 10)), None);
+            assert_eq!(judge(&traffic, at(start, 10)), None);
             traffic.received.set(7);
-            assert_eq!(traffic.judge(at(start, 11)), None);
+            assert_eq!(judge(&traffic, at(start, 11)), None);
             traffic.received.set(8);
-            assert_eq!(traffic.judge(at(start, 25)), None);
-            assert_eq!(traffic.judge(at(start, 26)), expect);
+            assert_eq!(judge(&traffic, at(start, 25)), None);
+            assert_eq!(judge(&traffic, at(start, 26)), expect);
         }
     }
 
@@ -367,21 +431,21 @@ mod tests {
         let traffic = Traffic::new(start);
         traffic.received.set(100);
         let _serving = traffic.begin();
-        assert_eq!(traffic.judge(at(start, 1)), None);
-        assert_eq!(traffic.judge(at(start, 3_600)), None);
+        assert_eq!(judge(&traffic, at(start, 1)), None);
+        assert_eq!(judge(&traffic, at(start, 3_600)), None);
     }
 
     #[test]
     fn who_takes_nothing_is_ended_and_who_takes_enough_is_not() {
         let start = Instant::now();
-        for (step, expect) in [(PACE, None), (PACE - 1, Some(End::SlowReader))] {
+        for (step, expect) in [(7_200, None), (7_199, Some(End::SlowReader))] {
             let traffic = Traffic::new(start);
             let mut serving = traffic.begin();
             serving.handed_over(100_000);
-            assert_eq!(traffic.judge(at(start, 1)), None);
+            assert_eq!(judge(&traffic, at(start, 1)), None);
             traffic.taken.set(step);
-            assert_eq!(traffic.judge(at(start, 30)), None);
-            assert_eq!(traffic.judge(at(start, 31)), expect);
+            assert_eq!(judge(&traffic, at(start, 30)), None);
+            assert_eq!(judge(&traffic, at(start, 31)), expect);
         }
     }
 
@@ -391,10 +455,27 @@ mod tests {
         let traffic = Traffic::new(start);
         let mut serving = traffic.begin();
         serving.handed_over(10);
-        assert_eq!(traffic.judge(at(start, 1)), None);
+        assert_eq!(judge(&traffic, at(start, 1)), None);
         serving.asked();
-        assert_eq!(traffic.judge(at(start, 2)), None);
-        assert_eq!(traffic.judge(at(start, 3_000)), None);
+        assert_eq!(judge(&traffic, at(start, 2)), None);
+        assert_eq!(judge(&traffic, at(start, 3_000)), None);
+    }
+
+    #[test]
+    fn a_close_waits_for_a_client_that_still_sends_but_not_for_ever() {
+        let start = Instant::now();
+        let traffic = Traffic::new(start);
+        assert!(!traffic.must_linger());
+        let serving = traffic.begin();
+        traffic.received.set(100);
+        drop(serving);
+        assert!(!traffic.must_linger());
+        traffic.left_unread();
+        assert!(traffic.must_linger());
+        traffic.closing.set(true);
+        assert_eq!(judge(&traffic, at(start, 1)), None);
+        assert_eq!(judge(&traffic, at(start, 30)), None);
+        assert_eq!(judge(&traffic, at(start, 31)), Some(End::Deaf));
     }
 
     #[test]

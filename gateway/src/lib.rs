@@ -27,5 +27,6 @@ pub mod stream;
 pub mod target;
 pub mod thread;
 pub mod tls;
+pub mod upload;
 
 pub use start::{StartError, run};

@@ -291,7 +291,9 @@ async fn converse<C: Future>(
         .await
     };
     let deadline = match outcome {
-        Outcome::Over | Outcome::Ended(End::Gone | End::SlowHead | End::SlowReader) => return,
+        Outcome::Over | Outcome::Ended(End::Gone | End::SlowHead | End::SlowReader | End::Deaf) => {
+            return;
+        }
         Outcome::Ended(End::Idle) => LAST_WORDS,
         Outcome::Stopped => match *stop.borrow() {
             Stop::Within(deadline) => deadline,

@@ -14,7 +14,7 @@ use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 
 use crate::access::Entry;
-use crate::body::{ReplyBody, Upload, pump};
+use crate::body::ReplyBody;
 use crate::client::Traffic;
 use crate::failure::Failure;
 use crate::handle::StreamHandle;
@@ -27,6 +27,7 @@ use crate::route::Found;
 use crate::stream::{Answer, Time};
 use crate::target::{Fields, Target};
 use crate::thread::Thread;
+use crate::upload::{Arriving, Upload};
 
 /// Fields that only this gateway may set: a client's own would be lies to the function.
 const OURS: [&str; 6] = [
@@ -37,6 +38,9 @@ const OURS: [&str; 6] = [
     "x-forwarded-proto",
     "x-request-id",
 ];
+
+/// How the line begins that tells of a request's second try.
+const AGAIN: &str = "sent to a worker once more";
 
 /// One client's connection.
 pub struct Connection {
@@ -139,9 +143,10 @@ struct Routed<'a> {
 
 impl Exchange<'_> {
     async fn answer(&self, body: Incoming) -> Result<(Answer, StreamHandle), Refusal> {
+        let traffic = &self.connection.traffic;
+        let body = Arriving::new(body, &self.live.limits, traffic, self.started);
         let routed = self.route()?;
-        let mut upload =
-            Upload::take(self.fields.length, body, self.live.limits.body_bytes).await?;
+        let mut upload = Upload::take(self.fields.length, body).await?;
         let mut retried = false;
         loop {
             let time = Time {
@@ -164,6 +169,9 @@ impl Exchange<'_> {
                         && failure.may_retry(self.is_idempotent(&upload)) =>
                 {
                     retried = true;
+                    let message = format!("{AGAIN}: {failure}");
+                    let thread = &self.connection.thread;
+                    thread.log.about(self.id.as_str(), "warn", message);
                 }
                 Err(failure) => return Err(Refusal::from(failure).at_worker(self.worker.get())),
                 Ok(answer) => return Ok(answer),
@@ -229,8 +237,7 @@ impl Exchange<'_> {
                 let stream = channel.send(lease, time, &head, &[], false)?;
                 let body = std::mem::replace(upload, Upload::Spent);
                 if let Upload::Coming(body) = body {
-                    let max = self.live.limits.body_bytes;
-                    tokio::task::spawn_local(pump(body, stream.uploader(), max));
+                    tokio::task::spawn_local(body.pump(stream.uploader()));
                 }
                 Ok(stream)
             }

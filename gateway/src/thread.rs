@@ -140,8 +140,9 @@ impl Thread {
                     thread.looking.set(false);
                     return;
                 }
+                let live = thread.live();
                 for traffic in clients.iter() {
-                    if let Some(end) = traffic.judge(now) {
+                    if let Some(end) = traffic.judge(now, &live.limits) {
                         traffic.end(end);
                     }
                 }

@@ -112,6 +112,24 @@ static GATEWAY: Shape = Shape::Map(&[
                 "1024",
                 "Requests of one function that wait for a worker; 503 beyond.",
             ),
+            default(
+                "idle_timeout",
+                &CLIENT_TIME,
+                "60s",
+                "For so long a connection may be without a request; then it is closed.",
+            ),
+            default(
+                "header_timeout",
+                &CLIENT_TIME,
+                "15s",
+                "For so long the head of a request may take from its first byte; then the connection is closed.",
+            ),
+            default(
+                "stall_timeout",
+                &CLIENT_TIME,
+                "30s",
+                "In each such time a client must send 240 bytes a second of a body that it has announced (408), and take as much of an answer (closed).",
+            ),
         ]),
         "{}",
         "What the gateway refuses.",
@@ -129,6 +147,12 @@ static GATEWAY: Shape = Shape::Map(&[
         "Threads that carry traffic.",
     ),
 ]);
+
+/// Times that clients get: looked at once a second, so less than that means nothing.
+static CLIENT_TIME: Shape = Shape::Duration {
+    min: Duration::from_secs(1),
+    max: Duration::from_secs(3600),
+};
 
 static CERTIFICATE: Shape = Shape::Map(&[
     required(

@@ -82,6 +82,17 @@ pub struct GatewayLimits {
     pub connections: u32,
     /// Requests waiting for a worker, per function; 503 beyond. Default 1,024.
     pub queue: u32,
+    /// For so long a connection may be without a request, 1 s to 1 h; closed beyond. Default 60 s.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
+    /// For so long the head of a request may take from its first byte, 1 s to 1 h; closed beyond.
+    /// Default 15 s.
+    #[serde(with = "duration")]
+    pub header_timeout: Duration,
+    /// In each such time, 1 s to 1 h, a client must send 240 bytes a second of a body that it has
+    /// announced (408 otherwise), and take as much of an answer (closed). Default 30 s.
+    #[serde(with = "duration")]
+    pub stall_timeout: Duration,
 }
 
 /// One function.

@@ -510,21 +510,19 @@ impl Worker {
     }
 
     /// Nothing new will come. What waits behind a handler that is still at work (only its reads and
-    /// writes get us here then) is given back.
+    /// writes get us here then) is given back, if all of it has come: only then can another worker be
+    /// asked.
     fn drain(&mut self) {
         self.draining = true;
+        let whole = |(_, incoming): &(u32, Incoming)| incoming.end;
         for attached in &mut self.sockets {
-            let mine = |(number, _): &&(u32, Incoming)| *number == attached.number;
-            let not_started: Vec<u32> = self
-                .row
-                .iter()
-                .filter(mine)
-                .map(|(_, incoming)| incoming.stream)
-                .collect();
+            let row = self.row.iter().filter(|one| whole(one));
+            let mine = row.filter(|(number, _)| *number == attached.number);
+            let not_started: Vec<u32> = mine.map(|(_, incoming)| incoming.stream).collect();
             let mut out = attached.socket.outbox.lock();
             attached.socket.slots.goaway(&not_started, &mut out);
         }
-        self.row.clear();
+        self.row.retain(|one| !whole(one));
     }
 }
 

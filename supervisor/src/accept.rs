@@ -114,7 +114,7 @@ pub(crate) fn accept(
     let first = Stamps::of([options.manifest.clone()]);
     let parsed = load(&options.manifest)?;
     for note in &parsed.notes {
-        journal.add(Record::new("supervisor", "warn", note.to_string()));
+        journal.add(&Record::new("supervisor", "warn", note.to_string()));
     }
     let mut manifest = parsed.manifest;
     let base = base(&options.manifest);
@@ -144,7 +144,7 @@ pub(crate) fn accept(
             "the certificate for {names} is signed by itself: {}",
             path.display()
         );
-        journal.add(Record::new("supervisor", "info", text));
+        journal.add(&Record::new("supervisor", "info", text));
     }
     let threads = manifest
         .gateway

@@ -6,11 +6,10 @@ use std::path::Path;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{Answer, Request};
-use crate::journal::{Journal, Record};
+use crate::journal::{Journal, News, Record};
 
 /// Longest request.
 const LINE: u64 = 64 * 1024;
@@ -70,19 +69,18 @@ async fn converse(
                 Some(function) => record.function.as_ref() == Some(function),
                 None => true,
             };
-            let mut to_come = journal.follow();
-            for record in journal.last(lines, &wanted) {
+            let (last, mut follower) = journal.last(lines, &wanted);
+            for record in last {
                 say(&mut write, &Answer::Record(Box::new(record))).await?;
             }
             if !follow {
                 return Ok(());
             }
             loop {
-                let answer = match to_come.recv().await {
-                    Ok(record) if wanted(&record) => Answer::Record(Box::new(record)),
-                    Ok(_) => continue,
-                    Err(RecvError::Lagged(count)) => Answer::Skipped(count),
-                    Err(RecvError::Closed) => return Ok(()),
+                let answer = match follower.next().await {
+                    News::Record(record) if wanted(&record) => Answer::Record(Box::new(record)),
+                    News::Record(_) => continue,
+                    News::Missed(count) => Answer::Skipped(count),
                 };
                 say(&mut write, &answer).await?;
             }

@@ -83,7 +83,7 @@ impl Gateway {
             move |why| {
                 // Its end is news of its own; here only what it did wrong before.
                 if let Some(why @ (WireError::Frame(_) | WireError::OutOfTurn(_))) = why {
-                    trouble.add(Record::new(
+                    trouble.add(&Record::new(
                         "gateway",
                         "error",
                         format!("broke the protocol: {why}"),
@@ -173,7 +173,7 @@ fn hear(
             records
                 .into_iter()
                 .map(to_record)
-                .for_each(|record| journal.add(record));
+                .for_each(|record| journal.add(&record));
         }
         Link::Certificates
         | Link::WorkerAdd { .. }

@@ -1,7 +1,8 @@
 //! The platform's log: records of the supervisor, the gateway and the workers in one place.
 //!
-//! Keeps the last ones in memory for `hearth logs`, hands each to those who follow, and prints it.
-//! Printing has a thread of its own: a terminal that has been stopped must not stop the supervisor.
+//! Keeps the last ones in memory, written out, for `hearth logs` and those who follow it, and prints
+//! each. Printing has a thread of its own: a terminal that has been stopped must not stop the
+//! supervisor.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -13,16 +14,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::broadcast;
+use tokio::sync::Notify;
 
-/// Records kept for `hearth logs`.
-const KEPT: usize = 10_000;
+/// Bytes of records kept for `hearth logs`: some 5,000 of them.
+const KEPT_BYTES: usize = 1024 * 1024;
 
-/// Bytes of records kept: what 10,000 lines of 400 bytes take.
-const KEPT_BYTES: usize = 4 * 1024 * 1024;
-
-/// Records that may wait for a follower or for the terminal before some are passed over.
-const WAITING: usize = 8_192;
+/// Lines that may wait for the terminal before some are passed over.
+const WAITING: usize = 1024;
 
 /// One record.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -112,10 +110,6 @@ impl Record {
         }
         line
     }
-
-    fn weight(&self) -> usize {
-        self.message.len() + 64 + self.fields.len() * 32
-    }
 }
 
 /// The journal. Cheap to clone; of one thread.
@@ -125,15 +119,84 @@ pub struct Journal(Rc<Inner>);
 #[derive(Debug)]
 struct Inner {
     kept: RefCell<Kept>,
-    followers: broadcast::Sender<Record>,
+    /// Tells those who follow that there is more.
+    more: Notify,
     format: Format,
     printer: Option<SyncSender<String>>,
 }
 
+/// Records as lines of JSON: a third of what they take when taken apart.
 #[derive(Debug, Default)]
 struct Kept {
-    records: VecDeque<Record>,
+    lines: VecDeque<Box<str>>,
     bytes: usize,
+    /// The number of the oldest line that is kept; lines are numbered as they come.
+    first: u64,
+}
+
+impl Kept {
+    fn add(&mut self, line: Box<str>) {
+        self.bytes += line.len();
+        self.lines.push_back(line);
+        while self.bytes > KEPT_BYTES {
+            let Some(oldest) = self.lines.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.len();
+            self.first += 1;
+        }
+    }
+
+    /// The number that the next line will have.
+    fn next(&self) -> u64 {
+        self.first + self.lines.len() as u64
+    }
+
+    /// The record of this number, if it is kept.
+    fn record(&self, number: u64) -> Option<Record> {
+        let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        serde_json::from_str(self.lines.get(place)?).ok()
+    }
+}
+
+/// What comes to a follower.
+#[derive(Debug, PartialEq)]
+pub enum News {
+    /// The next record.
+    Record(Record),
+    /// So many were pushed out before they could be read.
+    Missed(u64),
+}
+
+/// Reads the journal on from some place.
+#[derive(Debug)]
+pub struct Follower {
+    journal: Journal,
+    next: u64,
+}
+
+impl Follower {
+    /// Waits for what comes next.
+    pub async fn next(&mut self) -> News {
+        loop {
+            let more = self.journal.0.more.notified();
+            {
+                let kept = self.journal.0.kept.borrow();
+                let missed = kept.first.saturating_sub(self.next);
+                if missed > 0 {
+                    self.next = kept.first;
+                    return News::Missed(missed);
+                }
+                while self.next < kept.next() {
+                    self.next += 1;
+                    if let Some(record) = kept.record(self.next - 1) {
+                        return News::Record(record);
+                    }
+                }
+            }
+            more.await;
+        }
+    }
 }
 
 impl Journal {
@@ -150,11 +213,10 @@ impl Journal {
                 )
             }
         };
-        let (followers, _) = broadcast::channel(WAITING);
         (
             Journal(Rc::new(Inner {
                 kept: RefCell::default(),
-                followers,
+                more: Notify::new(),
                 format,
                 printer,
             })),
@@ -163,22 +225,16 @@ impl Journal {
     }
 
     /// Adds a record.
-    pub fn add(&self, record: Record) {
+    pub fn add(&self, record: &Record) {
+        // A record is made of texts and numbers, which JSON takes all.
+        let line = serde_json::to_string(record).unwrap_or_default();
         match self.0.format {
             Format::Text => self.print(record.to_line()),
-            Format::Json => self.print(serde_json::to_string(&record).unwrap_or_default()),
+            Format::Json => self.print(line.clone()),
             Format::Quiet => {}
         }
-        let _ = self.0.followers.send(record.clone());
-        let mut kept = self.0.kept.borrow_mut();
-        kept.bytes += record.weight();
-        kept.records.push_back(record);
-        while kept.records.len() > KEPT || kept.bytes > KEPT_BYTES {
-            let Some(oldest) = kept.records.pop_front() else {
-                break;
-            };
-            kept.bytes -= oldest.weight();
-        }
+        self.0.kept.borrow_mut().add(line.into_boxed_str());
+        self.0.more.notify_waiters();
     }
 
     /// Prints something that is for people and no record.
@@ -195,24 +251,19 @@ impl Journal {
         }
     }
 
-    /// The last `count` records that `wanted` lets through, oldest first.
-    pub fn last(&self, count: usize, wanted: impl Fn(&Record) -> bool) -> Vec<Record> {
+    /// The last `count` records that `wanted` lets through, oldest first, and a follower for what
+    /// comes after them.
+    pub fn last(&self, count: usize, wanted: impl Fn(&Record) -> bool) -> (Vec<Record>, Follower) {
         let kept = self.0.kept.borrow();
-        let mut last: Vec<Record> = kept
-            .records
-            .iter()
-            .rev()
-            .filter(|record| wanted(record))
-            .take(count)
-            .cloned()
-            .collect();
+        let numbers = (kept.first..kept.next()).rev();
+        let records = numbers.filter_map(|number| kept.record(number));
+        let mut last: Vec<Record> = records.filter(wanted).take(count).collect();
         last.reverse();
-        last
-    }
-
-    /// Every record from now on.
-    pub fn follow(&self) -> broadcast::Receiver<Record> {
-        self.0.followers.subscribe()
+        let follower = Follower {
+            journal: self.clone(),
+            next: kept.next(),
+        };
+        (last, follower)
     }
 }
 
@@ -227,19 +278,45 @@ fn print(lines: &Receiver<String>) {
 mod tests {
     use super::*;
 
+    fn all(_: &Record) -> bool {
+        true
+    }
+
     #[test]
     fn the_last_records_are_kept_within_bounds_and_filtered() {
         let (journal, _) = Journal::new(Format::Quiet);
-        for number in 0..KEPT + 5 {
+        for number in 0..20_000 {
             let function = if number % 2 == 0 { "even" } else { "odd" };
-            journal.add(Record::new("worker", "info", number.to_string()).about(function, Some(1)));
+            let record = Record::new("worker", "info", number.to_string());
+            journal.add(&record.about(function, Some(1)));
         }
-        let last = journal.last(2, |record| record.function.as_deref() == Some("even"));
+        let (last, _) = journal.last(2, |record| record.function.as_deref() == Some("even"));
         let texts: Vec<&str> = last.iter().map(|record| record.message.as_str()).collect();
-        assert_eq!(texts, ["10002", "10004"]);
-        assert_eq!(journal.last(usize::MAX, |_| true).len(), KEPT);
-        journal.add(Record::new("worker", "info", "x".repeat(KEPT_BYTES)));
-        assert!(journal.last(usize::MAX, |_| true).is_empty());
+        assert_eq!(texts, ["19996", "19998"]);
+        let kept = journal.last(usize::MAX, all).0.len();
+        assert!((5_000..20_000).contains(&kept), "{kept}");
+        journal.add(&Record::new("worker", "info", "x".repeat(KEPT_BYTES)));
+        assert!(journal.last(usize::MAX, all).0.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_follower_gets_what_comes_and_is_told_what_it_has_missed() {
+        let (journal, _) = Journal::new(Format::Quiet);
+        let record = Record::new("worker", "info", "one");
+        journal.add(&Record::new("worker", "info", "before"));
+        let (_, mut follower) = journal.last(0, all);
+        journal.add(&record);
+        assert_eq!(follower.next().await, News::Record(record.clone()));
+        let reading = async { (follower.next().await, follower) };
+        let adding = async { journal.add(&record) };
+        let ((news, mut follower), ()) = tokio::join!(reading, adding);
+        assert_eq!(news, News::Record(record));
+        let line = "x".repeat(KEPT_BYTES / 2);
+        for _ in 0..3 {
+            journal.add(&Record::new("worker", "info", line.as_str()));
+        }
+        assert_eq!(follower.next().await, News::Missed(2));
+        assert!(matches!(follower.next().await, News::Record(_)));
     }
 
     #[test]

@@ -137,7 +137,7 @@ async fn record_lines(pipe: pipe::Receiver, who: Who, journal: Journal) {
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end_matches(['\n', '\r']);
         if !text.is_empty() {
-            journal.add(who.record("info", text));
+            journal.add(&who.record("info", text));
         }
     }
 }

@@ -347,7 +347,7 @@ impl Runner {
             Level::Error => "error",
         };
         let record = Record::new("supervisor", level, text);
-        self.journal.add(match about {
+        self.journal.add(&match about {
             About::Gateway => Record {
                 source: "gateway".to_owned(),
                 ..record
@@ -395,7 +395,7 @@ impl Runner {
             self.waiting_said = Some(now + WAITING_SAID);
             if !waiting.is_empty() {
                 let text = format!("waiting for {}", waiting.join(", "));
-                self.journal.add(Record::new("supervisor", "info", text));
+                self.journal.add(&Record::new("supervisor", "info", text));
             }
         }
         if self.platform.deadline().is_some_and(|at| at <= now) {
@@ -415,7 +415,7 @@ impl Runner {
             self.look_at = now + LOOK;
             if !self.reload.under_way && self.watch.look() {
                 let text = "the manifest or a program has changed";
-                self.journal.add(Record::new("supervisor", "info", text));
+                self.journal.add(&Record::new("supervisor", "info", text));
                 self.reload(vec![]);
             }
         }
@@ -423,7 +423,7 @@ impl Runner {
 
     fn stop(&mut self, why: &str) {
         self.reload = Reload::never_again();
-        self.journal.add(Record::new(
+        self.journal.add(&Record::new(
             "supervisor",
             "info",
             format!("{why}; stopping"),

@@ -250,7 +250,7 @@ impl Conversation {
                     let mut record = self.who.record(&log.level, log.message.to_string());
                     record.request = log.request.map(|id| id.to_string());
                     record.fields = log.fields;
-                    self.journal.add(record);
+                    self.journal.add(&record);
                 }
                 Err(error) => return Err(WireError::OutOfTurn(format!("LOG: {error}"))),
             },

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use nix::sys::signal::{Signal, kill};
 
-use super::traffic::burst;
+use super::traffic::{Kind, burst};
 use super::{Shared, Victim, write_manifest};
+use crate::args::Course;
 
 /// Between two faults.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -18,7 +19,7 @@ const BURST: usize = 300;
 
 /// What can go wrong; the later ones explain more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     Reload,
     QueueFilled,
     WorkerStopped,
@@ -27,7 +28,25 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) const ALL: [Fault; 5] = [
+        Fault::Reload,
+        Fault::QueueFilled,
+        Fault::WorkerStopped,
+        Fault::WorkerKilled,
+        Fault::GatewayKilled,
+    ];
+
+    /// Whether it may cost a request of this kind: what is under way over a connection dies with its
+    /// gateway, and what cannot be sent twice with its worker. Nothing else may cost anything.
+    pub(super) fn excuses(self, kind: &Kind) -> bool {
+        match self {
+            Fault::Reload | Fault::QueueFilled => false,
+            Fault::WorkerStopped | Fault::WorkerKilled => !kind.can_be_sent_twice(),
+            Fault::GatewayKilled => true,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Fault::Reload => "reload",
             Fault::QueueFilled => "queue filled",
@@ -52,9 +71,17 @@ const ORDER: [Fault; 10] = [
     Fault::GatewayKilled,
 ];
 
-/// Makes faults until it is told to stop.
-pub(super) async fn run(victim: Rc<Victim>, shared: Rc<Shared>) -> anyhow::Result<()> {
-    for (number, fault) in ORDER.iter().cycle().enumerate() {
+/// Makes faults until it is told to stop, or has made as many as it should.
+pub(super) async fn run(
+    course: Course,
+    victim: Rc<Victim>,
+    shared: Rc<Shared>,
+) -> anyhow::Result<()> {
+    let (order, times) = match course {
+        Course::All { .. } => (ORDER.to_vec(), usize::MAX),
+        Course::Only(fault, times) => (vec![fault], times),
+    };
+    for (number, fault) in order.iter().cycle().take(times).enumerate() {
         if shared.stop.get() {
             return Ok(());
         }

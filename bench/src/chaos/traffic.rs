@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_local};
 
-use super::Shared;
+use super::{Fault, Shared};
 
 /// Body of a large upload, which comes back as it went.
 const LARGE: usize = 1 << 20;
@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// One kind of request.
 #[derive(Clone, Copy)]
-struct Kind {
+pub(super) struct Kind {
     name: &'static str,
     method: Verb,
     target: &'static str,
@@ -42,6 +42,14 @@ struct Kind {
 enum Verb {
     Get,
     Post,
+}
+
+impl Kind {
+    /// Whether it may be sent to another worker once one has begun with it and not answered.
+    pub(super) fn can_be_sent_twice(&self) -> bool {
+        // Of a long answer a part has gone out.
+        self.method == Verb::Get && self.length != Some(STREAM)
+    }
 }
 
 const SMALL: Kind = Kind {
@@ -116,12 +124,7 @@ async fn speak_http1(address: SocketAddr, kind: Kind, shared: Rc<Shared>, mut le
             Err(error) => {
                 // The listeners never close, so nobody may be refused.
                 shared.count(kind.name, |one| one.sent += 1);
-                lose(
-                    &shared,
-                    kind.name,
-                    "unexplained".to_owned(),
-                    &format!("connect: {error}"),
-                );
+                lose(&shared, &kind, None, &format!("connect: {error}"));
                 left -= 1;
                 tokio::time::sleep(PAUSE).await;
                 continue;
@@ -144,7 +147,7 @@ async fn speak_http1(address: SocketAddr, kind: Kind, shared: Rc<Shared>, mut le
                 Ok(Err(error)) => Err(with_causes(&error)),
                 Err(_) => Err("no answer at all".to_owned()),
             };
-            if !book(&shared, kind.name, answer, asked) {
+            if !book(&shared, &kind, answer, asked) {
                 tokio::time::sleep(PAUSE).await;
                 break;
             }
@@ -175,7 +178,7 @@ async fn speak_http2(address: SocketAddr, shared: Rc<Shared>) {
                             Ok(response) => judge(response, SMALL_HTTP2).await,
                             Err(error) => Err(with_causes(&error)),
                         };
-                        if !book(&shared, SMALL_HTTP2.name, answer, asked) {
+                        if !book(&shared, &SMALL_HTTP2, answer, asked) {
                             return;
                         }
                         // Otherwise these would be nearly all there is.
@@ -254,21 +257,18 @@ async fn judge(
 }
 
 /// Whether the connection can be used on.
-fn book(
-    shared: &Shared,
-    kind: &'static str,
-    answer: Result<Answer, String>,
-    asked: Instant,
-) -> bool {
+fn book(shared: &Shared, kind: &Kind, answer: Result<Answer, String>, asked: Instant) -> bool {
     match answer {
-        Ok(Answer::Right) => shared.count(kind, |one| one.answered += 1),
+        Ok(Answer::Right) => shared.count(kind.name, |one| one.answered += 1),
         Ok(Answer::Wrong(what)) => {
             example(shared, "wrong", &what);
-            shared.count(kind, |one| one.wrong += 1);
+            shared.count(kind.name, |one| one.wrong += 1);
         }
         Ok(Answer::Refused(layer, detail)) => {
             example(shared, &format!("refused by {layer}"), &detail);
-            shared.count(kind, |one| *one.refused.entry(layer).or_default() += 1);
+            shared.count(kind.name, |one| {
+                *one.refused.entry(layer).or_default() += 1;
+            });
         }
         Err(what) => {
             lose(shared, kind, shared.cause(asked), &what);
@@ -278,9 +278,14 @@ fn book(
     true
 }
 
-fn lose(shared: &Shared, kind: &'static str, cause: String, what: &str) {
-    example(shared, &format!("lost, {cause}"), what);
-    shared.count(kind, |one| *one.lost.entry(cause).or_default() += 1);
+fn lose(shared: &Shared, kind: &Kind, cause: Option<Fault>, what: &str) {
+    let name = cause.map_or("unexplained", Fault::name);
+    example(shared, &format!("lost, {name}"), what);
+    let excused = cause.is_some_and(|fault| fault.excuses(kind));
+    shared.count(kind.name, |one| {
+        *one.lost.entry(name.to_owned()).or_default() += 1;
+        one.inexcusable += u64::from(!excused);
+    });
 }
 
 fn example(shared: &Shared, what: &str, text: &str) {

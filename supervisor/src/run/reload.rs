@@ -80,7 +80,7 @@ impl Runner {
                 self.reload.next = Some((accepted, listeners));
                 self.reload.under_way = true;
                 self.journal
-                    .add(Record::new("supervisor", "info", "reloading"));
+                    .add(&Record::new("supervisor", "info", "reloading"));
                 self.step(Event::Reload {
                     wanted,
                     new_gateway,
@@ -122,7 +122,7 @@ impl Runner {
     fn refused(&mut self, why: String, missing: Option<PathBuf>) {
         // Until a file changes again there is no reason to try again.
         self.watch.refuse(missing);
-        self.journal.add(Record::new(
+        self.journal.add(&Record::new(
             "supervisor",
             "error",
             format!("not reloaded: {why}"),
@@ -138,7 +138,7 @@ impl Runner {
                 "generation {} is served; functions: {functions}",
                 self.generation
             );
-            self.journal.add(Record::new("supervisor", "info", text));
+            self.journal.add(&Record::new("supervisor", "info", text));
         }
         for asker in self.reload.askers.drain(..) {
             let _ = asker.send(answer.clone());
