@@ -17,6 +17,10 @@ Hearth beside its peers: CPU per request, requests per second, latencies and mem
   --json         print JSON and not Markdown
   --help         print this
 
+  cargo xtask bench idle
+
+What ten thousand idle connections cost the gateway, beside hyper alone.
+
   cargo xtask chaos [--minutes N | --seconds N | --only FAULT --times N]
 
 Hearth under mixed load while it is reloaded, its workers and gateway are killed and stopped, and its
@@ -32,6 +36,8 @@ pub(crate) enum Task {
     Help,
     /// Measure.
     Bench(Options),
+    /// Measure what idle connections cost.
+    Idle,
     /// Break things under load.
     Chaos(Course),
     /// Be the hyper that Hearth is compared with; the harness starts itself with `peer ADDRESS`.
@@ -91,6 +97,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, Stri
             "--help" | "-h" | "help" => return Ok(Task::Help),
             "exec" => return Ok(Task::Exec(args.collect())),
             "chaos" => return chaos(args),
+            "idle" => return Ok(Task::Idle),
             "peer" => return Ok(Task::Peer(value()?.parse()?)),
             _ => return Err(format!("there is no option `{arg}`")),
         }

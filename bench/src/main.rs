@@ -7,6 +7,7 @@ mod entry;
 mod figures;
 mod group;
 mod hearth;
+mod idle;
 mod load;
 mod machine;
 mod nginx;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Ok(Task::Peer(at)) => peer::serve(&at),
         Ok(Task::Exec(words)) => group::become_program(&words),
         Ok(Task::Bench(options)) => bench(&options),
+        Ok(Task::Idle) => until_told_to_stop(idle::run()),
         Ok(Task::Chaos(course)) => until_told_to_stop(chaos::run(course)),
         Err(fault) => {
             out::say(format_args!("bench: {fault}\n\n{}", args::HELP));

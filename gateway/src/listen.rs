@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -115,17 +115,14 @@ async fn accept(
         };
         match accepted {
             Ok((socket, client)) => {
-                let carry = carry(
+                connections.spawn_local(carry(
                     socket,
                     client,
                     tls.clone(),
                     Rc::clone(&thread),
                     stop.clone(),
-                );
-                connections.spawn_local(async move {
-                    carry.await;
-                    drop(permit);
-                });
+                    permit,
+                ));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -150,12 +147,16 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
     )
 }
 
+/// Carries a connection from its first byte to its last. What only some connections need, and what
+/// is needed only in the beginning, has boxes of its own: most connections wait most of the time, and
+/// there are many.
 async fn carry(
     socket: TcpStream,
     client: SocketAddr,
     tls: Option<TlsAcceptor>,
     thread: Rc<Thread>,
     stop: watch::Receiver<Stop>,
+    _permit: Result<OwnedSemaphorePermit, AcquireError>,
 ) {
     // Small answers go out at once; a socket that refuses this works without it.
     let _ = socket.set_nodelay(true);
@@ -163,33 +164,30 @@ async fn carry(
     let socket = Client::new(socket, Rc::clone(&traffic));
     let connection = |scheme| {
         // A v4 client of a v6 listener is shown as what it is.
-        let address = client.ip().to_canonical();
-        let shown = SocketAddr::new(address, client.port());
+        let shown = SocketAddr::new(client.ip().to_canonical(), client.port());
         let traffic = Rc::clone(&traffic);
         thread.watch(&traffic);
         traffic.shook_hands();
-        Rc::new(Connection::new(
-            Rc::clone(&thread),
-            traffic,
-            shown.to_string(),
-            address.to_string(),
-            scheme,
-        ))
+        Rc::new(Connection::new(Rc::clone(&thread), traffic, shown, scheme))
     };
-    match tls {
+    let conversation = match tls {
         None => {
-            let words = begins_with_http2(socket.stream());
-            if let Some(http2) = first_words(words, stop.clone()).await {
-                speak(TokioIo::new(socket), connection("http"), http2, stop).await;
-            }
+            let words = first_words(begins_with_http2(socket.stream()), stop.clone());
+            let Some(http2) = Box::pin(words).await else {
+                return;
+            };
+            speak(TokioIo::new(socket), connection("http"), http2, stop)
         }
         Some(acceptor) => {
-            if let Some(stream) = first_words(acceptor.accept(socket), stop.clone()).await {
-                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                speak(TokioIo::new(stream), connection("https"), http2, stop).await;
-            }
+            let handshake = first_words(acceptor.accept(socket), stop.clone());
+            let Some(stream) = Box::pin(handshake).await else {
+                return;
+            };
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            speak(TokioIo::new(stream), connection("https"), http2, stop)
         }
-    }
+    };
+    conversation.await;
 }
 
 /// What a client begins with, unless it fails, takes too long, or it is time to stop.
@@ -221,16 +219,18 @@ async fn begins_with_http2(socket: &TcpStream) -> std::io::Result<bool> {
     }
 }
 
-async fn speak<I: Read + Write + Unpin + 'static>(
+/// The conversation of one connection, not begun yet.
+fn speak<I: Read + Write + Unpin + 'static>(
     io: I,
     connection: Rc<Connection>,
     http2: bool,
     stop: watch::Receiver<Stop>,
-) {
+) -> Pin<Box<dyn Future<Output = ()>>> {
     let thread = Rc::clone(&connection.thread);
     let traffic = Rc::clone(&connection.traffic);
     let header_bytes = thread.live().limits.header_bytes as usize;
-    let service = service_fn(move |request| serve(Rc::clone(&connection), request));
+    // In a box, which is there only as long as the request.
+    let service = service_fn(move |request| Box::pin(serve(Rc::clone(&connection), request)));
     if http2 {
         traffic.speaks_http2();
         let conversation = http2::Builder::new(LocalExecutor)
@@ -240,13 +240,12 @@ async fn speak<I: Read + Write + Unpin + 'static>(
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(HANDSHAKE_TIME)
             .serve_connection(io, service);
-        converse(
-            conversation,
+        Box::pin(converse(
+            Box::pin(conversation),
             http2::Connection::graceful_shutdown,
-            (&thread, &traffic),
+            (thread, traffic),
             stop,
-        )
-        .await;
+        ))
     } else {
         let conversation = http1::Builder::new()
             // Both would be looked after for every request; `Traffic` does so once a second.
@@ -254,24 +253,22 @@ async fn speak<I: Read + Write + Unpin + 'static>(
             .half_close(true)
             .max_buf_size(header_bytes + HEAD_SLACK)
             .serve_connection(io, service);
-        converse(
-            conversation,
+        Box::pin(converse(
+            Box::pin(conversation),
             http1::Connection::graceful_shutdown,
-            (&thread, &traffic),
+            (thread, traffic),
             stop,
-        )
-        .await;
+        ))
     }
 }
 
 /// Carries a conversation to its end, or to its orderly end when it is time to stop.
 async fn converse<C: Future>(
-    conversation: C,
+    mut conversation: Pin<Box<C>>,
     shut_down: impl FnOnce(Pin<&mut C>),
-    (thread, traffic): (&Thread, &Traffic),
+    (thread, traffic): (Rc<Thread>, Rc<Traffic>),
     mut stop: watch::Receiver<Stop>,
 ) {
-    let mut conversation = std::pin::pin!(conversation);
     let outcome = {
         let mut told = std::pin::pin!(stop.changed());
         let mut listening = false;

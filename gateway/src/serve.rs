@@ -2,6 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,53 +50,66 @@ pub struct Connection {
     pub thread: Rc<Thread>,
     /// What is counted about it.
     pub traffic: Rc<Traffic>,
-    /// The client's address and port.
-    pub client: String,
-    /// The client's address alone.
-    pub address: String,
     /// `http` or `https`.
     pub scheme: &'static str,
-    forwarded: RefCell<Option<(String, Rc<str>)>>,
+    /// The client's address and port.
+    pub client: Box<str>,
+    /// Where in it the address alone is.
+    address: Range<usize>,
+    /// The last one made, since a client mostly stays with one host.
+    forwarded: RefCell<Option<Rc<str>>>,
 }
 
 impl Connection {
-    /// A connection from `address` (with its port: `client`).
+    /// A connection from `client`.
     pub fn new(
         thread: Rc<Thread>,
         traffic: Rc<Traffic>,
-        client: String,
-        address: String,
+        client: SocketAddr,
         scheme: &'static str,
     ) -> Connection {
+        let shown = client.to_string();
+        let port = shown.rfind(':').unwrap_or(shown.len());
+        let address = match client {
+            SocketAddr::V4(_) => 0..port,
+            // In brackets.
+            SocketAddr::V6(_) => 1..port - 1,
+        };
         Connection {
             thread,
             traffic,
-            client,
-            address,
             scheme,
+            client: shown.into_boxed_str(),
+            address,
             forwarded: RefCell::default(),
         }
     }
 
-    /// The `Forwarded` field (RFC 7239) of this hop; the last one is kept, since a client mostly
-    /// stays with one host.
+    /// The client's address without its port.
+    fn address(&self) -> &str {
+        &self.client[self.address.clone()]
+    }
+
+    /// The `Forwarded` field (RFC 7239) of this hop.
     fn forwarded(&self, authority: &str) -> Rc<str> {
+        let address = self.address();
+        let (open, close) = match address.contains(':') {
+            true => ("\"[", "]\""),
+            false => ("", ""),
+        };
         let mut last = self.forwarded.borrow_mut();
-        if let Some((known, field)) = &*last
-            && known == authority
+        // It says for whom it was made.
+        let start = "for=;host=\"".len() + address.len() + open.len() + close.len();
+        if let Some(field) = &*last
+            && let Some(rest) = field[start..].strip_prefix(authority)
+            && rest.starts_with('"')
         {
             return Rc::clone(field);
         }
-        let Connection {
-            address, scheme, ..
-        } = self;
-        let address = match address.contains(':') {
-            true => format!("\"[{address}]\""),
-            false => address.clone(),
-        };
-        let field = format!("for={address};host=\"{authority}\";proto={scheme}");
+        let scheme = self.scheme;
+        let field = format!("for={open}{address}{close};host=\"{authority}\";proto={scheme}");
         let field: Rc<str> = Rc::from(field);
-        *last = Some((authority.to_owned(), Rc::clone(&field)));
+        *last = Some(Rc::clone(&field));
         field
     }
 }
@@ -309,12 +324,8 @@ impl Exchange<'_> {
         forwarded: &'h str,
         left: Duration,
     ) -> RequestHead<'h> {
-        let Connection {
-            client,
-            address,
-            scheme,
-            ..
-        } = self.connection;
+        let Connection { client, scheme, .. } = self.connection;
+        let address = self.connection.address();
         let Routed { target, found, .. } = routed;
         let listed = match self.fields.connection {
             true => head::connection_list(&self.parts.headers),
@@ -335,7 +346,7 @@ impl Exchange<'_> {
                 .filter(|(name, _)| passed_on(name))
                 .map(|(name, value)| (name.as_str().into(), head::value_text(value).into())),
         );
-        headers.push(("x-forwarded-for".into(), address.as_str().into()));
+        headers.push(("x-forwarded-for".into(), address.into()));
         headers.push(("x-forwarded-host".into(), target.authority.into()));
         headers.push(("x-forwarded-proto".into(), (*scheme).into()));
         headers.push(("forwarded".into(), forwarded.into()));
@@ -351,7 +362,7 @@ impl Exchange<'_> {
                 .collect(),
             scheme: (*scheme).into(),
             host: target.host.as_ref().into(),
-            client: client.as_str().into(),
+            client: client.as_ref().into(),
             headers,
             deadline_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
             trace: self
@@ -376,7 +387,7 @@ impl Exchange<'_> {
                 .map(|target| target.host.into_owned())
                 .unwrap_or_default(),
             path: self.parts.uri.path().to_owned(),
-            client: self.connection.client.clone(),
+            client: self.connection.client.to_string(),
             protocol: match self.parts.version {
                 Version::HTTP_10 => "HTTP/1.0",
                 Version::HTTP_2 => "HTTP/2",
@@ -388,6 +399,31 @@ impl Exchange<'_> {
             worker: self.worker.get(),
             bytes: 0,
             broken: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::thread::Thread;
+
+    #[test]
+    fn forwarded_names_who_asked_whom_and_is_made_anew_for_another_host() {
+        for (client, address, shown) in [
+            ("192.0.2.1:80", "192.0.2.1", "192.0.2.1"),
+            ("[2001:db8::1]:80", "2001:db8::1", "\"[2001:db8::1]\""),
+        ] {
+            let traffic = Traffic::new(Instant::now());
+            let thread = Rc::new(Thread::idle());
+            let client = client.parse().unwrap();
+            let connection = Connection::new(thread, traffic, client, "https");
+            assert_eq!(connection.address(), address);
+            for host in ["a", "a", "ab", "a"] {
+                let field = connection.forwarded(host);
+                let expect = format!("for={shown};host=\"{host}\";proto=https");
+                assert_eq!(*field, *expect);
+            }
         }
     }
 }

@@ -60,6 +60,27 @@ pub struct Thread {
 }
 
 impl Thread {
+    fn new(log: Log, lost: mpsc::UnboundedSender<Lost>) -> Thread {
+        Thread {
+            live: RefCell::default(),
+            channels: RefCell::default(),
+            retired: RefCell::default(),
+            stopping: Cell::new(false),
+            watching: Cell::new(false),
+            clients: RefCell::default(),
+            looking: Cell::new(false),
+            ids: Ids::new(),
+            log,
+            lost,
+        }
+    }
+
+    /// One that nobody runs.
+    #[cfg(test)]
+    pub(crate) fn idle() -> Thread {
+        Thread::new(Log::default(), mpsc::unbounded_channel().0)
+    }
+
     /// What is being served. Connections exist only once there is something.
     pub fn live(&self) -> Arc<Live> {
         let live = self.live.borrow();
@@ -171,18 +192,7 @@ pub async fn run(
     lost: mpsc::UnboundedSender<Lost>,
 ) {
     let (stop, stopped) = watch::channel(Stop::No);
-    let thread = Rc::new(Thread {
-        live: RefCell::default(),
-        channels: RefCell::default(),
-        retired: RefCell::default(),
-        stopping: Cell::new(false),
-        watching: Cell::new(false),
-        clients: RefCell::default(),
-        looking: Cell::new(false),
-        ids: Ids::new(),
-        log,
-        lost,
-    });
+    let thread = Rc::new(Thread::new(log, lost));
     let mut doors = Some(doors);
     let mut accepting = tokio::task::JoinSet::new();
     while let Some(command) = commands.recv().await {
