@@ -26,6 +26,9 @@
 
 mod body;
 mod flusher;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod ipc;
 mod problem;
 mod request;

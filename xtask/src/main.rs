@@ -13,7 +13,7 @@ cargo xtask test          everything CI runs; installs what it needs where it ma
 cargo xtask tidy          formatting, lints, and the project's own rules of style
 cargo xtask bench         Hearth beside its peers, in one run
 cargo xtask chaos         Hearth under load while everything that can go wrong does; --minutes N
-cargo xtask fuzz [N]      N runs (default 1,000,000) of every fuzz target; needs nightly and cargo-fuzz
+cargo xtask fuzz [N [T]]  N runs (default 1,000,000) of every fuzz target, or of T; needs nightly and cargo-fuzz
 cargo xtask deny          licences, duplicates and sources of all dependencies; needs cargo-deny
 ";
 
@@ -26,8 +26,9 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::tidy(),
         ["bench", ref rest @ ..] => test::bench(rest),
         ["chaos", ref rest @ ..] => test::chaos(rest),
-        ["fuzz"] => fuzz::fuzz("1000000"),
-        ["fuzz", runs] => fuzz::fuzz(runs),
+        ["fuzz"] => fuzz::fuzz("1000000", None),
+        ["fuzz", runs] => fuzz::fuzz(runs, None),
+        ["fuzz", runs, target] => fuzz::fuzz(runs, Some(target)),
         ["deny"] => sh::cargo(&["deny", "check", "bans", "licenses", "sources"]),
         [] | ["help" | "--help" | "-h"] => {
             eprint!("{HELP}");

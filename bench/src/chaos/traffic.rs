@@ -144,7 +144,7 @@ async fn speak_http1(address: SocketAddr, kind: Kind, shared: Rc<Shared>, mut le
             let answer = tokio::time::timeout(LIMIT, sender.send_request(request(kind)));
             let answer = match answer.await {
                 Ok(Ok(response)) => judge(response, kind).await,
-                Ok(Err(error)) => Err(with_causes(&error)),
+                Ok(Err(error)) => Err(with_causes(error)),
                 Err(_) => Err("no answer at all".to_owned()),
             };
             if !book(&shared, &kind, answer, asked) {
@@ -176,7 +176,7 @@ async fn speak_http2(address: SocketAddr, shared: Rc<Shared>) {
                         shared.count(SMALL_HTTP2.name, |one| one.sent += 1);
                         let answer = match sender.send_request(request(SMALL_HTTP2)).await {
                             Ok(response) => judge(response, SMALL_HTTP2).await,
-                            Err(error) => Err(with_causes(&error)),
+                            Err(error) => Err(with_causes(error)),
                         };
                         if !book(&shared, &SMALL_HTTP2, answer, asked) {
                             return;
@@ -229,7 +229,7 @@ async fn judge(
     let mut bytes = Vec::new();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| with_causes(&error))?;
+        let frame = frame.map_err(with_causes)?;
         if let Ok(data) = frame.into_data() {
             length += data.len();
             if bytes.len() < 4096 {
@@ -295,14 +295,8 @@ fn example(shared: &Shared, what: &str, text: &str) {
         .or_insert_with(|| text.to_owned());
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
+fn with_causes(error: hyper::Error) -> String {
+    format!("{:#}", anyhow::Error::new(error))
 }
 
 /// Runs hyper's tasks beside the others.
