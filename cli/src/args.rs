@@ -28,6 +28,8 @@ pub(crate) enum Verb {
     Logs(Logs),
     /// Read the manifest again and serve it
     Reload(Reload),
+    /// Keep values that a manifest refers to with `{ secret: NAME }`
+    Secret(Secret),
     /// Print a captured wire stream, one frame a line
     Decode(Decode),
     /// The gateway's process, started by the supervisor
@@ -49,6 +51,9 @@ pub(crate) struct Up {
     /// How the log is printed
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log: LogFormat,
+    /// Read secrets from the files of this directory, not from where `hearth secret` keeps them
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) secrets: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -106,6 +111,35 @@ pub(crate) struct Logs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Reload {
     /// The manifest that the platform was started with
+    #[arg(default_value = "edge.yaml")]
+    pub(crate) manifest: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Secret {
+    #[command(subcommand)]
+    pub(crate) what: SecretVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretVerb {
+    /// Keep what comes on stdin as the value of a secret; a running platform takes it at once
+    Set(OneSecret),
+    /// Forget a secret
+    Remove(OneSecret),
+    /// Print the names of the secrets that are kept, and of those that the manifest misses
+    List {
+        /// The manifest
+        #[arg(default_value = "edge.yaml")]
+        manifest: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct OneSecret {
+    /// Its name
+    pub(crate) name: String,
+    /// The manifest
     #[arg(default_value = "edge.yaml")]
     pub(crate) manifest: PathBuf,
 }

@@ -7,6 +7,7 @@ mod decode;
 mod logs;
 mod out;
 mod reload;
+mod secret;
 mod status;
 mod up;
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Verb::Status(args) => status::status(&args),
         Verb::Logs(args) => logs::logs(&args),
         Verb::Reload(args) => reload::reload(&args),
+        Verb::Secret(args) => secret::secret(&args.what),
         Verb::Decode(args) => decode::decode(&args),
         Verb::Gateway(args) => up::gateway(&args),
     };

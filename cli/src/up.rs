@@ -6,6 +6,7 @@ use anyhow::Context;
 use hearth_supervisor::gateway::Program;
 use hearth_supervisor::journal::Format;
 use hearth_supervisor::load::{LoadError, base, load};
+use hearth_supervisor::state::StateDir;
 use hearth_supervisor::{Options, Overrides, RunError};
 
 use crate::args::{Gateway, LogFormat, Up};
@@ -59,6 +60,10 @@ fn options(args: &Up) -> anyhow::Result<Options> {
         gateway: Program {
             path: own_program()?,
             args: vec!["gateway".into()],
+        },
+        secrets: match &args.secrets {
+            Some(directory) => directory.clone(),
+            None => StateDir::of(&args.manifest).secrets(),
         },
     })
 }

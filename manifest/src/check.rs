@@ -4,11 +4,12 @@
 //! What passes comes out as JSON in the manifest's own form with every default filled in. Rules
 //! between several keys are in `rules`.
 
-use serde_json::{Map, Number, Value as Json};
+use serde_json::{Map, Number, Value as Json, json};
 
 use crate::fault::{At, Kind, Sink, Trail, Wrong, shown};
-use crate::keys::MANIFEST;
+use crate::keys::{MANIFEST, SECRET_REFERENCE};
 use crate::node::{Name, Node, Value};
+use crate::secret::SECRET;
 use crate::shape::{Key, NameRule, Need, Shape, TextRule};
 use crate::stray::unknown;
 use crate::{duration, read, size};
@@ -275,8 +276,8 @@ impl Check<'_, '_> {
                 }
                 Err(wrong) => (Kind::Value, wrong),
             },
-            Value::Map(_) if rule.secret && node.key("secret").is_some() => {
-                (Kind::Unsupported, secrets())
+            Value::Map(entries) if rule.secret && is_reference(entries) => {
+                return self.reference(entries, trail);
             }
             Value::Null | Value::List(_) | Value::Map(_) | Value::Broken => {
                 (Kind::Value, expected(rule.what, node))
@@ -295,6 +296,14 @@ impl Check<'_, '_> {
         };
         self.faults.put(node.at, trail, kind, wrong);
         None
+    }
+
+    /// A secret in the place of a value.
+    fn reference(&mut self, entries: &[(Name, Node)], trail: &Trail<'_>) -> Option<Json> {
+        let (name, node) = entries.first()?;
+        let trail = Trail::Key(trail, &name.text);
+        let json = self.value(&SECRET_REFERENCE, node, node.at, &trail)?;
+        Some(json!({ SECRET: json }))
     }
 
     /// Anything as JSON. As deep as the tree, which `read` keeps shallow.
@@ -331,9 +340,7 @@ impl Check<'_, '_> {
                 return Some(Json::String(node.raw.clone()));
             }
             Value::List(items) => return self.list(&Shape::Resource, items, trail),
-            Value::Map(entries) if entries.len() == 1 && node.key("secret").is_some() => {
-                (Kind::Unsupported, secrets())
-            }
+            Value::Map(entries) if is_reference(entries) => return self.reference(entries, trail),
             Value::Map(entries) => {
                 let mut found = Map::new();
                 for (name, node) in entries {
@@ -349,8 +356,9 @@ impl Check<'_, '_> {
     }
 }
 
-fn secrets() -> Wrong {
-    Wrong::new("a reference to a secret is not yet supported")
+/// Whether a map is `{ secret: NAME }`.
+fn is_reference(entries: &[(Name, Node)]) -> bool {
+    matches!(entries, [(name, _)] if name.text == SECRET)
 }
 
 fn is_scalar(node: &Node) -> bool {

@@ -268,7 +268,16 @@ static FUNCTION: Shape = Shape::Map(&[
             most: None,
         },
         "{}",
-        "What it connects to, by name; delivered to the worker as it stands.",
+        "What it connects to, by name; delivered to the worker as it stands, secrets filled in.",
+    ),
+    default(
+        "secrets",
+        &Shape::List {
+            each: &SECRET_REFERENCE,
+            least: 0,
+        },
+        "[]",
+        "Secrets that the handler gets by their names.",
     ),
     not_yet(
         "limits",
@@ -321,6 +330,17 @@ static RESOURCE_NAME: NameRule = NameRule {
     rest: "A-Za-z0-9_",
     longest: 255,
 };
+
+pub(crate) static SECRET_NAME: NameRule = NameRule {
+    what: "a secret's name",
+    placeholder: "NAME",
+    first: "A-Za-z",
+    rest: "A-Za-z0-9_-",
+    longest: 63,
+};
+
+/// The name of a secret, as a value.
+pub(crate) static SECRET_REFERENCE: Shape = Shape::Name(&SECRET_NAME);
 
 static DOMAIN: TextRule = TextRule::new("a domain", domain::PATTERN, |text| {
     text.parse::<Domain>()

@@ -21,6 +21,7 @@ mod read;
 mod reference;
 mod rules;
 mod schema;
+mod secret;
 mod shape;
 mod size;
 mod stray;
@@ -30,9 +31,10 @@ pub use domain::DomainError;
 pub use fault::{Fault, Faults, Kind};
 pub use path::PathError;
 pub use schema::schema;
+pub use secret::{Filled, Missing, is_secret_name};
 pub use types::{
-    Build, Certificate, Domain, Function, Gateway, GatewayLimits, Listen, Manifest, PathPattern,
-    Route, Scale, Segment, Tls,
+    Build, Certificate, Domain, EnvValue, Function, Gateway, GatewayLimits, Listen, Manifest,
+    PathPattern, Route, Scale, Segment, Tls,
 };
 
 use fault::{At, Sink, Trail, Wrong};

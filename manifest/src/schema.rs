@@ -5,7 +5,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::keys::MANIFEST;
+use crate::keys::{MANIFEST, SECRET_REFERENCE};
+use crate::secret::SECRET;
 use crate::shape::{Key, Need, Shape};
 use crate::{check, duration, size};
 
@@ -16,10 +17,20 @@ pub fn schema() -> Json {
         "title": "Hearth manifest (edge.yaml)",
         "$defs": {
             "resource": {
-                "description": "Anything, but for a reference to a secret: that is not yet supported.",
-                "not": { "type": "object", "required": ["secret"], "maxProperties": 1 },
-                "items": { "$ref": RESOURCE },
-                "additionalProperties": { "$ref": RESOURCE },
+                "description": "Anything. `{ secret: NAME }` stands for the value of a secret.",
+                "if": { "type": "object", "required": [SECRET], "maxProperties": 1 },
+                "then": { "$ref": REFERENCE },
+                "else": {
+                    "items": { "$ref": RESOURCE },
+                    "additionalProperties": { "$ref": RESOURCE },
+                },
+            },
+            "secret": {
+                "description": "The value of a secret.",
+                "type": "object",
+                "required": [SECRET],
+                "properties": { SECRET: of(&SECRET_REFERENCE) },
+                "additionalProperties": false,
             },
         },
     });
@@ -30,6 +41,7 @@ pub fn schema() -> Json {
 }
 
 const RESOURCE: &str = "#/$defs/resource";
+const REFERENCE: &str = "#/$defs/secret";
 
 fn of(shape: &'static Shape) -> Json {
     match shape {
@@ -82,6 +94,9 @@ fn of(shape: &'static Shape) -> Json {
         }),
         Shape::Duration { .. } => json!({ "type": "string", "pattern": duration::PATTERN }),
         Shape::Name(rule) => json!({ "type": "string", "pattern": rule.pattern() }),
+        Shape::Text(rule) if rule.secret => json!({
+            "anyOf": [{ "type": "string", "pattern": rule.pattern }, { "$ref": REFERENCE }],
+        }),
         Shape::Text(rule) => json!({ "type": "string", "pattern": rule.pattern }),
         Shape::Resource => json!({ "$ref": RESOURCE }),
     }

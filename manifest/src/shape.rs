@@ -31,7 +31,7 @@ pub(crate) enum Shape {
     Name(&'static NameRule),
     /// A string that `TextRule::read` accepts.
     Text(&'static TextRule),
-    /// A resource: anything JSON can say, but for references to secrets.
+    /// A resource: anything JSON can say, and references to secrets.
     Resource,
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct TextRule {
     pub(crate) read: fn(&str) -> Result<String, Wrong>,
     /// What is worth saying about a string that was accepted, in its canonical form.
     pub(crate) note: fn(&str) -> Option<Wrong>,
-    /// Whether `{ secret: NAME }` will one day be allowed in its place.
+    /// Whether `{ secret: NAME }` is allowed in its place.
     pub(crate) secret: bool,
 }
 

@@ -95,6 +95,29 @@ pub struct GatewayLimits {
     pub stall_timeout: Duration,
 }
 
+/// A value of a function's environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum EnvValue {
+    /// As in the manifest.
+    Text(String),
+    /// What a secret says.
+    Secret {
+        /// Its name.
+        secret: String,
+    },
+}
+
+impl EnvValue {
+    /// The text, unless it is a secret's.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            EnvValue::Text(text) => Some(text),
+            EnvValue::Secret { .. } => None,
+        }
+    }
+}
+
 /// One function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Function {
@@ -108,7 +131,7 @@ pub struct Function {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Build>,
     /// What it gets in its environment, over its control socket.
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, EnvValue>,
     /// How many worker processes.
     pub scale: Scale,
     /// Handlers running at once in one worker, 1 to 1,024. Default 1.
@@ -116,8 +139,10 @@ pub struct Function {
     /// Until the head of the response, waiting included, 1 ms to 1 h. Default 10 s.
     #[serde(with = "duration")]
     pub timeout: Duration,
-    /// Delivered to the worker as it stands.
+    /// Delivered to the worker as it stands, but for `{ "secret": NAME }`, which its value replaces.
     pub resources: BTreeMap<String, serde_json::Value>,
+    /// Names of secrets that the worker gets besides.
+    pub secrets: Vec<String>,
 }
 
 /// A command that makes a function's binary.

@@ -81,7 +81,7 @@ fn every_key_is_understood() {
     );
     assert_eq!(items.routes[2].method, None);
     assert_eq!(items.build.as_ref().unwrap().command, "make items");
-    assert_eq!(items.env["PAGE"], "50");
+    assert_eq!(items.env["PAGE"].text(), Some("50"));
     assert_eq!(items.resources["search"]["hosts"][1], 7);
     assert_eq!(manifest.gateway.limits.header_bytes, 16 << 10);
     assert_eq!(manifest.gateway.threads, Some(2));
@@ -205,7 +205,8 @@ fn yaml_is_read_as_version_1_2() {
         let text = format!(
             "service: s\nfunctions:\n  f:\n    binary: b\n    routes: [{{ path: / }}]\n    env:\n      A: {value}\n"
         );
-        accepted(&text).manifest.functions["f"].env["A"].clone()
+        let manifest = accepted(&text).manifest;
+        manifest.functions["f"].env["A"].text().unwrap().to_owned()
     };
     assert_eq!(env("yes"), "yes");
     assert_eq!(env("off"), "off");

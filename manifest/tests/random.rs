@@ -3,7 +3,7 @@
 // The lint knows test functions, not their helpers.
 #![allow(clippy::unwrap_used)]
 
-use hearth_manifest::{Domain, Manifest, PathPattern, parse};
+use hearth_manifest::{Domain, EnvValue, Manifest, PathPattern, parse};
 use proptest::prelude::*;
 
 const VALID: &str = include_str!("full.yaml");
@@ -171,7 +171,10 @@ proptest! {
     ) {
         let mut manifest = parse("edge.yaml", VALID.as_bytes()).unwrap().manifest;
         let function = manifest.functions.get_mut("items").unwrap();
-        function.env = env;
+        function.env = env
+            .into_iter()
+            .map(|(name, text)| (name, EnvValue::Text(text)))
+            .collect();
         function.resources = resources;
         function.binary = format!("b{binary}").into();
         function.build.as_mut().unwrap().command = format!("{command};");

@@ -103,6 +103,7 @@ fn configuration(req: &Request) -> Value {
     json!({
         "env": hearth_sdk::env(name),
         "resource": hearth_sdk::resource(name),
+        "secret": hearth_sdk::secret(name),
         "process_environment": std::env::vars().collect::<Vec<_>>(),
         "arguments": std::env::args().collect::<Vec<_>>(),
         "pid": std::process::id(),

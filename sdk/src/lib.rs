@@ -53,6 +53,13 @@ pub fn env(name: &str) -> Option<&'static str> {
     ipc::config().env.get(name).map(String::as_str)
 }
 
+/// A secret that the function's `secrets` in the manifest names.
+///
+/// Secrets in `env` and `resources` stand in their places there.
+pub fn secret(name: &str) -> Option<&'static str> {
+    ipc::config().secrets.get(name).map(String::as_str)
+}
+
 /// A resource of the function in the manifest, as it stands there: mostly an address.
 pub fn resource(name: &str) -> Option<&'static serde_json::Value> {
     ipc::config().resources.get(name)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hearth_manifest::{Function, Manifest};
+use hearth_manifest::{Filled, Function, Manifest};
 
 use crate::certificate::{CertificateError, Chosen, choose};
 use crate::gateway::Program;
@@ -13,6 +13,7 @@ use crate::journal::{Format, Journal, Record};
 use crate::listen::ListenError;
 use crate::load::{LoadError, base, check_binaries, load};
 use crate::plan::Wanted;
+use crate::secret::Secrets;
 use crate::state::{Held, StateError};
 use crate::watch::{Stamp, Stamps};
 
@@ -27,6 +28,8 @@ pub struct Options {
     pub format: Format,
     /// The program that is the gateway.
     pub gateway: Program,
+    /// The directory with values of secrets.
+    pub secrets: PathBuf,
 }
 
 /// Listeners of the command line: outer `None` leaves the manifest's word, inner `None` is `off`.
@@ -79,8 +82,7 @@ pub(crate) struct Accepted {
 pub(crate) struct Make {
     program: PathBuf,
     file: Option<Stamp>,
-    env: BTreeMap<String, String>,
-    resources: BTreeMap<String, serde_json::Value>,
+    filled: Filled,
     concurrency: u32,
     body_bytes: u64,
 }
@@ -94,13 +96,11 @@ impl Accepted {
             && self.makes == other.makes
     }
 
-    /// The function and its settings, if it is of this version.
-    pub(crate) fn version(&self, name: &str, version: u32) -> Option<&Function> {
-        let (_, mine) = self.makes.get(name)?;
-        self.manifest
-            .functions
-            .get(name)
-            .filter(|_| *mine == version)
+    /// The function and what its secrets make of it, if it is of this version.
+    pub(crate) fn version(&self, name: &str, version: u32) -> Option<(&Function, &Filled)> {
+        let (make, mine) = self.makes.get(name)?;
+        let function = self.manifest.functions.get(name)?;
+        (*mine == version).then_some((function, &make.filled))
     }
 }
 
@@ -119,11 +119,16 @@ pub(crate) fn accept(
     let mut manifest = parsed.manifest;
     let base = base(&options.manifest);
     check_binaries(&manifest, &base)?;
-    let makes = makes(&manifest, &base, before);
+    let secrets = Secrets::of(options.secrets.clone());
+    // Their files before their values: a change in between is then seen.
+    let files = Stamps::of(manifest.secrets().map(|name| secrets.path(name)));
+    let makes = makes(&manifest, &base, &secrets, before)?;
     let certificates = manifest.gateway.tls.certificates.iter();
     let named = certificates.flat_map(|one| [base.join(&one.cert), base.join(&one.key)]);
     let programs = makes.values().map(|(make, _)| make.program.clone());
-    let stamps = first.and(Stamps::of(programs.chain(named).collect::<Vec<_>>()));
+    let stamps = first
+        .and(files)
+        .and(Stamps::of(programs.chain(named).collect::<Vec<_>>()));
     let listen = &mut manifest.gateway.listen;
     listen.http = options.listen.http.unwrap_or(listen.http);
     listen.https = options.listen.https.unwrap_or(listen.https);
@@ -163,8 +168,9 @@ pub(crate) fn accept(
 fn makes(
     manifest: &Manifest,
     base: &Path,
+    secrets: &Secrets,
     before: Option<&Accepted>,
-) -> BTreeMap<String, (Make, u32)> {
+) -> Result<BTreeMap<String, (Make, u32)>, LoadError> {
     let before = before.map(|accepted| &accepted.makes);
     let numbers = before.into_iter().flatten().map(|(_, (_, number))| *number);
     let next = numbers.max().unwrap_or(0) + 1;
@@ -172,11 +178,14 @@ fn makes(
     functions
         .map(|(name, function)| {
             let program = base.join(&function.binary);
+            let filled = function.fill(|name| secrets.value(name));
             let make = Make {
                 file: Stamp::of(&program),
                 program,
-                env: function.env.clone(),
-                resources: function.resources.clone(),
+                filled: filled.map_err(|missing| LoadError::Secret {
+                    function: name.clone(),
+                    missing,
+                })?,
                 concurrency: function.concurrency,
                 body_bytes: manifest.gateway.limits.body_bytes,
             };
@@ -185,7 +194,7 @@ fn makes(
                 Some((known, number)) if *known == make => *number,
                 _ => next,
             };
-            (name.clone(), (make, number))
+            Ok((name.clone(), (make, number)))
         })
         .collect()
 }

@@ -16,6 +16,7 @@ pub mod load;
 pub mod plan;
 pub mod process;
 pub mod run;
+pub mod secret;
 pub mod state;
 pub mod status;
 pub mod watch;

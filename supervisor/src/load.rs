@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use hearth_manifest::{Faults, Manifest, Parsed, parse};
+use hearth_manifest::{Faults, Manifest, Missing, Parsed, parse};
+
+use crate::secret::SecretError;
 
 /// More than the parser takes, so that it is the one to say that a text is too long.
 const MAX_BYTES: u64 = 2 * 1024 * 1024;
@@ -35,6 +37,14 @@ pub enum LoadError {
         path: PathBuf,
         /// What is wrong with it.
         what: &'static str,
+    },
+    /// A secret that a function refers to has no value.
+    #[error("functions.{function}.{}: secret `{}`: {}", .missing.place, .missing.name, .missing.why)]
+    Secret {
+        /// Whose.
+        function: String,
+        /// Which, and why.
+        missing: Missing<SecretError>,
     },
 }
 

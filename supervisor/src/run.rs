@@ -297,9 +297,10 @@ impl Runner {
             .into_iter()
             .flatten()
             .find_map(|(one, later)| Some((one.version(name, version)?, one, later)));
-        let (function, accepted, later) = of_version?;
+        let ((function, filled), accepted, later) = of_version?;
         let orders = Orders {
             function: function.clone(),
+            filled: filled.clone(),
             generation: self.generation + later,
             body_bytes: accepted.manifest.gateway.limits.body_bytes,
         };

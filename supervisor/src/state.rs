@@ -66,6 +66,11 @@ impl StateDir {
         self.0.join("control.sock")
     }
 
+    /// Where values of secrets are kept.
+    pub fn secrets(&self) -> PathBuf {
+        self.0.join("secrets")
+    }
+
     /// Where the self-signed certificate is kept.
     pub fn tls(&self) -> PathBuf {
         self.0.join("tls")

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hearth_manifest::Function;
+use hearth_manifest::{Filled, Function};
 use hearth_protocol::control::Control;
 use hearth_protocol::frame::Frame;
 use hearth_protocol::head::{Config, Limits, LogRecord};
@@ -39,6 +39,8 @@ pub fn failed_unless_it_ends(id: u32, why: String, news: &UnboundedSender<News>)
 pub struct Orders {
     /// Its function, as the manifest had it when the worker was started.
     pub function: Function,
+    /// Its environment, resources and secrets.
+    pub filled: Filled,
     /// The manifest's version.
     pub generation: u64,
     /// Largest body of a request.
@@ -140,6 +142,7 @@ impl Worker {
         };
         let Orders {
             function,
+            filled,
             generation,
             body_bytes,
         } = &self.orders;
@@ -149,8 +152,9 @@ impl Worker {
             worker: id.into(),
             generation: *generation,
             concurrency: function.concurrency,
-            resources: function.resources.clone(),
-            env: function.env.clone(),
+            resources: filled.resources.clone(),
+            env: filled.env.clone(),
+            secrets: filled.secrets.clone(),
             limits: Limits {
                 body_bytes: *body_bytes,
                 ..Limits::default()

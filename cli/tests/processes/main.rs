@@ -27,6 +27,7 @@ mod process;
 mod queue;
 mod reload;
 mod routing;
+mod secrets;
 mod threads;
 mod times;
 mod tls;
