@@ -22,24 +22,23 @@
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-
-use hearth_protocol::head::Config;
+use std::time::{Duration, Instant};
 
 use crate::request::Request;
 use crate::response::{BodyWriter, Response, ResponseBody};
-use crate::worker::{Key, Worker};
-
-/// Exit status of a worker that could not get to know its platform: a usage error.
-const EXIT_USAGE: i32 = 2;
+use crate::worker::{Event, Key, Worker};
 
 static WORKER: OnceLock<Mutex<Worker>> = OnceLock::new();
 static CURRENT: Mutex<Option<Key>> = Mutex::new(None);
 
 /// Waits for the next request. When the platform stops the worker, this ends the process.
 pub fn read_request() -> Request {
-    match next() {
-        Some(request) => request,
-        None => std::process::exit(0),
+    loop {
+        match next(None) {
+            Next::Request(request) => return *request,
+            Next::Idle => {}
+            Next::End(_) => std::process::exit(0),
+        }
     }
 }
 
@@ -59,15 +58,24 @@ pub fn send_response(response: Response) {
     }
 }
 
-/// What the platform told this worker at its start.
-pub(crate) fn config() -> &'static Config {
-    worker().config()
+/// What there is to do next.
+pub(crate) enum Next {
+    Request(Box<Request>),
+    /// Nothing has come for as long as was asked.
+    Idle,
+    /// The end, within this time.
+    End(Instant),
 }
 
-pub(crate) fn next() -> Option<Request> {
-    let (key, request) = worker().next()?;
-    *lock(&CURRENT) = Some(key);
-    Some(request)
+pub(crate) fn next(patience: Option<Duration>) -> Next {
+    match worker().next(patience) {
+        Event::Request(key, request) => {
+            *lock(&CURRENT) = Some(key);
+            Next::Request(request)
+        }
+        Event::Idle => Next::Idle,
+        Event::End(deadline) => Next::End(deadline),
+    }
 }
 
 pub(crate) fn read_body(key: Key, room: &mut [u8]) -> io::Result<usize> {
@@ -91,37 +99,12 @@ pub(crate) fn current() -> Option<Key> {
     *lock(&CURRENT)
 }
 
-pub(crate) fn start_failed(message: &str) {
-    worker().start_failed(message);
-}
-
-pub(crate) fn log(level: &str, message: &str, request: Option<&str>) {
-    worker().log(level, message, request);
-}
-
 /// The worker; the first call shakes hands with the supervisor.
 fn worker() -> MutexGuard<'static, Worker> {
-    lock(WORKER.get_or_init(|| match Worker::start() {
-        Ok(worker) => Mutex::new(worker),
-        Err(error) => {
-            report(&error);
-            std::process::exit(EXIT_USAGE);
-        }
+    lock(WORKER.get_or_init(|| {
+        let worker = Worker::start();
+        Mutex::new(worker.expect("a worker serves in one way only"))
     }))
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "without a platform there is nowhere else to say it"
-)]
-fn report(error: &dyn std::error::Error) {
-    eprint!("{error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        eprint!(": {cause}");
-        source = cause.source();
-    }
-    eprintln!();
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -29,7 +29,10 @@ mod flusher;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
+mod handshake;
 pub mod ipc;
+pub mod log;
+mod panics;
 mod problem;
 mod request;
 mod response;
@@ -43,29 +46,29 @@ pub use body::{Body, BodyReader};
 pub use problem::Problem;
 pub use request::{Headers, Params, Request};
 pub use response::{BodyWriter, IntoResponse, Response};
-pub use serve::serve;
+pub use serve::{Function, serve};
 pub use text::Text;
 
 /// A value of the function's `env` in the manifest.
 ///
 /// It reaches the worker over its control socket and stands in no process environment.
 pub fn env(name: &str) -> Option<&'static str> {
-    ipc::config().env.get(name).map(String::as_str)
+    handshake::config().env.get(name).map(String::as_str)
 }
 
 /// A secret that the function's `secrets` in the manifest names.
 ///
 /// Secrets in `env` and `resources` stand in their places there.
 pub fn secret(name: &str) -> Option<&'static str> {
-    ipc::config().secrets.get(name).map(String::as_str)
+    handshake::config().secrets.get(name).map(String::as_str)
 }
 
 /// A resource of the function in the manifest, as it stands there: mostly an address.
 pub fn resource(name: &str) -> Option<&'static serde_json::Value> {
-    ipc::config().resources.get(name)
+    handshake::config().resources.get(name)
 }
 
 /// The function's name in the manifest.
 pub fn function() -> &'static str {
-    &ipc::config().function
+    &handshake::config().function
 }

@@ -1,21 +1,20 @@
-//! The loop most functions run: make the state, answer requests with it, survive panics.
+//! The life of most functions: make the state, answer requests with it, survive panics, stop.
 
-use std::any::Any;
-use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::time::{Duration, Instant};
 
-use crate::ipc;
-use crate::problem::Problem;
+use hearth_protocol::control::Control;
+
+use crate::handshake;
+use crate::ipc::{self, Next};
+use crate::log::{self, Context};
+use crate::panics;
 use crate::request::Request;
 use crate::response::{IntoResponse, Response, ResponseBody};
 
 /// Exit status of a worker whose state could not be made.
 const EXIT_FAILED: i32 = 1;
-
-thread_local! {
-    /// Message and place of the last panic, left here by the hook for the place that catches it.
-    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
 
 /// Makes the state once and answers every request with `handle` until the platform stops the worker;
 /// then drops the state and returns.
@@ -23,64 +22,129 @@ thread_local! {
 /// A panic of the handler becomes a 500 with the request's id; its message and place go to the log.
 /// The state is kept, so a handler should not leave it half changed when it panics. A panic while
 /// the state is made is told to the platform as the reason why this worker cannot start.
+///
+/// [`Function`] does the same with a start that may fail, and more.
 pub fn serve<S, R: IntoResponse>(
     make_state: impl FnOnce() -> S,
-    mut handle: impl FnMut(&mut S, Request) -> R,
+    handle: impl FnMut(&mut S, Request) -> R,
 ) {
-    // Shakes hands first, so that whatever happens next can be told.
-    ipc::config();
-    std::panic::set_hook(Box::new(|info| {
-        LAST_PANIC.set(Some(info.to_string()));
-    }));
-    let mut state = match catch_unwind(AssertUnwindSafe(make_state)) {
-        Ok(state) => state,
-        Err(payload) => {
-            ipc::start_failed(&panic_text(&*payload));
-            std::process::exit(EXIT_FAILED);
+    Function::new(|| Ok::<S, Infallible>(make_state())).serve(handle);
+}
+
+/// A function whose handlers run one at a time.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use hearth_sdk::{Function, Request, Response};
+///
+/// struct Index(Vec<String>);
+///
+/// fn main() {
+///     Function::new(|| std::fs::read_to_string("words").map(|text| Index(text.lines().map(str::to_owned).collect())))
+///         .on_idle(Duration::from_secs(60), |index: &mut Index| index.0.sort())
+///         .on_stop(|index, _deadline| hearth_sdk::log::info(format_args!("{} words", index.0.len())))
+///         .serve(|index, _request| Response::text(index.0.len().to_string()))
+/// }
+/// ```
+pub struct Function<'a, S, E> {
+    start: Box<dyn FnOnce() -> Result<S, E> + 'a>,
+    idle: Option<(Duration, IdleFn<'a, S>)>,
+    stop: Option<StopFn<'a, S>>,
+}
+
+type IdleFn<'a, S> = Box<dyn FnMut(&mut S) + 'a>;
+type StopFn<'a, S> = Box<dyn FnOnce(&mut S, Instant) + 'a>;
+
+impl<'a, S, E: Display> Function<'a, S, E> {
+    /// A function whose state is made by `start`. An error is told to the platform as the reason why
+    /// this worker cannot start: a reload is then refused with it, and what was served before is
+    /// served on.
+    pub fn new(start: impl FnOnce() -> Result<S, E> + 'a) -> Function<'a, S, E> {
+        Function {
+            start: Box::new(start),
+            idle: None,
+            stop: None,
         }
-    };
-    while let Some(request) = ipc::next() {
-        let id = request.id.clone();
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            handle(&mut state, request).into_response()
-        }));
-        let response = outcome.unwrap_or_else(|payload| {
-            ipc::log("error", &panic_text(&*payload), Some(&id));
-            panic_response(&id)
-        });
-        send(response, &id);
+    }
+
+    /// Calls `work` whenever there has been no request for so long, again and again. Requests that
+    /// come meanwhile wait for it.
+    pub fn on_idle(mut self, after: Duration, work: impl FnMut(&mut S) + 'a) -> Function<'a, S, E> {
+        self.idle = Some((after, Box::new(work)));
+        self
+    }
+
+    /// Calls `work` when the last request has been answered and the worker is to end. At the deadline
+    /// it is killed.
+    pub fn on_stop(mut self, work: impl FnOnce(&mut S, Instant) + 'a) -> Function<'a, S, E> {
+        self.stop = Some(Box::new(work));
+        self
+    }
+
+    /// Answers every request with `handle` until the platform stops the worker.
+    pub fn serve<R: IntoResponse>(mut self, mut handle: impl FnMut(&mut S, Request) -> R) {
+        // Shakes hands first, so that whatever happens next can be told.
+        handshake::config();
+        panics::listen();
+        let mut state = started(panics::catch(self.start));
+        let patience = self.idle.as_ref().map(|(after, _)| *after);
+        let deadline = loop {
+            match ipc::next(patience) {
+                Next::Request(request) => answer(&mut state, *request, &mut handle),
+                Next::Idle => {
+                    if let Some((_, work)) = &mut self.idle
+                        && let Err(message) = panics::catch(|| work(&mut state))
+                    {
+                        log::error(message);
+                    }
+                }
+                Next::End(deadline) => break deadline,
+            }
+        };
+        if let Some(work) = self.stop
+            && let Err(message) = panics::catch(|| work(&mut state, deadline))
+        {
+            log::error(message);
+        }
     }
 }
 
+/// The state, or the end of a worker that has none.
+pub(crate) fn started<S, E: Display>(made: Result<Result<S, E>, String>) -> S {
+    let message = match made {
+        Ok(Ok(state)) => return state,
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => panic,
+    };
+    // Without a supervisor there is nobody to be told.
+    let _ = handshake::tell(Control::StartFailed { message: &message });
+    std::process::exit(EXIT_FAILED)
+}
+
+fn answer<S, R: IntoResponse>(
+    state: &mut S,
+    request: Request,
+    handle: &mut impl FnMut(&mut S, Request) -> R,
+) {
+    let id = request.id.clone();
+    Context::of(id.clone()).within(|| {
+        let outcome = panics::catch(|| handle(state, request).into_response());
+        let response = outcome.unwrap_or_else(|message| panics::answer(&message, &id));
+        send(response);
+    });
+}
+
 /// Sends a response whose streamed body may panic, too.
-fn send(response: Response, id: &str) {
-    let streamed = matches!(response.body, ResponseBody::Stream(_));
-    if !streamed {
+fn send(response: Response) {
+    if !matches!(response.body, ResponseBody::Stream(_)) {
         ipc::send_response(response);
         return;
     }
     let key = ipc::current();
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| ipc::send_response(response))) {
-        ipc::log("error", &panic_text(&*payload), Some(id));
+    if let Err(message) = panics::catch(|| ipc::send_response(response)) {
+        log::error(message);
         if let Some(key) = key {
             ipc::fail_stream(key, "the handler panicked");
         }
     }
-}
-
-fn panic_response(id: &str) -> Response {
-    Problem::new(500, "The function failed")
-        .detail("The handler panicked; the log has the reason under this request id.")
-        .with("layer", "worker")
-        .with("request", id)
-        .into()
-}
-
-fn panic_text(payload: &(dyn Any + Send)) -> String {
-    LAST_PANIC
-        .take()
-        .unwrap_or_else(|| match payload.downcast_ref::<&str>() {
-            Some(text) => format!("panicked: {text}"),
-            None => "panicked".to_owned(),
-        })
 }

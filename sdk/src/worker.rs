@@ -1,30 +1,29 @@
-//! The worker's side of its sockets: handshake, requests in, answers out.
+//! The worker's side of its sockets after the handshake: requests in, answers out.
 //!
 //! Blocking, one request at a time. The order of things: work off what has been read, then write all
 //! answers at once, then wait for more.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use hearth_protocol::MAX_CHUNK;
 use hearth_protocol::control::Control;
 use hearth_protocol::data::{ErrorCode, encode_head};
-use hearth_protocol::frame::{FrameError, Kind};
-use hearth_protocol::head::{Config, HeadError, LogRecord, RequestHead, ResponseHead};
-use hearth_protocol::{CONTROL_ROOM, Codec, FrameBuffer, MAX_CHUNK, MAX_CONTROL_LEN, VERSION};
+use hearth_protocol::frame::Kind;
+use hearth_protocol::head::{Limits, RequestHead, ResponseHead};
 use hearth_sys::wait::{Waiting, wait};
 
 use crate::body::Body;
 use crate::flusher::Flusher;
+use crate::handshake::{self, CODEC, ControlSocket, Step};
+use crate::log;
 use crate::request::Request;
 use crate::response::{Response, ResponseBody};
 use crate::slots::{Gone, Incoming};
 use crate::socket::{DataSocket, Received};
-
-/// The codec of the SDK's heads.
-const CODEC: Codec = Codec::MessagePack;
 
 /// Answers of a long row that are written while the rest is worked off: half of what the gateway
 /// sends in advance, so that it has something to do meanwhile, and its next row is here before this
@@ -38,35 +37,11 @@ pub(crate) struct Key {
     stream: u32,
 }
 
-/// Why a worker cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum WorkerError {
-    #[error(
-        "this program is a Hearth function: `hearth up` starts it, from a manifest that names it"
-    )]
-    NotStartedByHearth(#[source] io::Error),
-    #[error("the control socket failed")]
-    Control(#[source] io::Error),
-    #[error("the supervisor closed the control socket before CONFIG")]
-    NoConfig,
-    #[error("bad frame on the control socket")]
-    Frame(#[from] FrameError),
-    #[error("bad CONFIG")]
-    Config(#[source] HeadError),
-    #[error("the platform speaks version {0} of the wire, this worker {VERSION}")]
-    Version(u8),
-    #[error("{0} frame where CONFIG was expected")]
-    Unexpected(&'static str),
-}
-
 /// The worker's sockets and what is under way on them.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    control: UnixStream,
-    control_buffer: FrameBuffer,
-    /// Descriptors that came and wait for their ATTACH.
-    descriptors: VecDeque<OwnedFd>,
-    config: &'static Config,
+    control: ControlSocket,
+    limits: Limits,
     sockets: Vec<Attached>,
     next_socket: u32,
     row: VecDeque<(u32, Incoming)>,
@@ -74,10 +49,31 @@ pub(crate) struct Worker {
     /// Answers that wait to be written.
     unsent: u32,
     ready_sent: bool,
-    stopping: bool,
-    /// Nothing new comes; it ends once the gateway has closed its sockets.
-    draining: bool,
+    ending: Ending,
+    /// When the platform's patience with an end ends.
+    deadline: Instant,
     flusher: Flusher,
+}
+
+/// Whether it is to end, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    No,
+    /// Nothing new comes; it ends once the gateway has closed its sockets.
+    Draining,
+    /// At once.
+    Stopping,
+}
+
+/// What there is to do.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A request.
+    Request(Key, Box<Request>),
+    /// Nothing has come for as long as was asked.
+    Idle,
+    /// The end, within this time.
+    End(Instant),
 }
 
 #[derive(Debug)]
@@ -88,86 +84,26 @@ struct Attached {
 }
 
 impl Worker {
-    /// Says HELLO on descriptor 3 and waits for CONFIG.
-    pub(crate) fn start() -> Result<Worker, WorkerError> {
-        let control = hearth_sys::inherit::take_unix_stream(hearth_sys::inherit::FIRST)
-            .map_err(WorkerError::NotStartedByHearth)?;
-        let mut hello = Vec::new();
-        Control::Hello {
-            lowest: VERSION,
-            highest: VERSION,
-            codec: CODEC,
-        }
-        .encode(&mut hello);
-        (&control).write_all(&hello).map_err(WorkerError::Control)?;
-
-        let mut control_buffer = FrameBuffer::new(MAX_CONTROL_LEN, CONTROL_ROOM);
-        let mut descriptors = Vec::new();
-        let config = loop {
-            if let Some(frame) = control_buffer.next_frame()? {
-                match Control::parse(&frame)? {
-                    Control::Config { config } => {
-                        break CODEC
-                            .decode::<Config>(config)
-                            .map_err(WorkerError::Config)?;
-                    }
-                    _ => return Err(WorkerError::Unexpected(frame.kind.name())),
-                }
-            }
-            let room = control_buffer.room();
-            match hearth_sys::passing::receive(control.as_fd(), room, &mut descriptors) {
-                Ok(0) => return Err(WorkerError::NoConfig),
-                Ok(count) => control_buffer.filled(count),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(WorkerError::Control(error)),
-            }
-        };
-        if config.version != VERSION {
-            return Err(WorkerError::Version(config.version));
-        }
-        Ok(Worker {
-            control,
-            control_buffer,
-            descriptors: descriptors.into(),
-            // Made once in the life of the process, and read until its end.
-            config: Box::leak(Box::new(config)),
+    /// After the handshake. `None` if somebody else reads the control socket.
+    pub(crate) fn start() -> Option<Worker> {
+        Some(Worker {
+            limits: handshake::config().limits,
+            control: handshake::control_socket()?,
             sockets: Vec::new(),
             next_socket: 0,
             row: VecDeque::new(),
             row_read: Instant::now(),
             unsent: 0,
             ready_sent: false,
-            stopping: false,
-            draining: false,
+            ending: Ending::No,
+            deadline: Instant::now(),
             flusher: Flusher::default(),
         })
     }
 
-    pub(crate) fn config(&self) -> &'static Config {
-        self.config
-    }
-
-    /// Tells the supervisor that the state could not be made.
-    pub(crate) fn start_failed(&mut self, message: &str) {
-        self.send_control(Control::StartFailed { message });
-    }
-
-    /// Puts a line into the platform's log.
-    pub(crate) fn log(&mut self, level: &str, message: &str, request: Option<&str>) {
-        let record = LogRecord {
-            level: level.into(),
-            message: message.into(),
-            request: request.map(Into::into),
-            ..LogRecord::default()
-        };
-        let mut bytes = Vec::new();
-        if CODEC.encode(&record, &mut bytes).is_ok() {
-            self.send_control(Control::Log { record: &bytes });
-        }
-    }
-
-    /// The next request; `None` when the worker is to end. Says READY the first time.
-    pub(crate) fn next(&mut self) -> Option<(Key, Request)> {
+    /// The next request, or what else there is to do; `patience` is how long a worker waits before it
+    /// is idle. Says READY the first time.
+    pub(crate) fn next(&mut self, patience: Option<Duration>) -> Event {
         if !self.ready_sent {
             self.ready_sent = true;
             self.send_control(Control::Ready);
@@ -178,15 +114,18 @@ impl Worker {
                     self.flush_all();
                 }
                 match self.begin(number, incoming) {
-                    Some(request) => return Some(request),
+                    Some((key, request)) => return Event::Request(key, Box::new(request)),
                     None => continue,
                 }
             }
             self.flush_all();
-            if self.stopping || self.draining && self.sockets.is_empty() {
-                return None;
+            let drained = self.ending == Ending::Draining && self.sockets.is_empty();
+            if self.ending == Ending::Stopping || drained {
+                return Event::End(self.deadline);
             }
-            self.wait_and_receive();
+            if !self.wait_and_receive(patience) {
+                return Event::Idle;
+            }
         }
     }
 
@@ -271,7 +210,7 @@ impl Worker {
                 Ok(Some(count)) => return self.flush(key).map(|()| count),
                 Ok(None) => {
                     self.flush_all();
-                    self.wait_and_receive();
+                    self.wait_and_receive(None);
                 }
                 Err(Gone) => return Err(gone()),
             }
@@ -292,7 +231,7 @@ impl Worker {
             match written {
                 Ok(0) => {
                     self.flush_all();
-                    self.wait_and_receive();
+                    self.wait_and_receive(None);
                 }
                 Ok(count) => {
                     if full {
@@ -370,18 +309,22 @@ impl Worker {
         }
     }
 
-    /// Waits until any socket has something, and books it.
-    fn wait_and_receive(&mut self) {
+    /// Waits until any socket has something, and books it; `false` if nothing came in time.
+    fn wait_and_receive(&mut self, patience: Option<Duration>) -> bool {
         let mut waiting: Vec<Waiting<'_>> = Vec::with_capacity(1 + self.sockets.len());
-        waiting.push(Waiting::read(self.control.as_fd()));
+        waiting.push(Waiting::read(self.control.stream.as_fd()));
         waiting.extend(
             self.sockets
                 .iter()
                 .map(|one| Waiting::read(one.socket.outbox.as_fd())),
         );
-        if wait(&mut waiting, None).is_err() {
-            self.stopping = true;
-            return;
+        match wait(&mut waiting, patience) {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(_) => {
+                self.ending = Ending::Stopping;
+                return true;
+            }
         }
         let control = waiting[0].readable;
         let readable: Vec<u32> = waiting[1..]
@@ -397,6 +340,7 @@ impl Worker {
         if control {
             self.receive_control();
         }
+        true
     }
 
     fn receive(&mut self, number: u32) {
@@ -419,7 +363,7 @@ impl Worker {
             Err(why) => {
                 socket.break_off(&why);
                 self.detach(number);
-                self.log("error", &format!("data socket closed: {why}"), None);
+                log::error(format_args!("data socket closed: {why}"));
             }
         }
     }
@@ -435,7 +379,7 @@ impl Worker {
         self.sockets.retain(|one| one.thread != thread);
         let number = self.next_socket;
         self.next_socket += 1;
-        if let Ok(socket) = DataSocket::new(stream, self.config.limits) {
+        if let Ok(socket) = DataSocket::new(stream, self.limits) {
             self.sockets.push(Attached {
                 number,
                 thread,
@@ -455,54 +399,45 @@ impl Worker {
     }
 
     fn send_control(&mut self, message: Control<'_>) {
-        let mut bytes = Vec::new();
-        message.encode(&mut bytes);
-        if (&self.control).write_all(&bytes).is_err() {
-            self.stopping = true;
+        if handshake::tell(message).is_err() {
+            self.ending = Ending::Stopping;
         }
     }
 
     fn receive_control(&mut self) {
         let mut descriptors = Vec::new();
-        let room = self.control_buffer.room();
-        match hearth_sys::passing::receive(self.control.as_fd(), room, &mut descriptors) {
+        let control = &mut self.control;
+        let room = control.buffer.room();
+        match hearth_sys::passing::receive(control.stream.as_fd(), room, &mut descriptors) {
             // Without a supervisor nobody wants this worker any more.
-            Ok(0) => self.stopping = true,
-            Ok(count) => self.control_buffer.filled(count),
+            Ok(0) => self.ending = Ending::Stopping,
+            Ok(count) => control.buffer.filled(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => self.stopping = true,
+            Err(_) => self.ending = Ending::Stopping,
         }
-        self.descriptors.extend(descriptors);
+        self.control.descriptors.extend(descriptors);
         loop {
-            let step = match self.control_buffer.next_frame() {
-                Ok(Some(frame)) => Control::parse(&frame).map(|message| match message {
-                    Control::Attach { thread } => Step::Attach(thread),
-                    Control::Ping { nonce } => Step::Pong(nonce),
-                    Control::Drain { .. } => Step::Drain,
-                    Control::Stop { .. } => Step::Stop,
-                    Control::Pong { .. } | Control::Unknown { .. } => Step::Nothing,
-                    Control::Hello { .. }
-                    | Control::Config { .. }
-                    | Control::Ready
-                    | Control::StartFailed { .. }
-                    | Control::Log { .. } => Step::Stop,
-                }),
+            let step = match self.control.buffer.next_frame() {
+                Ok(Some(frame)) => Control::parse(&frame).map(Step::of),
                 Ok(None) => return,
                 Err(error) => Err(error),
             };
             match step {
                 Ok(Step::Attach(thread)) => {
-                    if let Some(fd) = self.descriptors.pop_front() {
+                    if let Some(fd) = self.control.descriptors.pop_front() {
                         self.attach(thread, UnixStream::from(fd));
                     }
                 }
                 Ok(Step::Pong(nonce)) => self.send_control(Control::Pong { nonce }),
-                Ok(Step::Drain) => self.drain(),
+                Ok(Step::Drain(deadline)) => self.drain(deadline),
                 Ok(Step::Nothing) => {}
-                Ok(Step::Stop) => self.stopping = true,
+                Ok(Step::Stop(deadline)) => {
+                    self.deadline = deadline;
+                    self.ending = Ending::Stopping;
+                }
                 Err(error) => {
-                    self.log("error", &format!("control socket: {error}"), None);
-                    self.stopping = true;
+                    log::error(format_args!("control socket: {error}"));
+                    self.ending = Ending::Stopping;
                     return;
                 }
             }
@@ -512,8 +447,9 @@ impl Worker {
     /// Nothing new will come. What waits behind a handler that is still at work (only its reads and
     /// writes get us here then) is given back, if all of it has come: only then can another worker be
     /// asked.
-    fn drain(&mut self) {
-        self.draining = true;
+    fn drain(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+        self.ending = Ending::Draining;
         let whole = |(_, incoming): &(u32, Incoming)| incoming.end;
         for attached in &mut self.sockets {
             let row = self.row.iter().filter(|one| whole(one));
@@ -524,15 +460,6 @@ impl Worker {
         }
         self.row.retain(|one| !whole(one));
     }
-}
-
-/// What a control frame asks for, free of the buffer it came in.
-enum Step {
-    Attach(u32),
-    Pong(u32),
-    Drain,
-    Stop,
-    Nothing,
 }
 
 fn gone() -> io::Error {

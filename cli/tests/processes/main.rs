@@ -20,6 +20,7 @@ mod http;
 mod http2;
 mod http2_abuse;
 mod lifecycle;
+mod lives;
 mod load;
 mod logs;
 mod platform;
