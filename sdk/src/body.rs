@@ -59,6 +59,47 @@ impl Body {
         Ok(self.whole.get_or_init(|| bytes))
     }
 
+    /// The whole body, as [`bytes`](Body::bytes), for a handler that must not block.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "async")]
+    pub async fn collect(&self) -> io::Result<&[u8]> {
+        if self.whole.get().is_none() {
+            let (mut bytes, key) = self.take_what_came();
+            if let Some(key) = key {
+                crate::aio::collect(key, &mut bytes).await?;
+            }
+            *self.rest.borrow_mut() = Rest::AtHand(bytes, 0);
+        }
+        self.bytes()
+    }
+
+    /// The next piece of the body, without keeping it; `None` at its end.
+    ///
+    /// # Errors
+    /// `ConnectionAborted` if the client or the gateway gave up before its end.
+    #[cfg(feature = "async")]
+    pub async fn piece(&self) -> io::Result<Option<Vec<u8>>> {
+        let piece = match self.take_what_came() {
+            (first, Some(key)) if first.is_empty() => crate::aio::piece(key).await?,
+            (first, _) => first,
+        };
+        Ok(Some(piece).filter(|piece| !piece.is_empty()))
+    }
+
+    /// What is at hand, and where the rest comes from, if there is one.
+    #[cfg(feature = "async")]
+    fn take_what_came(&self) -> (Vec<u8>, Option<Key>) {
+        let mut rest = self.rest.borrow_mut();
+        let (bytes, at, key) = match &mut *rest {
+            Rest::AtHand(bytes, at) => (bytes, at, None),
+            Rest::Coming(bytes, at, key) => (bytes, at, Some(*key)),
+        };
+        let first = std::mem::take(bytes).split_off(std::mem::take(at));
+        (first, key)
+    }
+
     /// Reads the body piece by piece, without keeping it.
     pub fn reader(&self) -> BodyReader<'_> {
         BodyReader(self)
@@ -74,6 +115,11 @@ impl Read for BodyReader<'_> {
         match &mut *self.0.rest.borrow_mut() {
             Rest::AtHand(bytes, at) => Ok(take(bytes, at, room)),
             Rest::Coming(first, at, key) => match take(first, at, room) {
+                #[cfg(feature = "async")]
+                0 if crate::aio::is_running() => Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "more is to come, and this handler must not block: use `collect` or `piece`",
+                )),
                 0 if !room.is_empty() => ipc::read_body(*key, room),
                 count => Ok(count),
             },

@@ -48,12 +48,19 @@ pub fn send_response(response: Response) {
         return;
     };
     worker().answer(key, &response);
-    if let ResponseBody::Stream(write) = response.body {
-        // The head goes out before the body is made, and the lock is free while it is.
-        let result = flush(key).and_then(|()| write(&mut BodyWriter::new(key)));
-        match result {
-            Ok(()) => worker().finish(key),
-            Err(error) => worker().fail(key, &error.to_string()),
+    match response.body {
+        ResponseBody::Whole(_) => {}
+        ResponseBody::Stream(write) => {
+            // The head goes out before the body is made, and the lock is free while it is.
+            let result = flush(key).and_then(|()| write(&mut BodyWriter::new(key)));
+            match result {
+                Ok(()) => worker().finish(key),
+                Err(error) => worker().fail(key, &error.to_string()),
+            }
+        }
+        #[cfg(feature = "async")]
+        ResponseBody::Async(_) => {
+            worker().fail(key, "an asynchronous body, of a handler that blocks");
         }
     }
 }

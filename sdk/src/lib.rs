@@ -24,7 +24,10 @@
 //! open. Handlers run one at a time. There is no async runtime in here; whoever wants the loop in
 //! their own hands finds it in [`ipc`].
 
+#[cfg(feature = "async")]
+mod aio;
 mod body;
+mod event;
 mod flusher;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
@@ -42,7 +45,12 @@ mod socket;
 mod text;
 mod worker;
 
+#[cfg(feature = "async")]
+pub use aio::{AsyncBodyWriter, AsyncFunction, serve_async};
 pub use body::{Body, BodyReader};
+#[cfg(feature = "async")]
+pub use event::AsyncEvents;
+pub use event::{Event, Events};
 pub use problem::Problem;
 pub use request::{Headers, Params, Request};
 pub use response::{BodyWriter, IntoResponse, Response};

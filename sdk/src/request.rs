@@ -173,17 +173,29 @@ impl Request {
     /// A 400 that names the field and the position of what does not fit, ready to be returned; the
     /// 400 says so too when the body did not come whole.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        let bytes = self.body.bytes().map_err(|error| {
-            Problem::new(400, "The body did not arrive").detail(error.to_string())
-        })?;
-        let mut json = serde_json::Deserializer::from_slice(bytes);
-        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let field = error.path().to_string();
-            json_problem(error.into_inner(), Some(field).filter(|field| field != "."))
-        })?;
-        json.end().map_err(|error| json_problem(error, None))?;
-        Ok(value)
+        parse(self.body.bytes())
     }
+
+    /// The body as JSON, as [`json`](Request::json), for a handler that must not block.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "async")]
+    pub async fn json_async<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        parse(self.body.collect().await)
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: std::io::Result<&[u8]>) -> Result<T, Problem> {
+    let bytes = body
+        .map_err(|error| Problem::new(400, "The body did not arrive").detail(error.to_string()))?;
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = error.path().to_string();
+        json_problem(error.into_inner(), Some(field).filter(|field| field != "."))
+    })?;
+    json.end().map_err(|error| json_problem(error, None))?;
+    Ok(value)
 }
 
 fn json_problem(error: serde_json::Error, field: Option<String>) -> Problem {

@@ -24,15 +24,23 @@ pub(crate) enum ResponseBody {
     Whole(Vec<u8>),
     /// A function that writes them.
     Stream(Box<StreamFn>),
+    /// One that waits where it must.
+    #[cfg(feature = "async")]
+    Async(Box<AsyncStreamFn>),
 }
 
 pub(crate) type StreamFn = dyn FnOnce(&mut BodyWriter) -> io::Result<()> + Send;
+
+#[cfg(feature = "async")]
+pub(crate) type AsyncStreamFn = dyn FnOnce(Key) -> crate::aio::LocalFuture<io::Result<()>> + Send;
 
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ResponseBody::Whole(bytes) => write!(f, "Whole({} bytes)", bytes.len()),
             ResponseBody::Stream(_) => f.write_str("Stream"),
+            #[cfg(feature = "async")]
+            ResponseBody::Async(_) => f.write_str("Async"),
         }
     }
 }
@@ -100,6 +108,17 @@ impl Response {
         }
     }
 
+    /// 200 with a body that an asynchronous handler writes while it is made, as [`Response::stream`].
+    #[cfg(feature = "async")]
+    pub fn stream_async(
+        write: impl AsyncFnOnce(&mut crate::AsyncBodyWriter) -> io::Result<()> + Send + 'static,
+    ) -> Response {
+        Response {
+            body: ResponseBody::Async(Box::new(|key| Box::pin(crate::aio::write(key, write)))),
+            ..Response::ok()
+        }
+    }
+
     /// The same with another status.
     pub fn status(mut self, status: u16) -> Response {
         self.status = status;
@@ -138,7 +157,7 @@ impl Response {
     pub fn bytes(&self) -> Option<&[u8]> {
         match &self.body {
             ResponseBody::Whole(bytes) => Some(bytes),
-            ResponseBody::Stream(_) => None,
+            _ => None,
         }
     }
 }

@@ -33,8 +33,8 @@ const HALF_ROW: u32 = 16;
 /// Which stream of which socket: sockets are numbered as they are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
-    socket: u32,
-    stream: u32,
+    pub(crate) socket: u32,
+    pub(crate) stream: u32,
 }
 
 /// The worker's sockets and what is under way on them.
@@ -148,7 +148,7 @@ impl Worker {
                 let (first, rest) = bytes.split_at(bytes.len().min(MAX_CHUNK));
                 (first, rest, rest.is_empty())
             }
-            ResponseBody::Stream(_) => (&[][..], &[][..], false),
+            _ => (&[][..], &[][..], false),
         };
         let write = |out: &mut Vec<u8>| {
             let headers = response.headers();

@@ -29,6 +29,7 @@ mod queue;
 mod reload;
 mod routing;
 mod secrets;
+mod side_by_side;
 mod threads;
 mod times;
 mod tls;

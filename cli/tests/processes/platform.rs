@@ -44,7 +44,7 @@ impl Place {
         let name = format!("hearth-test-{}-{number}", std::process::id());
         let place = Place(std::env::temp_dir().join(name));
         fs::create_dir(&place.0).unwrap();
-        for example in ["probe", "skeleton", "lifecycle"] {
+        for example in ["probe", "skeleton", "lifecycle", "side"] {
             symlink(examples().join(example), place.0.join(example)).unwrap();
         }
         place.write(manifest);
@@ -312,6 +312,7 @@ fn examples() -> &'static Path {
         let profile = Path::new(HEARTH).parent().unwrap();
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--package", "hearth-sdk", "--examples"]);
+        cargo.arg("--all-features");
         cargo.arg("--target-dir").arg(profile.parent().unwrap());
         if profile.ends_with("release") {
             cargo.arg("--release");

@@ -1,0 +1,284 @@
+//! One data socket of an asynchronous worker: a task that reads, a task that writes, and those who
+//! wait for news of their streams.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::io;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use hearth_protocol::data::{Data, ErrorCode, encode_head};
+use hearth_protocol::frame::Kind;
+use hearth_protocol::head::{Limits, ResponseHead};
+use hearth_protocol::{FrameBuffer, MAX_CHUNK, MAX_DATA_LEN};
+use tokio::net::UnixStream;
+use tokio::sync::Notify;
+
+use crate::aio::Worker;
+use crate::handshake::CODEC;
+use crate::log;
+use crate::panics;
+use crate::response::{Response, ResponseBody};
+use crate::slots::{Broken, Gone, Incoming, Slots};
+use crate::worker::Key;
+
+/// Room for one read, as in a blocking worker.
+const ROOM: usize = 16 * 1024;
+
+/// A data socket to one thread of the gateway.
+pub(crate) struct Socket {
+    pub(crate) number: u32,
+    pub(crate) thread: u32,
+    stream: UnixStream,
+    slots: RefCell<Slots>,
+    /// Frames that wait to be written.
+    out: RefCell<Vec<u8>>,
+    /// There is something to write, or nothing more will come.
+    some: Notify,
+    /// All has been written.
+    none: Notify,
+    /// Those who wait for news of a stream.
+    waiting: RefCell<BTreeMap<u32, Vec<Waker>>>,
+    closed: Cell<bool>,
+}
+
+impl Socket {
+    pub(crate) fn new(
+        number: u32,
+        thread: u32,
+        stream: StdUnixStream,
+        limits: Limits,
+    ) -> io::Result<Rc<Socket>> {
+        stream.set_nonblocking(true)?;
+        Ok(Rc::new(Socket {
+            number,
+            thread,
+            stream: UnixStream::from_std(stream)?,
+            slots: RefCell::new(Slots::new(limits)),
+            out: RefCell::default(),
+            some: Notify::new(),
+            none: Notify::new(),
+            waiting: RefCell::default(),
+            closed: Cell::new(false),
+        }))
+    }
+
+    /// Changes streams; what must be sent is sent.
+    pub(crate) fn with<T>(&self, change: impl FnOnce(&mut Slots, &mut Vec<u8>) -> T) -> T {
+        let mut out = self.out.borrow_mut();
+        let result = change(&mut self.slots.borrow_mut(), &mut out);
+        if !out.is_empty() {
+            self.some.notify_one();
+        }
+        result
+    }
+
+    /// Ends our direction of a stream with an error.
+    pub(crate) fn refuse(&self, stream: u32, code: ErrorCode, reason: &str) {
+        self.with(|slots, out| slots.refuse(stream, code, reason, out));
+    }
+
+    /// Whether nobody waits for an answer on this stream. Wakes whoever asks when that changes.
+    pub(crate) fn is_unwanted(&self, stream: u32, cx: &Context<'_>) -> bool {
+        self.wait_for(stream, cx);
+        self.closed.get() || self.slots.borrow().is_cancelled(stream)
+    }
+
+    /// Looks at a stream again and again until `look` finds something.
+    pub(crate) async fn until<T>(
+        &self,
+        stream: u32,
+        mut look: impl FnMut(&mut Slots, &mut Vec<u8>) -> Result<Option<T>, Gone>,
+    ) -> io::Result<T> {
+        poll_fn(|cx| {
+            if self.closed.get() {
+                return Poll::Ready(Err(gone()));
+            }
+            match self.with(&mut look) {
+                Ok(Some(found)) => Poll::Ready(Ok(found)),
+                Ok(None) => {
+                    self.wait_for(stream, cx);
+                    Poll::Pending
+                }
+                Err(Gone) => Poll::Ready(Err(gone())),
+            }
+        })
+        .await
+    }
+
+    fn wait_for(&self, stream: u32, cx: &Context<'_>) {
+        let mut waiting = self.waiting.borrow_mut();
+        let wakers = waiting.entry(stream).or_default();
+        if !wakers.iter().any(|known| known.will_wake(cx.waker())) {
+            wakers.push(cx.waker().clone());
+        }
+    }
+
+    fn wake(&self, stream: u32) {
+        let wakers = self.waiting.borrow_mut().remove(&stream);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Sends the answer to a request, its body within the credit that there is.
+    ///
+    /// # Errors
+    /// Why it could not be sent as it is; one whose client has gone is none.
+    pub(crate) async fn answer(&self, stream: u32, response: Response) -> Result<(), String> {
+        let (first, rest, end) = match &response.body {
+            ResponseBody::Whole(bytes) => {
+                let (first, rest) = bytes.split_at(bytes.len().min(MAX_CHUNK));
+                (first, rest, rest.is_empty())
+            }
+            ResponseBody::Async(_) => (&[][..], &[][..], false),
+            ResponseBody::Stream(_) => {
+                return Err("a body that blocks, of an asynchronous handler".to_owned());
+            }
+        };
+        self.with(|slots, out| {
+            let write = |out: &mut Vec<u8>| {
+                ResponseHead::encode(CODEC, response.status_code(), response.headers(), out)
+            };
+            let encoded = encode_head(out, Kind::Response, stream, write, first, end);
+            if encoded.is_ok() && end {
+                slots.close(stream);
+            }
+            encoded.map_err(|error| error.to_string())
+        })?;
+        if end {
+            self.waiting.borrow_mut().remove(&stream);
+            return Ok(());
+        }
+        let written = match response.body {
+            ResponseBody::Async(write) => {
+                let key = Key {
+                    socket: self.number,
+                    stream,
+                };
+                match panics::catch(|| write(key)) {
+                    Ok(body) => match super::catch(body).await {
+                        Ok(written) => written.map_err(|error| error.to_string()),
+                        Err(message) => Err(panicked(&message)),
+                    },
+                    Err(message) => Err(panicked(&message)),
+                }
+            }
+            _ => self.write(stream, rest).await.map_err(|e| e.to_string()),
+        };
+        self.waiting.borrow_mut().remove(&stream);
+        written?;
+        self.with(|slots, out| slots.finish(stream, out));
+        Ok(())
+    }
+
+    /// Writes to a body, within the credit that there is.
+    pub(crate) async fn write(&self, stream: u32, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let count = self.until(stream, |slots, out| {
+                let count = slots.write(stream, bytes, out)?;
+                Ok(Some(count).filter(|count| *count > 0))
+            });
+            bytes = &bytes[count.await?..];
+        }
+        Ok(())
+    }
+
+    /// Waits until all has been written, or nothing can be any more.
+    pub(crate) async fn flushed(&self) {
+        loop {
+            let none = self.none.notified();
+            if self.closed.get() || self.out.borrow().is_empty() {
+                return;
+            }
+            none.await;
+        }
+    }
+
+    /// Reads until the gateway has closed the socket.
+    pub(crate) async fn read_all(self: Rc<Self>, worker: Rc<Worker>) {
+        let mut buffer = FrameBuffer::new(MAX_DATA_LEN, ROOM);
+        loop {
+            if self.stream.readable().await.is_err() {
+                break;
+            }
+            match self.stream.try_read(buffer.room()) {
+                Ok(0) => break,
+                Ok(count) => buffer.filled(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(_) => break,
+            }
+            match self.receive(&mut buffer) {
+                Ok(requests) => worker.take(&self, requests),
+                Err(why) => {
+                    self.break_off(&why).await;
+                    break;
+                }
+            }
+        }
+        self.closed.set(true);
+        self.some.notify_one();
+        self.none.notify_waiters();
+        let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
+        waiting.into_values().flatten().for_each(Waker::wake);
+        worker.detach(self.number);
+    }
+
+    fn receive(&self, buffer: &mut FrameBuffer) -> Result<Vec<Incoming>, Broken> {
+        let mut requests = Vec::new();
+        while let Some(frame) = buffer.next_frame()? {
+            let stream = frame.stream;
+            let message = Data::parse(&frame)?;
+            requests.extend(self.with(|slots, out| slots.receive(message, out))?);
+            self.wake(stream);
+        }
+        Ok(requests)
+    }
+
+    /// Tells the gateway why this connection ends here.
+    async fn break_off(&self, why: &Broken) {
+        log::error(format_args!("data socket closed: {why}"));
+        let reason = why.to_string();
+        let error = Data::Error {
+            stream: 0,
+            code: ErrorCode::Protocol,
+            retry_safe: false,
+            reason: &reason,
+        };
+        self.with(|_, out| error.encode(out));
+        self.flushed().await;
+    }
+
+    /// Writes what waits, until the socket is closed.
+    pub(crate) async fn write_all(self: Rc<Self>) {
+        while !self.closed.get() {
+            let bytes = std::mem::take(&mut *self.out.borrow_mut());
+            if bytes.is_empty() {
+                self.none.notify_waiters();
+                self.some.notified().await;
+                continue;
+            }
+            let mut rest = &bytes[..];
+            while !rest.is_empty() && self.stream.writable().await.is_ok() {
+                match self.stream.try_write(rest) {
+                    Ok(count) => rest = &rest[count..],
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    // Whoever reads finds the same, and ends it.
+                    Err(_) => return self.none.notify_waiters(),
+                }
+            }
+        }
+    }
+}
+
+fn panicked(message: &str) -> String {
+    log::error(message);
+    "the handler panicked".to_owned()
+}
+
+pub(crate) fn gone() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "the client or the gateway gave up",
+    )
+}
