@@ -57,7 +57,7 @@ impl Drop for Running {
     }
 }
 
-async fn handle(state: Rc<Rc<State>>, request: Request) -> Result<Response, Problem> {
+async fn handle(state: Rc<State>, request: Request) -> Result<Response, Problem> {
     let _running = Running::begin(&state);
     let number = || request.query.as_str().parse().unwrap_or(0u64);
     let broken = |error: std::io::Error| Problem::new(400, error.to_string());

@@ -40,7 +40,8 @@ pub(crate) use socket::Socket;
 
 pub(crate) type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// Makes the state once and answers every request with `handle`, up to the manifest's `concurrency` at
+/// Makes the state once and answers every request with `handle`, which gets a clone of it (of an `Rc`,
+/// where it is more than a few handles), up to the manifest's `concurrency` at
 /// the same time, until the platform stops the worker.
 ///
 /// An error or a panic of `start` is told to the platform as the reason why this worker cannot start.
@@ -56,7 +57,7 @@ pub(crate) type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 ///     serve_async(
 ///         async || Ok::<_, Infallible>(Duration::from_millis(10)),
 ///         |pause, request| async move {
-///             tokio::time::sleep(*pause).await;
+///             tokio::time::sleep(pause).await;
 ///             Response::text(request.path.as_str())
 ///         },
 ///     )
@@ -64,9 +65,9 @@ pub(crate) type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 /// ```
 pub fn serve_async<S, E, A>(
     start: impl AsyncFnOnce() -> Result<S, E> + 'static,
-    handle: impl Fn(Rc<S>, Request) -> A + 'static,
+    handle: impl Fn(S, Request) -> A + 'static,
 ) where
-    S: 'static,
+    S: Clone + 'static,
     E: Display,
     A: Future<Output: IntoResponse> + 'static,
 {
@@ -79,9 +80,9 @@ pub struct AsyncFunction<S, E> {
     stop: Option<StopFn<S>>,
 }
 
-type StopFn<S> = Box<dyn FnOnce(Rc<S>, Instant) -> LocalFuture<()>>;
+type StopFn<S> = Box<dyn FnOnce(S, Instant) -> LocalFuture<()>>;
 
-impl<S: 'static, E: Display> AsyncFunction<S, E> {
+impl<S: Clone + 'static, E: Display> AsyncFunction<S, E> {
     /// A function whose state is made by `start`, which may also spawn tasks of its own
     /// (`tokio::task::spawn_local`): they run until the worker ends.
     pub fn new(start: impl AsyncFnOnce() -> Result<S, E> + 'static) -> AsyncFunction<S, E> {
@@ -93,7 +94,7 @@ impl<S: 'static, E: Display> AsyncFunction<S, E> {
 
     /// Calls `work` when the last request has been answered and the worker is to end. At the deadline
     /// it is dropped.
-    pub fn on_stop<A>(mut self, work: impl FnOnce(Rc<S>, Instant) -> A + 'static) -> Self
+    pub fn on_stop<A>(mut self, work: impl FnOnce(S, Instant) -> A + 'static) -> Self
     where
         A: Future<Output = ()> + 'static,
     {
@@ -102,7 +103,7 @@ impl<S: 'static, E: Display> AsyncFunction<S, E> {
     }
 
     /// Answers every request with `handle` until the platform stops the worker.
-    pub fn serve<A>(self, handle: impl Fn(Rc<S>, Request) -> A + 'static)
+    pub fn serve<A>(self, handle: impl Fn(S, Request) -> A + 'static)
     where
         A: Future<Output: IntoResponse> + 'static,
     {
@@ -115,12 +116,12 @@ impl<S: 'static, E: Display> AsyncFunction<S, E> {
         LocalSet::new().block_on(&runtime, async {
             let made = panics::catch(self.start);
             let state = match made {
-                Ok(future) => Rc::new(started(catch(future).await)),
+                Ok(future) => started(catch(future).await),
                 Err(panic) => started(Err::<Result<_, E>, _>(panic)),
             };
-            let own = Rc::clone(&state);
+            let own = state.clone();
             let handle = move |request| -> LocalFuture<Response> {
-                let answer = handle(Rc::clone(&own), request);
+                let answer = handle(own.clone(), request);
                 Box::pin(async { answer.await.into_response() })
             };
             let deadline = Worker::new(Box::new(handle)).run().await;

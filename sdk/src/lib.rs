@@ -26,6 +26,8 @@
 
 #[cfg(feature = "async")]
 mod aio;
+#[cfg(feature = "async")]
+mod block;
 mod body;
 mod event;
 mod flusher;
@@ -38,6 +40,8 @@ pub mod log;
 mod panics;
 mod problem;
 mod request;
+#[cfg(feature = "postgres")]
+pub mod resource;
 mod response;
 mod serve;
 mod slots;
@@ -47,12 +51,16 @@ mod worker;
 
 #[cfg(feature = "async")]
 pub use aio::{AsyncBodyWriter, AsyncFunction, serve_async};
+#[cfg(feature = "async")]
+pub use block::block_on;
 pub use body::{Body, BodyReader};
 #[cfg(feature = "async")]
 pub use event::AsyncEvents;
 pub use event::{Event, Events};
 pub use problem::Problem;
 pub use request::{Headers, Params, Request};
+#[cfg(feature = "postgres")]
+pub use resource::postgres;
 pub use response::{BodyWriter, IntoResponse, Response};
 pub use serve::{Function, serve};
 pub use text::Text;

@@ -84,6 +84,12 @@ pub fn field(name: &str, value: impl Into<Value>) {
     });
 }
 
+/// The id of the request under way.
+#[cfg(feature = "postgres")]
+pub(crate) fn request() -> Option<Text> {
+    CURRENT.with_borrow(|current| current.as_ref().map(|context| context.id.clone()))
+}
+
 /// A line with fields of its own, which win over the request's.
 pub(crate) fn line(level: &str, message: impl Display, own: BTreeMap<String, Value>) {
     let context = CURRENT.with_borrow(Clone::clone);

@@ -52,8 +52,12 @@ impl From<Problem> for Response {
             object.insert("detail".into(), detail.into());
         }
         object.extend(problem.members);
-        Response::new(problem.status)
+        let response = Response::new(problem.status)
             .header("content-type", "application/problem+json")
-            .body(Value::Object(object).to_string())
+            .body(Value::Object(object).to_string());
+        match problem.status {
+            503 => response.header("retry-after", "1"),
+            _ => response,
+        }
     }
 }

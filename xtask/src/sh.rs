@@ -31,10 +31,14 @@ pub(crate) fn cargo(args: &[&str]) -> anyhow::Result<()> {
     run(&cargo, args)
 }
 
-/// Whether a program can be found.
+/// Whether a program can be found, also where Debian keeps those of PostgreSQL, by its version.
 pub(crate) fn has(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&paths).any(|directory| directory.join(program).is_file())
+    let versions = std::fs::read_dir("/usr/lib/postgresql");
+    let versions = versions.into_iter().flatten().flatten();
+    let mut directories =
+        std::env::split_paths(&paths).chain(versions.map(|version| version.path().join("bin")));
+    directories.any(|directory| directory.join(program).is_file())
 }
 
 /// Says what happens.

@@ -5,7 +5,13 @@ use crate::sh::{cargo, say};
 use crate::tidy;
 
 /// What the tests talk to, or talk with.
-const FOR_TESTS: &[Need] = &[("cc", "gcc"), ("curl", "curl"), ("python3", "python3")];
+const FOR_TESTS: &[Need] = &[
+    ("cc", "gcc"),
+    ("curl", "curl"),
+    ("python3", "python3"),
+    ("postgres", "postgresql"),
+    ("setpriv", "util-linux"),
+];
 
 /// Peers of the benchmark and the program that loads them.
 const FOR_BENCH: &[Need] = &[("cc", "gcc"), ("wrk", "wrk"), ("nginx", "nginx-light")];

@@ -1,0 +1,154 @@
+//! Real servers for functions to work with, each with a port and a directory of its own.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, User, chown, geteuid};
+
+use crate::wait;
+
+/// What the server's user must know. In no answer, status or log it may be seen.
+pub(crate) const PASSWORD: &str = "open-sesame-17";
+
+/// A PostgreSQL server.
+pub(crate) struct Postgres {
+    directory: PathBuf,
+    port: u16,
+    process: Option<Child>,
+}
+
+/// A port that nobody uses now.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+impl Postgres {
+    /// A server that runs.
+    pub(crate) fn start() -> Postgres {
+        let mut server = Postgres::prepare();
+        server.run();
+        server
+    }
+
+    /// One that has never run.
+    pub(crate) fn prepare() -> Postgres {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("hearth-postgres-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir(&directory).unwrap();
+        let secret = directory.join("password");
+        fs::write(&secret, PASSWORD).unwrap();
+        if let Some(user) = other_user() {
+            for path in [&directory, &secret] {
+                chown(path, Some(user.uid), Some(user.gid)).unwrap();
+            }
+        }
+        let mut initdb = as_its_user(&program("initdb"));
+        initdb.arg("--pgdata").arg(directory.join("data"));
+        initdb.args(["--username", "shop", "--auth", "scram-sha-256", "--no-sync"]);
+        initdb.arg("--pwfile").arg(&secret);
+        let output = initdb.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        Postgres {
+            directory,
+            port: free_port(),
+            process: None,
+        }
+    }
+
+    /// Runs it, and waits until it can be asked.
+    pub(crate) fn run(&mut self) {
+        let mut command = as_its_user(&program("postgres"));
+        command.arg("-D").arg(self.directory.join("data"));
+        command.arg("-k").arg(&self.directory);
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        command.args(["-c", "fsync=off", "-c", "max_connections=20"]);
+        let log = fs::File::create(self.directory.join("log")).unwrap();
+        command.stdout(Stdio::null()).stderr(log);
+        self.process = Some(command.spawn().unwrap());
+        wait::until("PostgreSQL can be asked", || {
+            self.ask("SELECT 1")
+                .filter(|answer| answer == "1")
+                .map(|_| ())
+        });
+    }
+
+    /// Ends it at once, with all that is under way.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // SIGQUIT: without a word to anybody, and without leaving processes behind.
+            let _ = kill(Pid::from_raw(process.id() as i32), Signal::SIGQUIT);
+            let _ = process.wait();
+        }
+    }
+
+    /// Its address for a function.
+    pub(crate) fn address(&self) -> String {
+        format!(
+            "postgres://shop:{PASSWORD}@127.0.0.1:{}/postgres",
+            self.port
+        )
+    }
+
+    /// What one statement says, as text.
+    pub(crate) fn ask(&self, sql: &str) -> Option<String> {
+        let output = Command::new(program("psql"))
+            .args(["-XtA", "-c", sql, &self.address()])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        output.status.success().then(|| text.trim().to_owned())
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// PostgreSQL refuses to run as root.
+fn other_user() -> Option<User> {
+    let root = geteuid().is_root();
+    root.then(|| User::from_name("postgres").unwrap().unwrap())
+}
+
+fn as_its_user(program: &Path) -> Command {
+    let Some(user) = other_user() else {
+        return Command::new(program);
+    };
+    let mut command = Command::new("setpriv");
+    command.arg(format!("--reuid={}", user.uid));
+    command.arg(format!("--regid={}", user.gid));
+    command.args(["--clear-groups", "--"]).arg(program);
+    // Where root is at home others may not look.
+    command.current_dir("/");
+    command
+}
+
+/// Debian keeps a server's programs by its version, out of the way.
+fn program(name: &str) -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let mut found: Vec<PathBuf> = versions
+        .map(|entry| entry.unwrap().path().join("bin").join(name))
+        .filter(|path| path.exists())
+        .collect();
+    found.sort();
+    found.pop().unwrap_or_else(|| PathBuf::from(name))
+}
+
+/// A server that takes connections and says nothing, as one behind a broken firewall: the kernel takes
+/// them for a listener that never accepts.
+pub(crate) fn silent() -> (String, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let address = format!("postgres://shop:{PASSWORD}@{address}/postgres");
+    (address, listener)
+}

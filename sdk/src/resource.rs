@@ -1,0 +1,159 @@
+//! Servers that a function works with: connections that are kept, and made again when they are lost.
+//!
+//! A resource is named in the manifest: `resources: { postgres: "postgres://..." }`, or, under a name
+//! of its own, `resources: { orders_db: { postgres: "postgres://..." } }`. While its server cannot be
+//! reached, whoever asks gets [`Unavailable`] after [`WAIT`], which a handler can return as it is: a
+//! 503 that names the resource. Nothing needs to be started anew when it is back.
+
+#[cfg(feature = "postgres")]
+mod patience;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::log;
+use crate::problem::Problem;
+use crate::response::{IntoResponse, Response};
+
+/// So long a request waits at most for a connection to a resource.
+pub const WAIT: Duration = Duration::from_secs(2);
+
+/// Why a resource cannot be used at all: told by a function's start, it refuses the reload.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResourceError {
+    /// The manifest has no such resource.
+    #[error("the manifest gives this function no resource `{0}`")]
+    Missing(String),
+    /// It is of another kind.
+    #[error("resource `{name}` is no address of {kind}: expected `{kind}: ADDRESS`")]
+    Kind {
+        /// Its name.
+        name: String,
+        /// What was expected.
+        kind: &'static str,
+    },
+    /// Its address cannot be read. The address itself is not told: it may have a password in it.
+    #[error("resource `{name}`: {why}")]
+    Address {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// A resource's server cannot be reached, or has gone. As a response: 503 with `retry-after`.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("resource `{name}` is not available: {why}")]
+pub struct Unavailable {
+    name: String,
+    why: String,
+}
+
+impl Unavailable {
+    pub(crate) fn new(name: &str, why: impl fmt::Display) -> Unavailable {
+        Unavailable {
+            name: name.to_owned(),
+            why: why.to_string(),
+        }
+    }
+
+    /// The resource's name in the manifest.
+    pub fn resource(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Debug for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<Unavailable> for Problem {
+    /// The client learns which resource it is; why is for the log.
+    fn from(error: Unavailable) -> Problem {
+        log::error(&error);
+        let problem = Problem::new(503, "A resource is not available")
+            .detail(format!("The function cannot reach `{}`.", error.name))
+            .with("layer", "resource");
+        of_request(problem).with("resource", error.name)
+    }
+}
+
+impl IntoResponse for Unavailable {
+    fn into_response(self) -> Response {
+        Problem::from(self).into()
+    }
+}
+
+/// The problem with the id of the request under way, under which the log has the reason.
+fn of_request(problem: Problem) -> Problem {
+    match log::request() {
+        Some(id) => problem.with("request", id.as_str()),
+        None => problem,
+    }
+}
+
+/// The address of the resource of this name and kind.
+fn address(name: &str, kind: &'static str) -> Result<&'static str, ResourceError> {
+    let value = crate::resource(name).ok_or_else(|| ResourceError::Missing(name.to_owned()))?;
+    address_in(value, name, kind)
+}
+
+fn address_in<'v>(
+    value: &'v Value,
+    name: &str,
+    kind: &'static str,
+) -> Result<&'v str, ResourceError> {
+    let text = match value {
+        Value::String(text) if name == kind => Some(text.as_str()),
+        Value::Object(map) => map.get(kind).and_then(Value::as_str),
+        _ => None,
+    };
+    let text = text.ok_or_else(|| ResourceError::Kind {
+        name: name.to_owned(),
+        kind,
+    })?;
+    match text.ends_with("...") {
+        false => Ok(text),
+        true => Err(ResourceError::Address {
+            name: name.to_owned(),
+            why: "a placeholder, not an address".to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_resource_goes_by_its_kind_or_by_a_name_of_its_own() {
+        let read = |value: Value, name: &str| {
+            let address = address_in(&value, name, "postgres");
+            address
+                .map(str::to_owned)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(
+            read(json!("postgres://a"), "postgres"),
+            Ok("postgres://a".into())
+        );
+        let own = json!({ "postgres": "postgres://b" });
+        assert_eq!(read(own.clone(), "orders_db"), Ok("postgres://b".into()));
+        assert_eq!(read(own, "postgres"), Ok("postgres://b".into()));
+        for value in [json!("postgres://a"), json!({ "redis": "x" }), json!(7)] {
+            let expect =
+                "resource `orders_db` is no address of postgres: expected `postgres: ADDRESS`";
+            assert_eq!(read(value, "orders_db"), Err(expect.to_owned()));
+        }
+        let placeholder = read(json!("postgres://..."), "postgres").unwrap_err();
+        assert!(placeholder.contains("placeholder"), "{placeholder}");
+    }
+}

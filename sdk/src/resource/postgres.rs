@@ -1,0 +1,349 @@
+//! PostgreSQL, by tokio-postgres and deadpool: as many connections as handlers run at once, their
+//! statements prepared once.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), hearth_sdk::Problem> {
+//! use hearth_sdk::postgres::Postgres;
+//!
+//! let orders = Postgres::named("orders_db").map_err(|e| hearth_sdk::Problem::new(500, e.to_string()))?;
+//! let client = orders.get().await?;
+//! let row = client.query_opt("SELECT name FROM items WHERE id = $1", &[&7i64]).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::cell::Cell;
+use std::fmt;
+use std::time::Duration;
+
+use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleResult};
+use deadpool_postgres::{ClientWrapper, ManagerConfig, RecyclingMethod};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Config, NoTls, Row, Statement};
+
+pub use tokio_postgres;
+
+use super::patience::Patience;
+use super::{ResourceError, Unavailable, WAIT, address, of_request};
+use crate::log;
+use crate::problem::Problem;
+use crate::response::{IntoResponse, Response};
+
+/// What a resource of this kind is called in the manifest.
+const KIND: &str = "postgres";
+
+/// A server, with the connections to it. Cheap to clone.
+#[derive(Clone)]
+pub struct Postgres {
+    pool: Pool<Patient>,
+    name: &'static str,
+}
+
+/// A connection, until it is dropped. Statements are prepared at their first use and kept with it.
+pub struct Client {
+    /// There until it is dropped.
+    inner: Option<Object<Patient>>,
+    name: &'static str,
+    /// A query is under way.
+    busy: Cell<bool>,
+}
+
+/// Why a query has no result. As a response: 503 where the server has gone, else 500 with the reason
+/// in the log.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server cannot be reached, or has gone in the middle of it.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// The server says no.
+    #[error("resource `{name}`: {error}")]
+    Query {
+        /// The resource's name.
+        name: &'static str,
+        /// What it says.
+        error: tokio_postgres::Error,
+    },
+}
+
+impl Postgres {
+    /// The resource `postgres` of the manifest. Connects when it is first asked.
+    ///
+    /// # Errors
+    /// The manifest names none, or its address cannot be read.
+    pub fn new() -> Result<Postgres, ResourceError> {
+        Postgres::named(KIND)
+    }
+
+    /// The resource of this name.
+    ///
+    /// # Errors
+    /// As [`new`](Postgres::new).
+    pub fn named(name: &'static str) -> Result<Postgres, ResourceError> {
+        let bad = |why: String| ResourceError::Address {
+            name: name.to_owned(),
+            why,
+        };
+        let address = address(name, KIND)?;
+        let mut config: Config = address.parse().map_err(|error| bad(reason(&error)))?;
+        if config.get_hosts().is_empty() {
+            return Err(bad("the address names no host".to_owned()));
+        }
+        if config.get_application_name().is_none() {
+            config.application_name(crate::function());
+        }
+        // Found out by TCP, too, where a server goes without a word.
+        config.keepalives_idle(Duration::from_secs(30));
+        config.tcp_user_timeout(Duration::from_secs(30));
+        let manager = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
+        let patient = Patient {
+            manager: deadpool_postgres::Manager::from_config(config, NoTls, manager),
+            patience: Patience::default(),
+        };
+        let concurrency = crate::handshake::config().concurrency as usize;
+        let pool = Pool::builder(patient).max_size(concurrency.max(1)).build();
+        Ok(Postgres {
+            pool: pool.map_err(|error| bad(error.to_string()))?,
+            name,
+        })
+    }
+
+    /// A connection, made if there is none to spare.
+    ///
+    /// # Errors
+    /// There is none within [`WAIT`].
+    pub async fn get(&self) -> Result<Client, Unavailable> {
+        // A connection that has ended while nobody looked is noticed first.
+        tokio::task::yield_now().await;
+        let got = tokio::time::timeout(WAIT, self.pool.get()).await;
+        let inner = match got {
+            Ok(Ok(inner)) => inner,
+            Ok(Err(PoolError::Backend(error))) => {
+                return Err(Unavailable::new(self.name, reason(&error)));
+            }
+            Ok(Err(error)) => return Err(Unavailable::new(self.name, error)),
+            Err(_) => {
+                let why = format!("no connection within {} s", WAIT.as_secs());
+                return Err(Unavailable::new(self.name, why));
+            }
+        };
+        Ok(Client {
+            inner: Some(inner),
+            name: self.name,
+            busy: Cell::new(false),
+        })
+    }
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres")
+            .field("name", &self.name)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("name", &self.name).finish()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let Some(inner) = self.inner.take() else {
+            return;
+        };
+        if !self.busy.get() {
+            return;
+        }
+        // Given up in the middle of a query, as where the client has gone: whoever got this connection
+        // next would wait for it. So the server is asked to stop, and the connection goes.
+        let token = inner.cancel_token();
+        let client = Object::take(inner);
+        tokio::spawn(async move {
+            // A server that cannot be asked has ended the query by itself.
+            let _ = tokio::time::timeout(WAIT, token.cancel_query(NoTls)).await;
+            drop(client);
+        });
+    }
+}
+
+/// Parameters of a statement.
+type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+impl Client {
+    /// tokio-postgres's own client, for transactions, COPY and whatever else.
+    pub fn raw(&mut self) -> &mut ClientWrapper {
+        self.inner
+            .as_mut()
+            .expect("it is there until it is dropped")
+    }
+
+    /// All rows.
+    ///
+    /// # Errors
+    /// The server's, or that it has gone.
+    pub async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
+        let work = async |client: &ClientWrapper, statement: &Statement| {
+            client.query(statement, params).await
+        };
+        self.prepared(sql, work).await
+    }
+
+    /// The one row, or none.
+    ///
+    /// # Errors
+    /// The server's, that it has gone, or that there are more rows.
+    pub async fn query_opt(&self, sql: &str, params: Params<'_>) -> Result<Option<Row>, Error> {
+        let work = async |client: &ClientWrapper, statement: &Statement| {
+            client.query_opt(statement, params).await
+        };
+        self.prepared(sql, work).await
+    }
+
+    /// The one row.
+    ///
+    /// # Errors
+    /// The server's, that it has gone, or that there are none or more.
+    pub async fn query_one(&self, sql: &str, params: Params<'_>) -> Result<Row, Error> {
+        let work = async |client: &ClientWrapper, statement: &Statement| {
+            client.query_one(statement, params).await
+        };
+        self.prepared(sql, work).await
+    }
+
+    /// How many rows it has changed.
+    ///
+    /// # Errors
+    /// The server's, or that it has gone.
+    pub async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
+        let work = async |client: &ClientWrapper, statement: &Statement| {
+            client.execute(statement, params).await
+        };
+        self.prepared(sql, work).await
+    }
+
+    /// Several statements without parameters, as migrations are.
+    ///
+    /// # Errors
+    /// The server's, or that it has gone.
+    pub async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
+        self.work(async |client| client.batch_execute(sql).await)
+            .await
+    }
+
+    async fn prepared<T>(
+        &self,
+        sql: &str,
+        work: impl AsyncFnOnce(&ClientWrapper, &Statement) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, Error> {
+        self.work(async |client| {
+            let statement = client.prepare_cached(sql).await?;
+            work(client, &statement).await
+        })
+        .await
+    }
+
+    async fn work<T>(
+        &self,
+        work: impl AsyncFnOnce(&ClientWrapper) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, Error> {
+        let client = self
+            .inner
+            .as_ref()
+            .expect("it is there until it is dropped");
+        self.busy.set(true);
+        let done = work(client).await;
+        self.busy.set(false);
+        done.map_err(|error| match has_gone(&error) {
+            true => Unavailable::new(self.name, reason(&error)).into(),
+            false => Error::Query {
+                name: self.name,
+                error,
+            },
+        })
+    }
+}
+
+/// Whether the server, and not the query, is the reason.
+fn has_gone(error: &tokio_postgres::Error) -> bool {
+    let ending = [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::TOO_MANY_CONNECTIONS,
+    ];
+    match error.code() {
+        Some(code) => ending.contains(code),
+        None => error.is_closed() || io_error(error),
+    }
+}
+
+fn io_error(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>())
+}
+
+/// An error with its causes; none of tokio-postgres's tells a password.
+fn reason(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Problem {
+        match error {
+            Error::Unavailable(error) => error.into(),
+            Error::Query { name, error } => {
+                log::error(format_args!("resource `{name}`: {}", reason(&error)));
+                let problem = Problem::new(500, "A query failed")
+                    .detail("The log has the reason under this request's id.")
+                    .with("layer", "worker");
+                of_request(problem).with("resource", name)
+            }
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        Problem::from(self).into()
+    }
+}
+
+/// Makes connections, with patience.
+struct Patient {
+    manager: deadpool_postgres::Manager,
+    patience: Patience,
+}
+
+impl managed::Manager for Patient {
+    type Type = ClientWrapper;
+    type Error = tokio_postgres::Error;
+
+    async fn create(&self) -> Result<ClientWrapper, tokio_postgres::Error> {
+        let attempt = self.patience.attempt().await;
+        let client = self.manager.create().await?;
+        attempt.succeeded();
+        Ok(client)
+    }
+
+    async fn recycle(
+        &self,
+        client: &mut ClientWrapper,
+        metrics: &Metrics,
+    ) -> RecycleResult<tokio_postgres::Error> {
+        self.manager.recycle(client, metrics).await
+    }
+
+    fn detach(&self, client: &mut ClientWrapper) {
+        self.manager.detach(client);
+    }
+}
