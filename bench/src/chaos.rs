@@ -36,6 +36,12 @@ const WARM_UP: Duration = Duration::from_secs(5);
 /// Between the end of the load and the last look at memory.
 const REST: Duration = Duration::from_secs(60);
 
+/// Processes that answer.
+const WORKERS: usize = 4;
+
+/// A platform is whole again within this time: more than the longest pause before a new worker.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A lost request is put down to a fault that fell into its time or so shortly before it.
 const BLAME: Duration = Duration::from_secs(2);
 
@@ -118,17 +124,21 @@ impl Victim {
             scratch,
             _group: group,
         };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while victim
-            .status()
-            .await
-            .map_or(0, |status| status.workers.len())
-            < 4
-        {
-            ensure!(Instant::now() < deadline, "the platform does not start");
+        victim.whole().await?;
+        Ok(victim)
+    }
+
+    /// Its status once it is whole, with a gateway and all workers.
+    async fn whole(&self) -> anyhow::Result<hearth::Status> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // While there is no gateway there is no status that could be read.
+            match self.status().await {
+                Ok(status) if status.workers.len() >= WORKERS => return Ok(status),
+                _ => ensure!(Instant::now() < deadline, "the platform does not get whole"),
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Ok(victim)
     }
 
     fn manifest(&self) -> PathBuf {
@@ -160,7 +170,7 @@ impl Victim {
 fn write_manifest(scratch: &Scratch, number: u32) -> anyhow::Result<()> {
     let text = format!(
         "service: chaos\ngateway: {{ limits: {{ queue: 128 }} }}\nfunctions:\n  probe:\n    \
-         routes: [{{ path: \"/{{path+}}\" }}]\n    binary: probe\n    scale: {{ min: 4, max: 4 }}\n    \
+         routes: [{{ path: \"/{{path+}}\" }}]\n    binary: probe\n    scale: {{ min: {WORKERS}, max: {WORKERS} }}\n    \
          timeout: 5s\n    env: {{ NUMBER: \"{number}\" }}\n"
     );
     // In one step: a reader never sees half of it.

@@ -135,6 +135,11 @@ impl Traffic {
         self.unread.set(true);
     }
 
+    /// Whether it has just been.
+    pub fn has_unread(&self) -> bool {
+        self.unread.get() && !self.http2.get()
+    }
+
     /// Whether a close must wait for the client: what came and was not read would make the kernel
     /// reset the connection (RFC 9112, section 9.6), and the client lose our last answer.
     fn must_linger(&self) -> bool {

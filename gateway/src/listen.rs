@@ -111,6 +111,8 @@ async fn accept(
         let (permit, accepted) = tokio::select! {
             biased;
             _ = stop.changed() => break,
+            // Ended connections are let go of at once: as long as they are listed, they take memory.
+            Some(_) = connections.join_next() => continue,
             next = next => next,
         };
         match accepted {
@@ -132,8 +134,6 @@ async fn accept(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-        // Ended connections are let go of as new ones come.
-        while connections.try_join_next().is_some() {}
     }
     while connections.join_next().await.is_some() {}
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use hearth_protocol::data::CancelReason;
 use hearth_protocol::head::{Pair, RequestHead};
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
@@ -133,6 +133,11 @@ pub async fn serve(
     };
     let outcome = exchange.answer(body).await;
     let mut response = exchange.reply(outcome);
+    if connection.traffic.has_unread() {
+        // The rest of the body stands where the next request would begin. The client should know.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
     response.body_mut().hold(serving);
     Ok(response)
 }

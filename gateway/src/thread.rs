@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_protocol::head::Limits;
+use hearth_sys::memory::give_back;
 use hearth_sys::wait::hung_up;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -28,6 +29,9 @@ const TICKS_OF_A_GLANCE: u32 = 5;
 
 /// Between two looks at what clients send and take.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// When so many clients have gone, what they took is worth being given back.
+const MANY: usize = 50;
 
 /// What a thread is told.
 pub enum Command {
@@ -150,13 +154,23 @@ impl Thread {
         }
         let thread = Rc::clone(self);
         tokio::task::spawn_local(async move {
+            let (mut most, mut many_went) = (0, false);
             loop {
                 tokio::time::sleep(LOOK).await;
                 let now = Instant::now();
                 let mut clients = thread.clients.borrow_mut();
+                most = most.max(clients.len());
                 // One that nobody else holds has ended.
                 clients.retain(|traffic| Rc::strong_count(traffic) > 1);
-                if clients.is_empty() {
+                // At the look after they went: by then all that was theirs has been let go of.
+                if std::mem::take(&mut many_went) {
+                    give_back();
+                }
+                if clients.len() + MANY <= most {
+                    most = clients.len();
+                    many_went = true;
+                }
+                if clients.is_empty() && !many_went {
                     *clients = Vec::new();
                     thread.looking.set(false);
                     return;

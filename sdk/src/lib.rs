@@ -40,7 +40,7 @@ pub mod log;
 mod panics;
 mod problem;
 mod request;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "memcache", feature = "postgres", feature = "redis"))]
 pub mod resource;
 mod response;
 mod serve;
@@ -59,8 +59,12 @@ pub use event::AsyncEvents;
 pub use event::{Event, Events};
 pub use problem::Problem;
 pub use request::{Headers, Params, Request};
+#[cfg(feature = "memcache")]
+pub use resource::memcache;
 #[cfg(feature = "postgres")]
 pub use resource::postgres;
+#[cfg(feature = "redis")]
+pub use resource::redis;
 pub use response::{BodyWriter, IntoResponse, Response};
 pub use serve::{Function, serve};
 pub use text::Text;

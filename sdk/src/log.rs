@@ -85,7 +85,7 @@ pub fn field(name: &str, value: impl Into<Value>) {
 }
 
 /// The id of the request under way.
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "memcache", feature = "postgres", feature = "redis"))]
 pub(crate) fn request() -> Option<Text> {
     CURRENT.with_borrow(|current| current.as_ref().map(|context| context.id.clone()))
 }

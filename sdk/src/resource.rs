@@ -5,10 +5,14 @@
 //! reached, whoever asks gets [`Unavailable`] after [`WAIT`], which a handler can return as it is: a
 //! 503 that names the resource. Nothing needs to be started anew when it is back.
 
-#[cfg(feature = "postgres")]
+#[cfg(feature = "memcache")]
+pub mod memcache;
+#[cfg(any(feature = "memcache", feature = "postgres"))]
 mod patience;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 use std::fmt;
 use std::time::Duration;
@@ -89,6 +93,15 @@ impl IntoResponse for Unavailable {
     fn into_response(self) -> Response {
         Problem::from(self).into()
     }
+}
+
+/// A server has refused what it was asked. The client learns that, the log what it said.
+fn refused(name: &str, error: impl fmt::Display) -> Problem {
+    log::error(format_args!("resource `{name}`: {error}"));
+    let problem = Problem::new(500, "A resource refused what it was asked")
+        .detail("The log has the reason under this request's id.")
+        .with("layer", "worker");
+    of_request(problem).with("resource", name)
 }
 
 /// The problem with the id of the request under way, under which the log has the reason.

@@ -2,11 +2,12 @@
 //!
 //! The only crate of the project with `unsafe` in it. Each module owns one topic and knows nothing
 //! of Hearth: descriptors given at start, descriptors sent over sockets, children, sealed memory
-//! files, waiting, Unix sockets below deep directories.
+//! files, memory given back, waiting, Unix sockets below deep directories.
 
 pub mod inherit;
 pub mod lock;
 pub mod memfile;
+pub mod memory;
 pub mod passing;
 pub mod spawn;
 pub mod unix;

@@ -8,11 +8,14 @@ use anyhow::ensure;
 use nix::sys::signal::{Signal, kill};
 
 use super::traffic::{Kind, burst};
-use super::{Shared, Victim, write_manifest};
+use super::{Shared, Victim, WORKERS, write_manifest};
 use crate::args::Course;
 
-/// Between two faults.
+/// Between two faults of different kinds.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Who lives for less is taken to be in a crash loop, and started again more and more slowly.
+const HEALTHY: Duration = Duration::from_millis(10_100);
 
 /// Requests at once that fill the queue.
 const BURST: usize = 300;
@@ -77,16 +80,24 @@ pub(super) async fn run(
     victim: Rc<Victim>,
     shared: Rc<Shared>,
 ) -> anyhow::Result<()> {
-    let (order, times) = match course {
-        Course::All { .. } => (ORDER.to_vec(), usize::MAX),
-        Course::Only(fault, times) => (vec![fault], times),
+    let (order, times, pause) = match course {
+        Course::All { .. } => (ORDER.to_vec(), usize::MAX, PAUSE),
+        Course::Only(fault, times) => {
+            let pause = match fault {
+                Fault::GatewayKilled => HEALTHY,
+                // In turn.
+                Fault::WorkerKilled | Fault::WorkerStopped => HEALTHY / WORKERS as u32,
+                Fault::Reload | Fault::QueueFilled => PAUSE,
+            };
+            (vec![fault], times, pause)
+        }
     };
     for (number, fault) in order.iter().cycle().take(times).enumerate() {
         if shared.stop.get() {
             return Ok(());
         }
         make(*fault, number, &victim, &shared).await?;
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
     Ok(())
 }
@@ -120,22 +131,16 @@ async fn make(
                 Fault::WorkerStopped => Signal::SIGSTOP,
                 _ => Signal::SIGKILL,
             };
-            // While there is no gateway there is no whole status either.
-            let Ok(status) = victim.status().await else {
-                return Ok(());
-            };
-            let count = status.workers.len().max(1);
-            if let Some(worker) = status.workers.get(number % count) {
-                note(shared, fault);
-                // One that has just ended by itself is as good.
-                let _ = kill(*worker, signal);
-            }
+            let status = victim.whole().await?;
+            let worker = status.workers[number % status.workers.len()];
+            note(shared, fault);
+            // One that has just ended by itself is as good.
+            let _ = kill(worker, signal);
         }
         Fault::GatewayKilled => {
-            if let Ok(status) = victim.status().await {
-                note(shared, fault);
-                let _ = kill(status.gateway, Signal::SIGKILL);
-            }
+            let status = victim.whole().await?;
+            note(shared, fault);
+            let _ = kill(status.gateway, Signal::SIGKILL);
         }
     }
     Ok(())

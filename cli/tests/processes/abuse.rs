@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::platform::{PROBE, Place, Platform};
+use crate::process;
 
 /// What becomes of the connection after the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,6 +261,9 @@ fn ten_thousand_idle_connections_hold_up_nobody() {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
     let gateway = r#"gateway: { listen: { http: "127.0.0.1:0" }, limits: { connections: 10100 } }"#;
     let platform = Platform::start_in(Place::new(&format!("{gateway}{PROBE}")));
+    let gateway = platform.gateway();
+    assert_eq!(platform.get("/pid").status(), 200);
+    let before = process::memory(gateway);
     let mut idle: Vec<TcpStream> = Vec::with_capacity(COUNT);
     for _ in 0..COUNT {
         let mut stream = TcpStream::connect(platform.http()).unwrap();
@@ -273,4 +277,18 @@ fn ten_thousand_idle_connections_hold_up_nobody() {
     let asked = Instant::now();
     assert_eq!(platform.get("/pid").status(), 200);
     assert!(asked.elapsed() < Duration::from_secs(1));
+    let most = process::memory(gateway);
+    assert!(
+        most > before + (COUNT * 8192) as u64,
+        "{before}, then {most}"
+    );
+    drop(idle);
+    let mut now = most;
+    let begin = Instant::now();
+    while now > before + before / 5 {
+        let waited = begin.elapsed();
+        assert!(waited < Duration::from_secs(20), "{before}, {most}, {now}");
+        std::thread::sleep(Duration::from_millis(100));
+        now = process::memory(gateway);
+    }
 }

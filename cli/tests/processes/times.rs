@@ -112,7 +112,10 @@ fn who_is_refused_while_sending_still_hears_why() {
         let mut client = platform.connect();
         client.send(request("POST /echo", &[&length], b""));
         client.send(&body);
-        client.answer("POST").problem(413, "limit");
+        let answer = client.answer("POST");
+        answer.problem(413, "limit");
+        // Who believes that this connection can be used on would lose the next request.
+        assert_eq!(answer.header("connection"), Some("close"));
 
         let mut chunked = platform.connect();
         chunked.send(request("POST /echo", &["Transfer-Encoding: chunked"], b""));
@@ -126,6 +129,21 @@ fn who_is_refused_while_sending_still_hears_why() {
         nowhere.send(&body);
         nowhere.answer("POST").problem(400, "gateway");
     }
+}
+
+#[test]
+fn an_answer_that_comes_before_the_body_ends_leaves_a_connection_that_can_be_used_on() {
+    let platform = with("body_bytes: 8MiB");
+    let body = vec![b'a'; 4 << 20];
+    let length = format!("Content-Length: {}", body.len());
+    let mut client = platform.connect();
+    for _ in 0..5 {
+        // It does not look at its body.
+        client.send(request("POST /pid", &[&length], b""));
+        assert_eq!(client.answer("POST").status(), 200);
+        client.send(&body);
+    }
+    assert_eq!(client.ask("GET /pid", &[], b"").json()["count"], 6);
 }
 
 #[test]

@@ -25,8 +25,7 @@ use tokio_postgres::{Config, NoTls, Row, Statement};
 pub use tokio_postgres;
 
 use super::patience::Patience;
-use super::{ResourceError, Unavailable, WAIT, address, of_request};
-use crate::log;
+use super::{ResourceError, Unavailable, WAIT, address, refused};
 use crate::problem::Problem;
 use crate::response::{IntoResponse, Response};
 
@@ -301,13 +300,7 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Problem {
         match error {
             Error::Unavailable(error) => error.into(),
-            Error::Query { name, error } => {
-                log::error(format_args!("resource `{name}`: {}", reason(&error)));
-                let problem = Problem::new(500, "A query failed")
-                    .detail("The log has the reason under this request's id.")
-                    .with("layer", "worker");
-                of_request(problem).with("resource", name)
-            }
+            Error::Query { name, error } => refused(name, reason(&error)),
         }
     }
 }

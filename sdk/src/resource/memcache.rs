@@ -1,0 +1,237 @@
+//! memcached, by async-memcached and deadpool: as many connections as handlers run at once.
+//!
+//! The address is `memcache://HOST:PORT`, `tcp://HOST:PORT`, `HOST:PORT` or `unix:///PATH`; names are
+//! resolved to IPv4 alone.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), hearth_sdk::Problem> {
+//! use std::time::Duration;
+//! use hearth_sdk::memcache::Memcache;
+//!
+//! let cache = Memcache::new().map_err(|e| hearth_sdk::Problem::new(500, e.to_string()))?;
+//! cache.set("greeting", b"hello", Some(Duration::from_secs(60))).await?;
+//! let greeting: Option<Vec<u8>> = cache.get("greeting").await?;
+//! let visits = cache.increment("visits", 1).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::fmt;
+use std::time::Duration;
+
+use async_memcached::{AsciiProtocol, Client, Status};
+use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
+
+use super::patience::Patience;
+use super::{ResourceError, Unavailable, WAIT, address, refused};
+use crate::problem::Problem;
+use crate::response::{IntoResponse, Response};
+
+/// What a resource of this kind is called in the manifest.
+const KIND: &str = "memcache";
+
+/// A connection that was not used for so long is asked whether it is still one.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// A server, with the connections to it. Cheap to clone.
+#[derive(Clone)]
+pub struct Memcache {
+    pool: Pool<Patient>,
+    name: &'static str,
+}
+
+/// Why a command has no result. As a response: 503 where the server has gone, else 500 with the reason
+/// in the log.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server cannot be reached, or has gone in the middle of it.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// The server says no.
+    #[error("resource `{name}`: {error}")]
+    Command {
+        /// The resource's name.
+        name: &'static str,
+        /// What it says.
+        error: async_memcached::Error,
+    },
+}
+
+impl Memcache {
+    /// The resource `memcache` of the manifest. Connects when it is first asked.
+    ///
+    /// # Errors
+    /// The manifest names none, or its address cannot be read.
+    pub fn new() -> Result<Memcache, ResourceError> {
+        Memcache::named(KIND)
+    }
+
+    /// The resource of this name.
+    ///
+    /// # Errors
+    /// As [`new`](Memcache::new).
+    pub fn named(name: &'static str) -> Result<Memcache, ResourceError> {
+        let address = address(name, KIND)?;
+        let patient = Patient {
+            address: match address.strip_prefix("memcache://") {
+                Some(rest) => format!("tcp://{rest}"),
+                None => address.to_owned(),
+            },
+            patience: Patience::default(),
+        };
+        let concurrency = crate::handshake::config().concurrency as usize;
+        let pool = Pool::builder(patient).max_size(concurrency.max(1)).build();
+        let pool = pool.map_err(|error| ResourceError::Address {
+            name: name.to_owned(),
+            why: error.to_string(),
+        })?;
+        Ok(Memcache { pool, name })
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// The server's, that it has gone, or that there is no answer within [`WAIT`].
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        let value = self.run(async |client| client.get(key).await).await?;
+        Ok(value.and_then(|value| value.data))
+    }
+
+    /// Keeps a value, for so long if a time is given; less than a second counts as one.
+    ///
+    /// # Errors
+    /// As [`get`](Memcache::get).
+    pub async fn set(&self, key: &str, value: &[u8], time: Option<Duration>) -> Result<(), Error> {
+        let time = time.map(|time| i64::try_from(time.as_secs().max(1)).unwrap_or(i64::MAX));
+        self.run(async |client| client.set(key, value, time, None).await)
+            .await
+    }
+
+    /// Forgets a value; `false` if there was none.
+    ///
+    /// # Errors
+    /// As [`get`](Memcache::get).
+    pub async fn delete(&self, key: &str) -> Result<bool, Error> {
+        self.run(async |client| match client.delete(key).await {
+            Ok(()) => Ok(true),
+            Err(async_memcached::Error::Protocol(Status::NotFound)) => Ok(false),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    /// Adds to a number and returns the sum; one that is not there is made, and counts from 0.
+    ///
+    /// # Errors
+    /// As [`get`](Memcache::get).
+    pub async fn increment(&self, key: &str, by: u64) -> Result<u64, Error> {
+        self.run(async |client| {
+            loop {
+                match client.increment(key, by).await {
+                    Err(async_memcached::Error::Protocol(Status::NotFound)) => {}
+                    other => return other,
+                }
+                match client.add(key, by.to_string().as_str(), None, None).await {
+                    Ok(()) => return Ok(by),
+                    // Somebody else was faster.
+                    Err(async_memcached::Error::Protocol(Status::NotStored)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        })
+        .await
+    }
+
+    async fn run<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Client) -> Result<T, async_memcached::Error>,
+    ) -> Result<T, Error> {
+        let whole = async {
+            let mut client = self.pool.get().await.map_err(|error| match error {
+                PoolError::Backend(error) => Unavailable::new(self.name, error),
+                error => Unavailable::new(self.name, error),
+            })?;
+            let done = work(&mut client).await;
+            done.map_err(|error| match has_gone(&error) {
+                true => {
+                    // Nobody gets this connection again.
+                    drop(Object::take(client));
+                    Error::from(Unavailable::new(self.name, error))
+                }
+                false => Error::Command {
+                    name: self.name,
+                    error,
+                },
+            })
+        };
+        match tokio::time::timeout(WAIT, whole).await {
+            Ok(done) => done,
+            Err(_) => {
+                let why = format!("no answer within {} s", WAIT.as_secs());
+                Err(Unavailable::new(self.name, why).into())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Memcache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memcache")
+            .field("name", &self.name)
+            .finish()
+    }
+}
+
+/// Whether the server, and not the command, is the reason.
+fn has_gone(error: &async_memcached::Error) -> bool {
+    use async_memcached::Error::{Connect, ConnectionClosed, Io};
+    matches!(error, Connect(_) | ConnectionClosed | Io(_))
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Problem {
+        match error {
+            Error::Unavailable(error) => error.into(),
+            Error::Command { name, error } => refused(name, error),
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        Problem::from(self).into()
+    }
+}
+
+/// Makes connections, with patience.
+struct Patient {
+    address: String,
+    patience: Patience,
+}
+
+impl managed::Manager for Patient {
+    type Type = Client;
+    type Error = async_memcached::Error;
+
+    async fn create(&self) -> Result<Client, async_memcached::Error> {
+        let attempt = self.patience.attempt().await;
+        let client = Client::new(&self.address).await?;
+        attempt.succeeded();
+        Ok(client)
+    }
+
+    async fn recycle(
+        &self,
+        client: &mut Client,
+        metrics: &Metrics,
+    ) -> RecycleResult<async_memcached::Error> {
+        // Given up in the middle of a command: what comes next would be its answer.
+        if client.is_closed() {
+            return Err(RecycleError::message("closed"));
+        }
+        if metrics.last_used() > QUIET {
+            client.version().await?;
+        }
+        Ok(())
+    }
+}
