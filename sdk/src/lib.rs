@@ -65,6 +65,8 @@ pub use resource::memcache;
 pub use resource::postgres;
 #[cfg(feature = "redis")]
 pub use resource::redis;
+#[cfg(any(feature = "memcache", feature = "postgres", feature = "redis"))]
+pub use resource::{ResourceError, Unavailable};
 pub use response::{BodyWriter, IntoResponse, Response};
 pub use serve::{Function, serve};
 pub use text::Text;

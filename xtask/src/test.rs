@@ -10,6 +10,8 @@ const FOR_TESTS: &[Need] = &[
     ("curl", "curl"),
     ("python3", "python3"),
     ("postgres", "postgresql"),
+    ("redis-server", "redis-server"),
+    ("memcached", "memcached"),
     ("setpriv", "util-linux"),
 ];
 

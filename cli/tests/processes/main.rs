@@ -11,6 +11,7 @@
 
 mod abuse;
 mod bodies;
+mod caches;
 mod crash;
 mod curl;
 mod failures;

@@ -44,7 +44,7 @@ impl Place {
         let name = format!("hearth-test-{}-{number}", std::process::id());
         let place = Place(std::env::temp_dir().join(name));
         fs::create_dir(&place.0).unwrap();
-        for example in ["probe", "skeleton", "lifecycle", "side", "pg"] {
+        for example in ["probe", "skeleton", "lifecycle", "side", "pg", "caches"] {
             symlink(examples().join(example), place.0.join(example)).unwrap();
         }
         place.write(manifest);

@@ -1,7 +1,7 @@
 //! Real servers for functions to work with, each with a port and a directory of its own.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -111,6 +111,73 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.kill();
         let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A server that is one process and keeps everything in its memory.
+pub(crate) struct Cache {
+    kind: &'static str,
+    port: u16,
+    process: Option<Child>,
+}
+
+impl Cache {
+    /// A Redis server that wants [`PASSWORD`].
+    pub(crate) fn redis() -> Cache {
+        Cache::start("redis-server")
+    }
+
+    pub(crate) fn memcached() -> Cache {
+        Cache::start("memcached")
+    }
+
+    fn start(kind: &'static str) -> Cache {
+        let mut cache = Cache {
+            kind,
+            port: free_port(),
+            process: None,
+        };
+        cache.run();
+        cache
+    }
+
+    /// Runs it, and waits until it takes connections.
+    pub(crate) fn run(&mut self) {
+        let mut command = Command::new(self.kind);
+        let port = self.port.to_string();
+        match self.kind {
+            "memcached" => command.args(["-l", "127.0.0.1", "-u", "nobody", "-p", &port]),
+            _ => command
+                .args(["--bind", "127.0.0.1", "--port", &port, "--save", ""])
+                .args(["--requirepass", PASSWORD]),
+        };
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.process = Some(command.spawn().unwrap());
+        wait::until("the server takes connections", || {
+            TcpStream::connect(("127.0.0.1", self.port)).ok()
+        });
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Its address for a function.
+    pub(crate) fn address(&self) -> String {
+        match self.kind {
+            "memcached" => format!("memcache://127.0.0.1:{}", self.port),
+            _ => format!("redis://:{PASSWORD}@127.0.0.1:{}/0", self.port),
+        }
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
