@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -18,6 +19,8 @@ pub(crate) struct Args {
 pub(crate) enum Verb {
     /// Run the platform here, in the foreground
     Up(Up),
+    /// Run the platform here, and build and serve whatever changes
+    Dev(Dev),
     /// Validate a manifest: every fault at once, with its line and column
     Check(Check),
     /// Print the manifest's JSON Schema
@@ -35,6 +38,13 @@ pub(crate) enum Verb {
     /// The gateway's process, started by the supervisor
     #[command(hide = true)]
     Gateway(Gateway),
+    /// A program that ends with whoever started it
+    #[command(hide = true)]
+    Tied {
+        /// The program and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -54,6 +64,35 @@ pub(crate) struct Up {
     /// Read secrets from the files of this directory, not from where `hearth secret` keeps them
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) secrets: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Dev {
+    /// The manifest
+    #[arg(default_value = "edge.yaml")]
+    manifest: PathBuf,
+    /// Listen elsewhere than the manifest says: ADDR:PORT for http, https=ADDR:PORT, or http=off
+    #[arg(long, value_name = "[SCHEME=]ADDR")]
+    listen: Vec<Listen>,
+    /// How the log is printed
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log: LogFormat,
+    /// Read secrets from the files of this directory, not from where `hearth secret` keeps them
+    #[arg(long, value_name = "DIRECTORY")]
+    secrets: Option<PathBuf>,
+}
+
+impl Dev {
+    /// As `up`, once all is built.
+    pub(crate) fn into_up(self) -> Up {
+        Up {
+            manifest: self.manifest,
+            build: false,
+            listen: self.listen,
+            log: self.log,
+            secrets: self.secrets,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

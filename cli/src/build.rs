@@ -1,106 +1,150 @@
 //! Builds the functions of a manifest.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use hearth_manifest::Manifest;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::out;
+use crate::up::own_program;
 
-/// Builds every function: by its own command, or all others with one run of Cargo in `base`, the
-/// manifest's directory; what Cargo made is put where the manifest expects it.
-pub(crate) fn build(manifest: &Manifest, base: &Path) -> anyhow::Result<()> {
-    let mut with_cargo = BTreeSet::new();
-    for (name, function) in &manifest.functions {
-        match &function.build {
-            Some(build) => {
-                out::talk(format_args!("building {name}: {}", build.command));
-                let status = Command::new("sh")
-                    .args(["-c", &build.command])
-                    .current_dir(base)
-                    .stdin(Stdio::null())
-                    .status()
-                    .context("cannot run sh")?;
-                if !status.success() {
-                    bail!(
-                        "functions.{name}.build.command failed ({status}): {}",
-                        build.command
-                    );
+/// How Cargo compiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// To be run.
+    Release,
+    /// To be changed soon.
+    Dev,
+}
+
+/// Builds functions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Builder {
+    pub(crate) profile: Profile,
+    /// Whether compilers end with this process, however it ends.
+    pub(crate) tied: bool,
+}
+
+impl Builder {
+    /// Builds every function: by its own command, or all others with one run of Cargo in `base`, the
+    /// manifest's directory; what Cargo made is put where the manifest expects it.
+    pub(crate) fn build(self, manifest: &Manifest, base: &Path) -> anyhow::Result<()> {
+        let mut with_cargo = BTreeSet::new();
+        for (name, function) in &manifest.functions {
+            match &function.build {
+                Some(build) => {
+                    out::talk(format_args!("building {name}: {}", build.command));
+                    let mut shell = self.command("sh".into())?;
+                    let status = shell
+                        .args(["-c", &build.command])
+                        .current_dir(base)
+                        .stdin(Stdio::null())
+                        .status()
+                        .context("cannot run sh")?;
+                    if !status.success() {
+                        bail!(
+                            "functions.{name}.build.command failed ({status}): {}",
+                            build.command
+                        );
+                    }
+                }
+                None => {
+                    with_cargo.insert(function.binary.clone());
                 }
             }
-            None => {
-                with_cargo.insert(function.binary.clone());
-            }
+        }
+        if with_cargo.is_empty() {
+            Ok(())
+        } else {
+            self.build_with_cargo(&with_cargo, base)
         }
     }
-    if with_cargo.is_empty() {
+
+    fn build_with_cargo(self, binaries: &BTreeSet<PathBuf>, base: &Path) -> anyhow::Result<()> {
+        let name_of = |binary: &Path| -> anyhow::Result<String> {
+            let name = binary.file_name().and_then(|name| name.to_str());
+            Ok(name
+                .with_context(|| format!("{} has no file name", binary.display()))?
+                .to_owned())
+        };
+        let names: BTreeSet<String> = binaries
+            .iter()
+            .map(|one| name_of(one))
+            .collect::<Result<_, _>>()?;
+        let list: Vec<&str> = names.iter().map(String::as_str).collect();
+        out::talk(format_args!(
+            "building {} with Cargo in {}",
+            list.join(", "),
+            base.display()
+        ));
+
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+        let mut command = self.command(cargo)?;
+        command.args(["build", "--message-format", "json-render-diagnostics"]);
+        if self.profile == Profile::Release {
+            command.arg("--release");
+        }
+        for name in &names {
+            command.args(["--bin", name]);
+        }
+        let mut child = command
+            .current_dir(base)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context(
+                "cannot run cargo; a function that it does not build needs a `build.command`",
+            )?;
+        let messages = child.stdout.take().context("cargo has no output")?;
+        let made: Vec<(String, PathBuf)> = BufReader::new(messages)
+            .lines()
+            .map_while(Result::ok)
+            .filter_map(|line| executable(&line))
+            .collect();
+        if !child.wait().context("cannot wait for cargo")?.success() {
+            bail!(
+                "cargo could not build {}; its reasons are above",
+                list.join(", ")
+            );
+        }
+        for binary in binaries {
+            let name = name_of(binary)?;
+            let (_, from) = made
+                .iter()
+                .find(|(made, _)| *made == name)
+                .with_context(|| format!("cargo built no program named {name}"))?;
+            put(from, &base.join(binary))?;
+        }
         Ok(())
-    } else {
-        build_with_cargo(&with_cargo, base)
+    }
+
+    /// A command for this program.
+    fn command(self, program: OsString) -> anyhow::Result<Command> {
+        if !self.tied {
+            return Ok(Command::new(program));
+        }
+        let mut command = Command::new(own_program()?);
+        command.arg("tied").arg(program);
+        Ok(command)
     }
 }
 
-fn build_with_cargo(binaries: &BTreeSet<PathBuf>, base: &Path) -> anyhow::Result<()> {
-    let name_of = |binary: &Path| -> anyhow::Result<String> {
-        let name = binary.file_name().and_then(|name| name.to_str());
-        Ok(name
-            .with_context(|| format!("{} has no file name", binary.display()))?
-            .to_owned())
-    };
-    let names: BTreeSet<String> = binaries
-        .iter()
-        .map(|one| name_of(one))
-        .collect::<Result<_, _>>()?;
-    let list: Vec<&str> = names.iter().map(String::as_str).collect();
-    out::talk(format_args!(
-        "building {} with Cargo in {}",
-        list.join(", "),
-        base.display()
-    ));
-
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut command = Command::new(cargo);
-    command.args([
-        "build",
-        "--release",
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
-    for name in &names {
-        command.args(["--bin", name]);
-    }
-    let mut child = command
-        .current_dir(base)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run cargo; a function that it does not build needs a `build.command`")?;
-    let messages = child.stdout.take().context("cargo has no output")?;
-    let made: Vec<(String, PathBuf)> = BufReader::new(messages)
-        .lines()
-        .map_while(Result::ok)
-        .filter_map(|line| executable(&line))
-        .collect();
-    if !child.wait().context("cannot wait for cargo")?.success() {
-        bail!(
-            "cargo could not build {}; its reasons are above",
-            list.join(", ")
-        );
-    }
-    for binary in binaries {
-        let name = name_of(binary)?;
-        let (_, from) = made
-            .iter()
-            .find(|(made, _)| *made == name)
-            .with_context(|| format!("cargo built no program named {name}"))?;
-        put(from, &base.join(binary))?;
-    }
-    Ok(())
+/// `hearth tied PROGRAM ARGS`: asks the kernel for SIGTERM at the death of whoever started it, which
+/// outlives exec (PR_SET_PDEATHSIG, prctl(2)), and becomes the program. Returns only if that fails.
+pub(crate) fn become_program(words: &[OsString]) -> anyhow::Result<Infallible> {
+    let (program, args) = words.split_first().context("tied wants a program")?;
+    set_pdeathsig(Signal::SIGTERM)?;
+    let error = Command::new(program).args(args).exec();
+    Err(error).with_context(|| format!("cannot run {}", program.display()))
 }
 
 /// Name and place of a program that Cargo reports.

@@ -4,6 +4,7 @@ mod args;
 mod build;
 mod check;
 mod decode;
+mod dev;
 mod logs;
 mod out;
 mod reload;
@@ -21,6 +22,7 @@ use out::Outcome;
 fn main() -> ExitCode {
     let outcome = match Args::parse().verb {
         Verb::Up(args) => up::up(&args),
+        Verb::Dev(args) => dev::dev(&args.into_up()),
         Verb::Check(args) => check::check(&args),
         Verb::Schema => check::schema(),
         Verb::Status(args) => status::status(&args),
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Verb::Secret(args) => secret::secret(&args.what),
         Verb::Decode(args) => decode::decode(&args),
         Verb::Gateway(args) => up::gateway(&args),
+        Verb::Tied { words } => build::become_program(&words).map(|never| match never {}),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

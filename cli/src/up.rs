@@ -10,12 +10,24 @@ use hearth_supervisor::state::StateDir;
 use hearth_supervisor::{Options, Overrides, RunError};
 
 use crate::args::{Gateway, LogFormat, Up};
-use crate::build;
+use crate::build::{Builder, Profile};
 use crate::out::{self, Outcome};
 
 pub(crate) fn up(args: &Up) -> anyhow::Result<Outcome> {
-    let ended = build_first(args)
-        .and_then(|()| hearth_supervisor::run(options(args)?).map_err(anyhow::Error::from));
+    told(build_first(args).and_then(|()| run(args)))
+}
+
+/// Serves what has been built.
+pub(crate) fn serve(args: &Up) -> anyhow::Result<Outcome> {
+    told(run(args))
+}
+
+fn run(args: &Up) -> anyhow::Result<()> {
+    Ok(hearth_supervisor::run(options(args)?)?)
+}
+
+/// What came of it; a bad manifest is told with its faults.
+fn told(ended: anyhow::Result<()>) -> anyhow::Result<Outcome> {
     match ended {
         Ok(()) => Ok(Outcome::Done),
         Err(error) => {
@@ -36,7 +48,11 @@ pub(crate) fn up(args: &Up) -> anyhow::Result<Outcome> {
 fn build_first(args: &Up) -> anyhow::Result<()> {
     if args.build {
         let manifest = load(&args.manifest)?.manifest;
-        build::build(&manifest, &base(&args.manifest))?;
+        let builder = Builder {
+            profile: Profile::Release,
+            tied: false,
+        };
+        builder.build(&manifest, &base(&args.manifest))?;
     }
     Ok(())
 }
@@ -69,7 +85,7 @@ fn options(args: &Up) -> anyhow::Result<Options> {
 }
 
 /// This very program; by way of /proc where its file has been replaced since it was started.
-fn own_program() -> anyhow::Result<PathBuf> {
+pub(crate) fn own_program() -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe().context("cannot tell where this program is")?;
     Ok(if path.exists() {
         path

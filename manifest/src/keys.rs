@@ -206,9 +206,14 @@ static FUNCTION: Shape = Shape::Map(&[
                 &Shape::Text(&COMMAND),
                 "Given to `sh -c` in the manifest's directory.",
             ),
-            not_yet(
+            default(
                 "watch",
-                "Directories whose changes make `hearth dev` build again.",
+                &Shape::List {
+                    each: &Shape::Text(&FILE),
+                    least: 0,
+                },
+                "[]",
+                "Files and directories, relative to the manifest, whose changes make `hearth dev` build again, besides the manifest's own directory.",
             ),
         ]),
         "Cargo builds the binary of that name",

@@ -150,6 +150,9 @@ pub struct Function {
 pub struct Build {
     /// Given to `sh -c` in the manifest's directory.
     pub command: String,
+    /// Files and directories whose changes make `hearth dev` build again, besides the manifest's own
+    /// directory; as written in the manifest (relative to its directory).
+    pub watch: Vec<PathBuf>,
 }
 
 /// How many worker processes a function has.

@@ -81,8 +81,8 @@ impl Step {
 /// A process is one worker, so what it learned is kept once.
 struct Met {
     config: Config,
-    /// For sending, one message after the other.
-    sender: Mutex<Arc<UnixStream>>,
+    /// For sending, one message after the other; `None` where a function is tested.
+    sender: Option<Mutex<Arc<UnixStream>>>,
     reader: Mutex<Option<ControlSocket>>,
 }
 
@@ -104,6 +104,21 @@ pub(crate) fn config() -> &'static Config {
     &met().config
 }
 
+/// For tests of functions: as if a platform had told this. `false` if one has, or a test has before.
+pub(crate) fn pretend(config: Config) -> bool {
+    let met = Met {
+        config,
+        sender: None,
+        reader: Mutex::new(None),
+    };
+    MET.set(met).is_ok()
+}
+
+/// Whether there is a platform; otherwise this is a test.
+pub(crate) fn is_real() -> bool {
+    met().sender.is_some()
+}
+
 /// The socket to read from; whoever asks first gets it.
 pub(crate) fn control_socket() -> Option<ControlSocket> {
     let mut reader = met().reader.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,7 +132,10 @@ pub(crate) fn control_socket() -> Option<ControlSocket> {
 pub(crate) fn tell(message: Control<'_>) -> io::Result<()> {
     let mut bytes = Vec::new();
     message.encode(&mut bytes);
-    let stream = met().sender.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(sender) = &met().sender else {
+        return Ok(());
+    };
+    let stream = sender.lock().unwrap_or_else(PoisonError::into_inner);
     let mut rest = &bytes[..];
     while !rest.is_empty() {
         match (&**stream).write(rest) {
@@ -173,7 +191,7 @@ fn meet() -> Result<Met, HandshakeError> {
     let stream = Arc::new(stream);
     Ok(Met {
         config,
-        sender: Mutex::new(Arc::clone(&stream)),
+        sender: Some(Mutex::new(Arc::clone(&stream))),
         reader: Mutex::new(Some(ControlSocket {
             stream,
             buffer,

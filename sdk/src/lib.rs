@@ -46,6 +46,7 @@ mod response;
 mod serve;
 mod slots;
 mod socket;
+pub mod test;
 mod text;
 mod worker;
 

@@ -104,9 +104,22 @@ pub(crate) fn line(level: &str, message: impl Display, own: BTreeMap<String, Val
         request: context.as_ref().map(|context| context.id.as_str().into()),
         fields,
     };
+    if !handshake::is_real() {
+        return print(&record);
+    }
     let mut bytes = Vec::new();
     if CODEC.encode(&record, &mut bytes).is_ok() {
         // Without a supervisor there is nobody who reads a log.
         let _ = handshake::tell(Control::Log { record: &bytes });
     }
+}
+
+/// Where a function is tested: among what its test prints.
+#[expect(clippy::print_stderr, reason = "a test has no other log")]
+fn print(record: &LogRecord<'_>) {
+    let fields = record.fields.iter();
+    let fields: String = fields
+        .map(|(name, value)| format!(" {name}={value}"))
+        .collect();
+    eprintln!("{}: {}{fields}", record.level, record.message);
 }

@@ -196,23 +196,40 @@ const COLLECTED: usize = 16 * 1024;
 /// together; then a write waits for a slow client.
 #[derive(Debug)]
 pub struct BodyWriter {
-    key: Key,
+    /// Nobody, where a function is tested: all is collected.
+    to: Option<Key>,
     collected: Vec<u8>,
 }
 
 impl BodyWriter {
     pub(crate) fn new(key: Key) -> BodyWriter {
         BodyWriter {
-            key,
+            to: Some(key),
             collected: Vec::new(),
         }
     }
 
+    /// One whose bytes are kept.
+    pub(crate) fn into_memory() -> BodyWriter {
+        BodyWriter {
+            to: None,
+            collected: Vec::new(),
+        }
+    }
+
+    /// What has been written into memory.
+    pub(crate) fn take_memory(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.collected)
+    }
+
     /// Hands on what has been collected.
     fn send(&mut self) -> io::Result<()> {
+        let Some(key) = self.to else {
+            return Ok(());
+        };
         let mut rest = &self.collected[..];
         while !rest.is_empty() {
-            let count = ipc::write_body(self.key, rest)?;
+            let count = ipc::write_body(key, rest)?;
             rest = &rest[count..];
         }
         self.collected.clear();
@@ -230,16 +247,20 @@ impl Drop for BodyWriter {
 
 impl io::Write for BodyWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.collected.len() + bytes.len() <= COLLECTED {
-            self.collected.extend_from_slice(bytes);
-            return Ok(bytes.len());
+        match self.to {
+            Some(key) if self.collected.len() + bytes.len() > COLLECTED => {
+                self.send()?;
+                ipc::write_body(key, bytes)
+            }
+            _ => {
+                self.collected.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
         }
-        self.send()?;
-        ipc::write_body(self.key, bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.send()?;
-        ipc::flush(self.key)
+        self.to.map_or(Ok(()), ipc::flush)
     }
 }

@@ -14,6 +14,7 @@ mod bodies;
 mod caches;
 mod crash;
 mod curl;
+mod dev;
 mod failures;
 mod functions;
 mod hostile;

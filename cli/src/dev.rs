@@ -1,0 +1,135 @@
+//! `hearth dev`: `up` that builds what has changed and serves it, again and again.
+//!
+//! A thread looks at the sources, builds, and asks the platform for a reload; what does not build or
+//! does not start leaves what is served as it is.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use hearth_supervisor::api::{Answer, Request, ask};
+use hearth_supervisor::load::{base, load};
+
+use crate::args::Up;
+use crate::build::{Builder, Profile};
+use crate::out::{self, Outcome};
+use crate::up;
+
+/// Between two looks at the sources. A change that is the same at two of them has settled.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Directories that hold no sources; hidden ones do not either.
+const NO_SOURCES: [&str; 2] = ["target", "node_modules"];
+
+pub(crate) fn dev(args: &Up) -> anyhow::Result<Outcome> {
+    let mut sources = Sources::of(&args.manifest);
+    while let Err(error) = build(&args.manifest) {
+        out::talk(format_args!("hearth: {error:#}"));
+        out::talk("waiting for a change");
+        sources = sources.changed(&args.manifest);
+    }
+    let manifest = args.manifest.clone();
+    // Ends with this process.
+    std::thread::spawn(move || {
+        loop {
+            sources = sources.changed(&manifest);
+            renew(&manifest);
+        }
+    });
+    up::serve(args)
+}
+
+fn build(manifest: &Path) -> anyhow::Result<()> {
+    let parsed = load(manifest)?;
+    let builder = Builder {
+        profile: Profile::Dev,
+        tied: true,
+    };
+    builder.build(&parsed.manifest, &base(manifest))
+}
+
+fn renew(manifest: &Path) {
+    let begun = Instant::now();
+    if let Err(error) = build(manifest) {
+        out::talk(format_args!("hearth: {error:#}"));
+        return out::talk("what was served before is served on");
+    }
+    let built = begun.elapsed();
+    let reloaded = ask(manifest, &Request::Reload, |answer| {
+        match answer {
+            Answer::Reloaded { .. } => out::talk(format_args!(
+                "built in {:.1} s, served {:.1} s later",
+                built.as_secs_f32(),
+                (begun.elapsed() - built).as_secs_f32()
+            )),
+            Answer::Failed(why) => out::talk(format_args!(
+                "not served: {why}; what was served before is served on"
+            )),
+            Answer::Status(_) | Answer::Record(_) | Answer::Skipped(_) => {}
+        }
+        false
+    });
+    if let Err(error) = reloaded {
+        out::talk(format_args!("hearth: {error}"));
+    }
+}
+
+/// Every source file, as it was at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Sources(BTreeMap<PathBuf, (u64, Option<SystemTime>)>);
+
+impl Sources {
+    /// Of the directory of a manifest, and of those that its functions' builds watch. What the builds
+    /// make is no source.
+    fn of(manifest: &Path) -> Sources {
+        let base = base(manifest);
+        let mut sources = Sources::default();
+        let mut made = Vec::new();
+        let mut watched = vec![base.clone()];
+        if let Ok(parsed) = load(manifest) {
+            for function in parsed.manifest.functions.values() {
+                made.push(base.join(&function.binary));
+                let watch = function.build.iter().flat_map(|build| &build.watch);
+                watched.extend(watch.map(|path| base.join(path)));
+            }
+        }
+        while let Some(path) = watched.pop() {
+            let Ok(meta) = fs::metadata(&path) else {
+                continue;
+            };
+            if meta.is_dir() {
+                let entries = fs::read_dir(&path).into_iter().flatten().flatten();
+                watched.extend(
+                    entries
+                        .map(|entry| entry.path())
+                        .filter(|path| is_source(path)),
+                );
+            } else if meta.is_file() && !made.contains(&path) {
+                let stamp = (meta.len(), meta.modified().ok());
+                sources.0.insert(path, stamp);
+            }
+        }
+        sources
+    }
+
+    /// Waits until they are others, and have settled.
+    fn changed(&self, manifest: &Path) -> Sources {
+        let mut last = self.clone();
+        loop {
+            std::thread::sleep(LOOK);
+            let now = Sources::of(manifest);
+            if now != *self && now == last {
+                return now;
+            }
+            last = now;
+        }
+    }
+}
+
+fn is_source(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    // A link may lead anywhere, also back up.
+    name.is_some_and(|name| !name.starts_with('.') && !NO_SOURCES.contains(&name))
+        && !path.is_symlink()
+}

@@ -1,0 +1,284 @@
+//! A function's own tests, without a platform: a client that calls the handler in this process.
+//!
+//! ```
+//! use hearth_sdk::test::Client;
+//! use hearth_sdk::{Request, Response};
+//!
+//! fn handle(visits: &mut u32, request: Request) -> Response {
+//!     *visits += 1;
+//!     Response::text(format!("{} {} {visits}", request.method, request.param("id").unwrap_or("-")))
+//! }
+//!
+//! let mut client = Client::new(0, handle).with_route("/items/{id}");
+//! assert_eq!(client.get("/items/7").text(), "GET 7 1");
+//! let answer = client.send(Request::new("POST", "/items/8", "body").with_header("accept", "*/*"));
+//! assert_eq!(answer.status(), 200);
+//! assert_eq!(answer.text(), "POST 8 2");
+//! ```
+
+use hearth_protocol::head::Config;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::handshake;
+use crate::log::Context;
+use crate::request::Request;
+use crate::response::{BodyWriter, IntoResponse, Response, ResponseBody};
+
+/// What a manifest would say, for functions that ask: [`env`](crate::env),
+/// [`resource`](crate::resource), [`secret`](crate::secret). One for all tests of a program.
+#[derive(Clone, Debug, Default)]
+pub struct Platform(Config);
+
+impl Platform {
+    /// One that says nothing yet.
+    pub fn new() -> Platform {
+        Platform(Config {
+            function: "test".to_owned(),
+            concurrency: 1,
+            ..Config::default()
+        })
+    }
+
+    /// Adds a value of `env`.
+    pub fn with_env(mut self, name: &str, value: &str) -> Platform {
+        self.0.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Adds a resource.
+    pub fn with_resource(mut self, name: &str, value: impl Into<Value>) -> Platform {
+        self.0.resources.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Adds a secret.
+    pub fn with_secret(mut self, name: &str, value: &str) -> Platform {
+        self.0.secrets.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// From now on functions of this program are told this. `false` if they have been told something
+    /// before, which stays.
+    pub fn install(self) -> bool {
+        handshake::pretend(self.0)
+    }
+}
+
+/// Calls a handler as the platform would, with a state of its own. A panic of the handler is the
+/// test's.
+#[derive(Debug)]
+pub struct Client<S, H> {
+    state: S,
+    handle: H,
+    routes: Vec<String>,
+}
+
+/// What a handler answered, its body read to the end.
+#[derive(Debug)]
+pub struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl<S, R, H> Client<S, H>
+where
+    R: IntoResponse,
+    H: FnMut(&mut S, Request) -> R,
+{
+    /// A client of this handler.
+    pub fn new(state: S, handle: H) -> Client<S, H> {
+        // Where nobody has said anything, nothing is said.
+        Platform::new().install();
+        Client {
+            state,
+            handle,
+            routes: Vec::new(),
+        }
+    }
+
+    /// Adds a route of the manifest: a request that fits it has its parameters.
+    pub fn with_route(mut self, pattern: &str) -> Client<S, H> {
+        self.routes.push(pattern.to_owned());
+        self
+    }
+
+    /// The handler's state.
+    pub fn state(&mut self) -> &mut S {
+        &mut self.state
+    }
+
+    /// Answers GET.
+    pub fn get(&mut self, path_and_query: &str) -> Answer {
+        self.send(Request::new("GET", path_and_query, ""))
+    }
+
+    /// Answers POST with this body.
+    pub fn post(&mut self, path_and_query: &str, body: impl Into<Vec<u8>>) -> Answer {
+        self.send(Request::new("POST", path_and_query, body))
+    }
+
+    /// Answers any request.
+    pub fn send(&mut self, request: Request) -> Answer {
+        let request = routed(&self.routes, request);
+        let context = Context::of(request.id.clone());
+        context.within(|| {
+            let response = (self.handle)(&mut self.state, request);
+            Answer::of(response.into_response())
+        })
+    }
+}
+
+/// The request with the parameters of the first route that it fits.
+fn routed(routes: &[String], mut request: Request) -> Request {
+    for route in routes {
+        if let Some(params) = parameters(route, &request.path) {
+            for (name, value) in params {
+                request = request.with_param(&name, &value);
+            }
+            return request.with_route(route);
+        }
+    }
+    request
+}
+
+/// What a path gives the parameters of a pattern, if it fits. Percent-encoding is left as it is.
+fn parameters(pattern: &str, path: &str) -> Option<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    let mut rest = path.strip_prefix('/')?;
+    let mut segments = pattern.strip_prefix('/')?.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let name = segment.strip_prefix('{').and_then(|s| s.strip_suffix('}'));
+        if let Some(name) = name.and_then(|name| name.strip_suffix('+')) {
+            found.push((name.to_owned(), rest.to_owned()));
+            return Some(found).filter(|_| !rest.is_empty());
+        }
+        let last = segments.peek().is_none();
+        let (own, after) = match rest.split_once('/') {
+            Some((own, after)) if !last => (own, after),
+            None if last => (rest, ""),
+            _ => return None,
+        };
+        match name {
+            Some(name) if !own.is_empty() => found.push((name.to_owned(), own.to_owned())),
+            None if own == segment => {}
+            _ => return None,
+        }
+        rest = after;
+    }
+    Some(found)
+}
+
+impl Answer {
+    fn of(response: Response) -> Answer {
+        let status = response.status_code();
+        let headers = response.headers();
+        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
+        let headers = headers.collect();
+        let body = match response.body {
+            ResponseBody::Whole(bytes) => bytes,
+            ResponseBody::Stream(write) => {
+                let mut writer = BodyWriter::into_memory();
+                let written = write(&mut writer);
+                assert!(written.is_ok(), "the body broke off: {written:?}");
+                writer.take_memory()
+            }
+            #[cfg(feature = "async")]
+            ResponseBody::Async(_) => panic!("an asynchronous body, of a handler that blocks"),
+        };
+        Answer {
+            status,
+            headers,
+            body,
+        }
+    }
+
+    /// Its status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The first value of this header field.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut fields = self.headers.iter();
+        let found = fields.find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Its body.
+    pub fn bytes(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Its body as text.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the body is text")
+    }
+
+    /// Its body as JSON.
+    ///
+    /// # Panics
+    /// If it is none, or another.
+    pub fn json<T: DeserializeOwned>(&self) -> T {
+        let read = serde_json::from_slice(&self.body);
+        read.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn paths_fit_patterns_as_in_the_manifest() {
+        let check = |pattern: &str, path: &str, expect: Option<&[(&str, &str)]>| {
+            let found = parameters(pattern, path);
+            let expect = expect.map(|list| {
+                let owned = list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
+                owned.collect::<Vec<_>>()
+            });
+            assert_eq!(found, expect, "{pattern} {path}");
+        };
+        check("/", "/", Some(&[]));
+        check("/items", "/items", Some(&[]));
+        check("/items", "/items/", None);
+        check("/items/{id}", "/items/7", Some(&[("id", "7")]));
+        check("/items/{id}", "/items/", None);
+        check("/items/{id}", "/items/7/x", None);
+        check("/a/{b}/c/{d}", "/a/1/c/2", Some(&[("b", "1"), ("d", "2")]));
+        check("/{rest+}", "/a/b", Some(&[("rest", "a/b")]));
+        check("/{rest+}", "/", None);
+    }
+
+    #[test]
+    fn a_streamed_body_is_read_to_its_end() {
+        let mut client = Client::new((), |(): &mut (), _: Request| {
+            Response::stream(|out| {
+                for piece in 0..3 {
+                    writeln!(out, "{piece}")?;
+                    out.flush()?;
+                }
+                Ok(())
+            })
+        });
+        let answer = client.get("/");
+        assert_eq!((answer.status(), answer.text()), (200, "0\n1\n2\n"));
+    }
+
+    #[test]
+    fn json_goes_both_ways_and_a_bad_body_is_the_handlers_problem() {
+        let mut client = Client::new(0u64, |sum: &mut u64, request: Request| {
+            let number: u64 = request.json()?;
+            *sum += number;
+            Ok::<_, crate::Problem>(Response::json(sum))
+        });
+        assert_eq!(client.post("/", "7").json::<u64>(), 7);
+        assert_eq!(client.post("/", "x").status(), 400);
+        assert_eq!(*client.state(), 7);
+    }
+}
