@@ -95,3 +95,8 @@ pub fn resource(name: &str) -> Option<&'static serde_json::Value> {
 pub fn function() -> &'static str {
     &handshake::config().function
 }
+
+/// The page that teaches all of this: its examples are compiled.
+#[cfg(all(doctest, feature = "memcache", feature = "postgres", feature = "redis"))]
+#[doc = include_str!("../../docs/functions.md")]
+pub struct Functions;

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleResult};
 use deadpool_postgres::{ClientWrapper, ManagerConfig, RecyclingMethod};
+use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, NoTls, Row, Statement};
@@ -87,6 +88,9 @@ impl Postgres {
         let mut config: Config = address.parse().map_err(|error| bad(reason(&error)))?;
         if config.get_hosts().is_empty() {
             return Err(bad("the address names no host".to_owned()));
+        }
+        if config.get_ssl_mode() == SslMode::Require {
+            return Err(bad("encrypted connections are not supported yet".to_owned()));
         }
         if config.get_application_name().is_none() {
             config.application_name(crate::function());
