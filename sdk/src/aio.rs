@@ -38,6 +38,9 @@ pub use body::AsyncBodyWriter;
 pub(crate) use body::{collect, piece, write};
 pub(crate) use socket::Socket;
 
+/// A body that has been written, and how that ended.
+pub(crate) type Written = LocalFuture<(AsyncBodyWriter, std::io::Result<()>)>;
+
 pub(crate) type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// Makes the state once and answers every request with `handle`, which gets a clone of it (of an `Rc`,

@@ -32,7 +32,7 @@ pub(crate) enum ResponseBody {
 pub(crate) type StreamFn = dyn FnOnce(&mut BodyWriter) -> io::Result<()> + Send;
 
 #[cfg(feature = "async")]
-pub(crate) type AsyncStreamFn = dyn FnOnce(Key) -> crate::aio::LocalFuture<io::Result<()>> + Send;
+pub(crate) type AsyncStreamFn = dyn FnOnce(crate::AsyncBodyWriter) -> crate::aio::Written + Send;
 
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,7 +114,12 @@ impl Response {
         write: impl AsyncFnOnce(&mut crate::AsyncBodyWriter) -> io::Result<()> + Send + 'static,
     ) -> Response {
         Response {
-            body: ResponseBody::Async(Box::new(|key| Box::pin(crate::aio::write(key, write)))),
+            body: ResponseBody::Async(Box::new(|mut writer| {
+                Box::pin(async move {
+                    let written = write(&mut writer).await;
+                    (writer, written)
+                })
+            })),
             ..Response::ok()
         }
     }

@@ -130,6 +130,82 @@ where
     }
 }
 
+/// Calls an asynchronous handler as the platform would, one request at a time.
+///
+/// ```
+/// use hearth_sdk::test::AsyncClient;
+/// use hearth_sdk::{Request, Response};
+///
+/// async fn handle(greeting: &'static str, request: Request) -> Response {
+///     Response::text(format!("{greeting}, {}", request.path))
+/// }
+///
+/// let client = AsyncClient::new(async || "hello", handle);
+/// assert_eq!(client.get("/ada").text(), "hello, /ada");
+/// ```
+#[cfg(feature = "async")]
+#[derive(Debug)]
+pub struct AsyncClient<S, H> {
+    // Ends before the runtime that its connections live on.
+    state: S,
+    handle: H,
+    routes: Vec<String>,
+    local: tokio::task::LocalSet,
+    runtime: tokio::runtime::Runtime,
+}
+
+#[cfg(feature = "async")]
+impl<S, A, H> AsyncClient<S, H>
+where
+    S: Clone,
+    A: Future<Output: IntoResponse>,
+    H: Fn(S, Request) -> A,
+{
+    /// A client of this handler, with a state that is made where the handler will run.
+    ///
+    /// # Panics
+    /// If there can be no runtime.
+    pub fn new(start: impl AsyncFnOnce() -> S, handle: H) -> AsyncClient<S, H> {
+        Platform::new().install();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build();
+        let runtime = runtime.expect("a runtime can be made");
+        let local = tokio::task::LocalSet::new();
+        AsyncClient {
+            state: local.block_on(&runtime, start()),
+            handle,
+            routes: Vec::new(),
+            local,
+            runtime,
+        }
+    }
+
+    /// Adds a route of the manifest: a request that fits it has its parameters.
+    pub fn with_route(mut self, pattern: &str) -> AsyncClient<S, H> {
+        self.routes.push(pattern.to_owned());
+        self
+    }
+
+    /// Answers GET.
+    pub fn get(&self, path_and_query: &str) -> Answer {
+        self.send(Request::new("GET", path_and_query, ""))
+    }
+
+    /// Answers POST with this body.
+    pub fn post(&self, path_and_query: &str, body: impl Into<Vec<u8>>) -> Answer {
+        self.send(Request::new("POST", path_and_query, body))
+    }
+
+    /// Answers any request.
+    pub fn send(&self, request: Request) -> Answer {
+        let request = routed(&self.routes, request);
+        self.local.block_on(&self.runtime, async {
+            let response = (self.handle)(self.state.clone(), request).await;
+            Answer::of_async(response.into_response()).await
+        })
+    }
+}
+
 /// The request with the parameters of the first route that it fits.
 fn routed(routes: &[String], mut request: Request) -> Request {
     for route in routes {
@@ -192,6 +268,16 @@ impl Answer {
             headers,
             body,
         }
+    }
+
+    #[cfg(feature = "async")]
+    async fn of_async(mut response: Response) -> Answer {
+        if let ResponseBody::Async(write) = response.body {
+            let (writer, written) = write(crate::AsyncBodyWriter::into_memory()).await;
+            assert!(written.is_ok(), "the body broke off: {written:?}");
+            response.body = ResponseBody::Whole(writer.take_memory());
+        }
+        Answer::of(response)
     }
 
     /// Its status.
@@ -268,6 +354,31 @@ mod tests {
         });
         let answer = client.get("/");
         assert_eq!((answer.status(), answer.text()), (200, "0\n1\n2\n"));
+    }
+
+    #[cfg(feature = "async")]
+    #[test]
+    fn asynchronous_bodies_are_read_to_their_end_and_tasks_run_beside() {
+        let start = async || {
+            let (send, receive) = tokio::sync::watch::channel(0);
+            tokio::task::spawn_local(async move {
+                for tick in 1..=3 {
+                    tokio::task::yield_now().await;
+                    send.send_replace(tick);
+                }
+                std::future::pending::<()>().await;
+            });
+            receive
+        };
+        let handle = |mut ticks: tokio::sync::watch::Receiver<i32>, request: Request| async move {
+            ticks.wait_for(|tick| *tick == 3).await.unwrap();
+            Response::stream_async(async move |out| {
+                out.write(request.body.collect().await?).await?;
+                out.write(" and more").await
+            })
+        };
+        let client = AsyncClient::new(start, handle);
+        assert_eq!(client.post("/", "some").text(), "some and more");
     }
 
     #[test]

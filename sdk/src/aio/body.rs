@@ -4,6 +4,7 @@ use std::io;
 
 use crate::aio::socket::gone;
 use crate::aio::socket_of;
+use crate::response::AsyncStreamFn;
 use crate::worker::Key;
 
 /// Bytes that an [`AsyncBodyWriter`] collects before it sends them by itself.
@@ -36,15 +37,12 @@ pub(crate) async fn collect(key: Key, into: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// Has `write` write a body, and sends what it has written, also where it fails in the end.
-pub(crate) async fn write(
-    key: Key,
-    write: impl AsyncFnOnce(&mut AsyncBodyWriter) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut writer = AsyncBodyWriter {
-        key,
+pub(crate) async fn write(key: Key, write: Box<AsyncStreamFn>) -> io::Result<()> {
+    let writer = AsyncBodyWriter {
+        to: Some(key),
         collected: Vec::new(),
     };
-    let written = write(&mut writer).await;
+    let (mut writer, written) = write(writer).await;
     let flushed = writer.flush().await;
     written.and(flushed)
 }
@@ -53,11 +51,25 @@ pub(crate) async fn write(
 /// or when many have come together; then a write waits for a slow client.
 #[derive(Debug)]
 pub struct AsyncBodyWriter {
-    key: Key,
+    /// Nobody, where a function is tested: all is collected.
+    to: Option<Key>,
     collected: Vec<u8>,
 }
 
 impl AsyncBodyWriter {
+    /// One whose bytes are kept.
+    pub(crate) fn into_memory() -> AsyncBodyWriter {
+        AsyncBodyWriter {
+            to: None,
+            collected: Vec::new(),
+        }
+    }
+
+    /// What has been written into memory.
+    pub(crate) fn take_memory(self) -> Vec<u8> {
+        self.collected
+    }
+
     /// Adds to the body.
     ///
     /// # Errors
@@ -75,8 +87,11 @@ impl AsyncBodyWriter {
     /// # Errors
     /// As [`write`](AsyncBodyWriter::write).
     pub async fn flush(&mut self) -> io::Result<()> {
-        let socket = socket_of(self.key).ok_or_else(gone)?;
+        let Some(key) = self.to else {
+            return Ok(());
+        };
+        let socket = socket_of(key).ok_or_else(gone)?;
         let bytes = std::mem::take(&mut self.collected);
-        socket.write(self.key.stream, &bytes).await
+        socket.write(key.stream, &bytes).await
     }
 }

@@ -19,7 +19,6 @@ use tokio::sync::Notify;
 use crate::aio::Worker;
 use crate::handshake::CODEC;
 use crate::log;
-use crate::panics;
 use crate::response::{Response, ResponseBody};
 use crate::slots::{Broken, Gone, Incoming, Slots};
 use crate::worker::Key;
@@ -156,11 +155,8 @@ impl Socket {
                     socket: self.number,
                     stream,
                 };
-                match panics::catch(|| write(key)) {
-                    Ok(body) => match super::catch(body).await {
-                        Ok(written) => written.map_err(|error| error.to_string()),
-                        Err(message) => Err(panicked(&message)),
-                    },
+                match super::catch(super::write(key, write)).await {
+                    Ok(written) => written.map_err(|error| error.to_string()),
                     Err(message) => Err(panicked(&message)),
                 }
             }
