@@ -19,6 +19,8 @@ pub(crate) struct Args {
 pub(crate) enum Verb {
     /// Run the platform here, in the foreground
     Up(Up),
+    /// Make a project with one function
+    New(New),
     /// Run the platform here, and build and serve whatever changes
     Dev(Dev),
     /// Validate a manifest: every fault at once, with its line and column
@@ -64,6 +66,29 @@ pub(crate) struct Up {
     /// Read secrets from the files of this directory, not from where `hearth secret` keeps them
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) secrets: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct New {
+    /// Where it is made; its last part is its name
+    pub(crate) path: PathBuf,
+    /// What it begins as
+    #[arg(long, value_enum, default_value_t = Template::Hello)]
+    pub(crate) template: Template,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Template {
+    /// Text, and a counter
+    Hello,
+    /// JSON in and out, in memory
+    JsonApi,
+    /// JSON in and out, kept in PostgreSQL
+    Postgres,
+    /// A counter in Redis
+    Redis,
+    /// Server-sent events
+    Sse,
 }
 
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@ mod check;
 mod decode;
 mod dev;
 mod logs;
+mod new;
 mod out;
 mod reload;
 mod secret;
@@ -22,6 +23,7 @@ use out::Outcome;
 fn main() -> ExitCode {
     let outcome = match Args::parse().verb {
         Verb::Up(args) => up::up(&args),
+        Verb::New(args) => new::new(&args),
         Verb::Dev(args) => dev::dev(&args.into_up()),
         Verb::Check(args) => check::check(&args),
         Verb::Schema => check::schema(),
