@@ -57,6 +57,13 @@ impl Drop for Running {
     }
 }
 
+#[tracing::instrument]
+async fn traced(millis: u64) {
+    tracing::debug!("not let through");
+    tracing::warn!(number = 7, "about to sleep");
+    sleep(Duration::from_millis(millis)).await;
+}
+
 async fn handle(state: Rc<State>, request: Request) -> Result<Response, Problem> {
     let _running = Running::begin(&state);
     let number = || request.query.as_str().parse().unwrap_or(0u64);
@@ -107,7 +114,7 @@ async fn handle(state: Rc<State>, request: Request) -> Result<Response, Problem>
         "/panic" => panic!("asked to panic"),
         "/panic-later" => {
             log::field("late", true);
-            sleep(Duration::from_millis(20)).await;
+            traced(20).await;
             panic!("asked to panic later")
         }
         "/panic-stream" => Response::stream_async(async |out| {

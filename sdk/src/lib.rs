@@ -48,6 +48,8 @@ mod slots;
 mod socket;
 pub mod test;
 mod text;
+#[cfg(feature = "tracing")]
+mod trace;
 mod worker;
 
 #[cfg(feature = "async")]

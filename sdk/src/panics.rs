@@ -13,8 +13,10 @@ thread_local! {
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// From now on a panic is told by whoever catches it, and by nobody else.
+/// From now on a panic is told by whoever catches it, and by nobody else; events of `tracing` are lines.
 pub(crate) fn listen() {
+    #[cfg(feature = "tracing")]
+    crate::trace::listen();
     std::panic::set_hook(Box::new(|info| {
         LAST.set(Some(info.to_string()));
     }));

@@ -90,6 +90,16 @@ fn a_panic_is_a_500_under_its_request_and_the_others_go_on() {
         let late = record["fields"]["late"] == true;
         assert_eq!(late, path == "/panic-later", "{record}");
     }
+    let traced = platform.wait_for_record("the event is told", |record| {
+        record["message"] == "about to sleep"
+    });
+    assert_eq!(traced["level"], "warn");
+    assert_eq!(traced["function"], "side");
+    assert!(traced["request"].is_string(), "{traced}");
+    let fields = serde_json::json!({ "late": true, "millis": 20, "number": 7, "target": "side" });
+    assert_eq!(traced["fields"], fields);
+    let silent = |record: &serde_json::Value| record["message"] == "not let through";
+    assert!(!platform.logs().iter().any(silent));
     let mut client = platform.connect();
     client.send(request("GET /panic-stream", &[], b""));
     let head = client.head();
