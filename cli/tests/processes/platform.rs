@@ -44,7 +44,15 @@ impl Place {
         let name = format!("hearth-test-{}-{number}", std::process::id());
         let place = Place(std::env::temp_dir().join(name));
         fs::create_dir(&place.0).unwrap();
-        for example in ["probe", "skeleton", "lifecycle", "side", "pg", "caches"] {
+        for example in [
+            "probe",
+            "skeleton",
+            "lifecycle",
+            "side",
+            "pg",
+            "caches",
+            "blocking",
+        ] {
             symlink(examples().join(example), place.0.join(example)).unwrap();
         }
         place.write(manifest);

@@ -223,3 +223,27 @@ fn a_query_whose_client_has_gone_is_stopped_and_holds_up_nobody() {
     assert_eq!(platform.get("/item?1").text(), "kettle");
     assert!(asked.elapsed() < Duration::from_secs(1));
 }
+
+#[test]
+fn a_handler_that_blocks_keeps_its_connection_too_and_gets_another_when_it_is_lost() {
+    let mut server = Postgres::start();
+    let address = server.address();
+    let platform = Platform::start_in(Place::new(&format!(
+        "{HTTP_ONLY}\nfunctions:\n  f:\n    routes: [{{ path: / }}]\n    binary: blocking\n    \
+         resources: {{ orders_db: {{ postgres: \"{address}\" }} }}\n"
+    )));
+    let first = platform.get("/").text().to_owned();
+    for _ in 0..20 {
+        assert_eq!(platform.get("/").text(), first, "the same backend");
+    }
+    server.kill();
+    assert_unavailable(&platform.get("/"));
+    server.run();
+    wait::within(Duration::from_secs(5), "it is used again", || {
+        (platform.get("/").status() == 200).then_some(())
+    });
+    // Restarted while nobody looked after the connection.
+    server.kill();
+    server.run();
+    assert_eq!(platform.get("/").status(), 200);
+}

@@ -14,7 +14,8 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleResult};
 use deadpool_postgres::{ClientWrapper, ManagerConfig, RecyclingMethod};
@@ -33,11 +34,15 @@ use crate::response::{IntoResponse, Response};
 /// What a resource of this kind is called in the manifest.
 const KIND: &str = "postgres";
 
+/// After so long without a request, connections are looked after before one is used.
+const QUIET: Duration = Duration::from_millis(100);
+
 /// A server, with the connections to it. Cheap to clone.
 #[derive(Clone)]
 pub struct Postgres {
     pool: Pool<Patient>,
     name: &'static str,
+    used: Rc<Cell<Instant>>,
 }
 
 /// A connection, until it is dropped. Statements are prepared at their first use and kept with it.
@@ -110,6 +115,7 @@ impl Postgres {
         Ok(Postgres {
             pool: pool.map_err(|error| bad(error.to_string()))?,
             name,
+            used: Rc::new(Cell::new(Instant::now())),
         })
     }
 
@@ -118,8 +124,13 @@ impl Postgres {
     /// # Errors
     /// There is none within [`WAIT`].
     pub async fn get(&self) -> Result<Client, Unavailable> {
-        // A connection that has ended while nobody looked is noticed first.
-        tokio::task::yield_now().await;
+        if self.used.replace(Instant::now()).elapsed() > QUIET {
+            // A connection that has ended while nobody looked is noticed first: one step to look at the
+            // sockets, one for its task to draw the conclusion.
+            for _ in 0..2 {
+                tokio::task::yield_now().await;
+            }
+        }
         let got = tokio::time::timeout(WAIT, self.pool.get()).await;
         let inner = match got {
             Ok(Ok(inner)) => inner,
