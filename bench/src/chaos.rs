@@ -203,6 +203,10 @@ pub(crate) async fn run(course: Course) -> anyhow::Result<()> {
     let wrong: u64 = counts.values().map(|one| one.wrong).sum();
     let lost: u64 = counts.values().map(|one| one.inexcusable).sum();
     ensure!(
+        ended > 0 || killed == 0,
+        "the platform's log does not tell of killed gateways as it should"
+    );
+    ensure!(
         ended <= killed,
         "the gateway ended {ended} times and was killed only {killed} times"
     );

@@ -13,11 +13,14 @@ mod sources {
     include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 }
 
+const SERDE: &str = "serde = { version = \"1\", features = [\"derive\"] }\n";
+
 /// What makes one template another.
 struct Kind {
     main: &'static str,
     features: &'static str,
-    serde: bool,
+    /// Besides the SDK, a line each.
+    dependencies: &'static str,
     function: &'static str,
     /// What the user does before it can serve, after a line break.
     first: &'static str,
@@ -31,7 +34,7 @@ impl Template {
             Template::Hello => Kind {
                 main: include_str!("../templates/hello.rs"),
                 features: "",
-                serde: false,
+                dependencies: "",
                 function: "routes: [{ path: / }, { path: \"/hello/{name}\" }]",
                 first: "",
                 then: "curl http://127.0.0.1:8080/hello/ada",
@@ -39,7 +42,7 @@ impl Template {
             Template::JsonApi => Kind {
                 main: include_str!("../templates/json-api.rs"),
                 features: "",
-                serde: true,
+                dependencies: SERDE,
                 function: "routes: [{ path: /notes }, { path: \"/notes/{id}\" }]",
                 first: "",
                 then: "curl -i http://127.0.0.1:8080/notes -d '{\"text\":\"remember\"}'",
@@ -47,7 +50,7 @@ impl Template {
             Template::Postgres => Kind {
                 main: include_str!("../templates/postgres.rs"),
                 features: "\"postgres\"",
-                serde: true,
+                dependencies: SERDE,
                 function: "routes: [{ path: /notes }, { path: \"/notes/{id}\" }]\n    concurrency: 16\n    \
                            resources: { postgres: { secret: DATABASE_URL } }",
                 first: "\n  echo 'postgres://USER:PASSWORD@HOST/DATABASE' | hearth secret set DATABASE_URL",
@@ -56,7 +59,7 @@ impl Template {
             Template::Redis => Kind {
                 main: include_str!("../templates/redis.rs"),
                 features: "\"redis\"",
-                serde: false,
+                dependencies: "",
                 function: "routes: [{ path: / }, { path: \"/{page}\" }]\n    concurrency: 16\n    \
                            resources: { redis: \"redis://127.0.0.1:6379\" }",
                 first: "",
@@ -65,7 +68,7 @@ impl Template {
             Template::Sse => Kind {
                 main: include_str!("../templates/sse.rs"),
                 features: "\"async\"",
-                serde: false,
+                dependencies: "tokio = { version = \"1\", features = [\"time\"] }\n",
                 function: "routes: [{ path: /, method: GET }]\n    concurrency: 256",
                 first: "",
                 then: "curl -N http://127.0.0.1:8080/",
@@ -108,21 +111,13 @@ pub(crate) fn new(args: &New) -> anyhow::Result<Outcome> {
 }
 
 fn cargo(name: &str, kind: &Kind) -> String {
-    let serde = match kind.serde {
-        true => "serde = { version = \"1\", features = [\"derive\"] }\n",
-        false => "",
-    };
-    let tokio = match kind.features {
-        "\"async\"" => "tokio = { version = \"1\", features = [\"time\"] }\n",
-        _ => "",
-    };
     format!(
         "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n\
          [dependencies]\n\
-         hearth-sdk = {{ path = \"vendor/hearth/sdk\", features = [{}] }}\n{serde}{tokio}\n\
+         hearth-sdk = {{ path = \"vendor/hearth/sdk\", features = [{}] }}\n{}\n\
          # Small and quick to start.\n[profile.release]\nlto = \"fat\"\ncodegen-units = 1\nstrip = true\n\n\
          [workspace]\nexclude = [\"vendor\"]\n",
-        kind.features
+        kind.features, kind.dependencies
     )
 }
 

@@ -135,9 +135,14 @@ impl Traffic {
         self.unread.set(true);
     }
 
-    /// Whether it has just been.
+    /// Whether what a client sends on one stream stands in the way of its next request.
+    pub fn is_in_order(&self) -> bool {
+        !self.http2.get()
+    }
+
+    /// Whether a body has just been left so, and stands before the next request.
     pub fn has_unread(&self) -> bool {
-        self.unread.get() && !self.http2.get()
+        self.unread.get() && self.is_in_order()
     }
 
     /// Whether a close must wait for the client: what came and was not read would make the kernel

@@ -100,8 +100,8 @@ impl Arriving {
         Ok(Some(frame))
     }
 
-    /// Sends all that comes on to a worker. What it no longer wants is read and thrown away: the
-    /// connection can then be used for the next request.
+    /// Sends all that comes on to a worker. What it no longer wants is read and thrown away over
+    /// HTTP/1.1: the connection can then be used for the next request.
     pub async fn pump(mut self, to: Uploader) {
         loop {
             let frame = match self.next().await {
@@ -113,7 +113,9 @@ impl Arriving {
             match frame.into_data() {
                 Ok(data) => {
                     if !to.send(&data).await {
-                        while let Ok(Some(_)) = self.next().await {}
+                        while self.traffic.is_in_order() && matches!(self.next().await, Ok(Some(_)))
+                        {
+                        }
                         return;
                     }
                     // The time that the worker took is not the client's.

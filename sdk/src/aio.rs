@@ -20,13 +20,11 @@ use std::time::Instant;
 
 use hearth_protocol::control::Control;
 use hearth_protocol::data::ErrorCode;
-use hearth_protocol::head::RequestHead;
 use tokio::io::Interest;
 use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::body::Body;
-use crate::handshake::{self, CODEC, ControlSocket, Step};
+use crate::handshake::{self, ControlSocket, Step};
 use crate::log::{self, Context};
 use crate::panics;
 use crate::request::Request;
@@ -227,7 +225,8 @@ impl Worker {
         };
         let sockets = self.sockets.borrow().clone();
         for socket in sockets {
-            socket.flushed().await;
+            // A gateway that takes nothing any more is waited for no longer than everything else.
+            let _ = tokio::time::timeout_at(deadline.into(), socket.flushed()).await;
         }
         WORKER.set(None);
         deadline
@@ -345,7 +344,11 @@ impl Worker {
                 socket.refuse(stream, ErrorCode::Cancelled, "cancelled");
                 continue;
             }
-            match request(&socket, incoming, read) {
+            let key = Key {
+                socket: socket.number,
+                stream,
+            };
+            match Request::from_incoming(incoming, key, read) {
                 Ok(request) => {
                     self.running.set(self.running.get() + 1);
                     let place = Place(Rc::clone(self));
@@ -355,7 +358,7 @@ impl Worker {
                         drop(place);
                     });
                 }
-                Err(reason) => socket.refuse(stream, ErrorCode::Protocol, &reason),
+                Err(error) => socket.refuse(stream, ErrorCode::Protocol, &error.to_string()),
             }
         }
     }
@@ -393,19 +396,6 @@ impl Drop for Place {
         worker.start_handlers();
         worker.changed.notify_waiters();
     }
-}
-
-fn request(socket: &Socket, incoming: Incoming, read: Instant) -> Result<Request, String> {
-    let key = Key {
-        socket: socket.number,
-        stream: incoming.stream,
-    };
-    let head = RequestHead::decode(CODEC, &incoming.head).map_err(|error| error.to_string())?;
-    let body = match incoming.end {
-        true => Body::whole(incoming.body),
-        false => Body::coming(incoming.body, key),
-    };
-    Ok(Request::from_head(&incoming.head, &head, body, read))
 }
 
 /// Does the work as this request's, as long as somebody waits for it.

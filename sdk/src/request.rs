@@ -4,12 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hearth_protocol::head::RequestHead;
+use hearth_protocol::head::{HeadError, RequestHead};
 use serde::de::DeserializeOwned;
 
 use crate::body::Body;
+use crate::handshake::CODEC;
 use crate::problem::Problem;
+use crate::slots::Incoming;
 use crate::text::{Pairs, Text};
+use crate::worker::Key;
 
 /// One request.
 #[derive(Debug)]
@@ -126,6 +129,20 @@ impl Request {
     pub fn with_header(mut self, name: &str, value: &str) -> Request {
         self.headers.0 = self.headers.0.with(name, value);
         self
+    }
+
+    /// From what came on a data socket.
+    pub(crate) fn from_incoming(
+        incoming: Incoming,
+        key: Key,
+        now: Instant,
+    ) -> Result<Request, HeadError> {
+        let head = RequestHead::decode(CODEC, &incoming.head)?;
+        let body = match incoming.end {
+            true => Body::whole(incoming.body),
+            false => Body::coming(incoming.body, key),
+        };
+        Ok(Request::from_head(&incoming.head, &head, body, now))
     }
 
     /// From a head that was decoded from `all`.

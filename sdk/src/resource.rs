@@ -78,6 +78,55 @@ impl fmt::Debug for Unavailable {
     }
 }
 
+/// Why a server has no result for a request. As a response: 503 where it has gone, else 500 with the
+/// reason in the log. `E` is the error of the crate that speaks with it.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError<E> {
+    /// It cannot be reached, or has gone in the middle of it.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// It says no, or its answer is of another type.
+    #[error("resource `{name}`: {error}")]
+    Refused {
+        /// The resource's name.
+        name: &'static str,
+        /// What it says.
+        error: E,
+    },
+}
+
+impl<E: std::error::Error> From<ServerError<E>> for Problem {
+    /// The client learns which resource it is; what it said is for the log.
+    fn from(error: ServerError<E>) -> Problem {
+        let (name, error) = match error {
+            ServerError::Unavailable(error) => return error.into(),
+            ServerError::Refused { name, error } => (name, error),
+        };
+        log::error(format_args!("resource `{name}`: {}", with_causes(&error)));
+        let problem = Problem::new(500, "A resource refused what it was asked")
+            .detail("The log has the reason under this request's id.")
+            .with("layer", "worker");
+        of_request(problem).with("resource", name)
+    }
+}
+
+impl<E: std::error::Error> IntoResponse for ServerError<E> {
+    fn into_response(self) -> Response {
+        Problem::from(self).into()
+    }
+}
+
+/// An error, and what it comes from.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
 impl From<Unavailable> for Problem {
     /// The client learns which resource it is; why is for the log.
     fn from(error: Unavailable) -> Problem {
@@ -93,15 +142,6 @@ impl IntoResponse for Unavailable {
     fn into_response(self) -> Response {
         Problem::from(self).into()
     }
-}
-
-/// A server has refused what it was asked. The client learns that, the log what it said.
-fn refused(name: &str, error: impl fmt::Display) -> Problem {
-    log::error(format_args!("resource `{name}`: {error}"));
-    let problem = Problem::new(500, "A resource refused what it was asked")
-        .detail("The log has the reason under this request's id.")
-        .with("layer", "worker");
-    of_request(problem).with("resource", name)
 }
 
 /// The problem with the id of the request under way, under which the log has the reason.

@@ -4,8 +4,13 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
+use hearth_protocol::MAX_CHUNK;
+use hearth_protocol::data::encode_head;
+use hearth_protocol::frame::Kind;
+use hearth_protocol::head::{HeadError, ResponseHead};
 use serde::Serialize;
 
+use crate::handshake::CODEC;
 use crate::ipc;
 use crate::problem::Problem;
 use crate::worker::Key;
@@ -144,6 +149,27 @@ impl Response {
     pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Response {
         self.body = ResponseBody::Whole(bytes.into());
         self
+    }
+
+    /// Writes the head as a frame of this stream, with as much of a body at hand as one frame takes.
+    /// Returns what is left of it, and whether that was all.
+    pub(crate) fn encode(
+        &self,
+        stream: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<(&[u8], bool), HeadError> {
+        let (first, rest, end) = match &self.body {
+            ResponseBody::Whole(bytes) => {
+                let (first, rest) = bytes.split_at(bytes.len().min(MAX_CHUNK));
+                (first, rest, rest.is_empty())
+            }
+            _ => (&[][..], &[][..], false),
+        };
+        let head = |out: &mut Vec<u8>| {
+            ResponseHead::encode(CODEC, self.status_code(), self.headers(), out)
+        };
+        encode_head(out, Kind::Response, stream, head, first, end)?;
+        Ok((rest, end))
     }
 
     /// Its status.

@@ -1,6 +1,7 @@
 //! The streams of one data socket as the worker sees them. Pure: messages in, events out; what must
 //! be sent is appended to a buffer that somebody else writes.
 
+use std::io;
 use std::sync::Arc;
 
 use hearth_protocol::credit::Receipt;
@@ -27,6 +28,15 @@ pub(crate) struct Incoming {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gone;
 
+impl From<Gone> for io::Error {
+    fn from(_: Gone) -> io::Error {
+        io::Error::new(
+            io::ErrorKind::ConnectionAborted,
+            "the client or the gateway gave up",
+        )
+    }
+}
+
 /// Why the socket cannot go on.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Broken {
@@ -40,6 +50,20 @@ pub(crate) enum Broken {
     },
     #[error("the gateway ended the connection: {0}")]
     Peer(String),
+}
+
+impl Broken {
+    /// Tells the gateway why this connection ends here.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let reason = self.to_string();
+        let error = Data::Error {
+            stream: 0,
+            code: ErrorCode::Protocol,
+            retry_safe: false,
+            reason: &reason,
+        };
+        error.encode(out);
+    }
 }
 
 /// The open streams of one socket.
@@ -63,6 +87,30 @@ struct Slot {
     answered: bool,
     receipt: Receipt,
     send: Credit,
+}
+
+impl Slot {
+    /// Bytes that have come and were not read yet.
+    fn unread(&self) -> usize {
+        self.body.len() - self.read_at
+    }
+
+    /// Whether nothing more comes.
+    fn has_ended(&self) -> Result<bool, Gone> {
+        match self.cancelled {
+            true => Err(Gone),
+            false => Ok(self.ended),
+        }
+    }
+
+    /// Gives the gateway credit for bytes that were read.
+    fn consumed(&mut self, stream: u32, count: usize, out: &mut Vec<u8>) {
+        if let Some(credit) = self.receipt.consumed(count)
+            && !self.ended
+        {
+            Data::Window { stream, credit }.encode(out);
+        }
+    }
 }
 
 impl Slots {
@@ -229,27 +277,30 @@ impl Slots {
         out: &mut Vec<u8>,
     ) -> Result<Option<usize>, Gone> {
         let slot = self.slot(stream).ok_or(Gone)?;
-        let waiting = slot.body.len() - slot.read_at;
-        if waiting == 0 {
-            return match (slot.cancelled, slot.ended) {
-                (true, _) => Err(Gone),
-                (false, true) => Ok(Some(0)),
-                (false, false) => Ok(None),
-            };
+        if slot.unread() == 0 {
+            return Ok(slot.has_ended()?.then_some(0));
         }
-        let count = waiting.min(room.len());
+        let count = slot.unread().min(room.len());
         room[..count].copy_from_slice(&slot.body[slot.read_at..slot.read_at + count]);
         slot.read_at += count;
-        if slot.read_at == slot.body.len() {
+        if slot.unread() == 0 {
             slot.body.clear();
             slot.read_at = 0;
         }
-        if let Some(credit) = slot.receipt.consumed(count)
-            && !slot.ended
-        {
-            Data::Window { stream, credit }.encode(out);
-        }
+        slot.consumed(stream, count, out);
         Ok(Some(count))
+    }
+
+    /// Takes all body bytes that have come: `None` if the caller must wait for more, empty at the end.
+    #[cfg(feature = "async")]
+    pub(crate) fn take(&mut self, stream: u32, out: &mut Vec<u8>) -> Result<Option<Vec<u8>>, Gone> {
+        let slot = self.slot(stream).ok_or(Gone)?;
+        if slot.unread() == 0 {
+            return Ok(slot.has_ended()?.then(Vec::new));
+        }
+        let bytes = std::mem::take(&mut slot.body).split_off(std::mem::take(&mut slot.read_at));
+        slot.consumed(stream, bytes.len(), out);
+        Ok(Some(bytes))
     }
 
     /// Puts as many of `bytes` on the stream as one chunk and its credit allow; 0 means wait.

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hearth_protocol::data::{Data, ErrorCode};
+use hearth_protocol::data::Data;
 use hearth_protocol::head::Limits;
 use hearth_protocol::{FrameBuffer, MAX_DATA_LEN};
 use hearth_sys::wait::{Waiting, wait};
@@ -72,14 +72,7 @@ impl DataSocket {
 
     /// Tells the gateway why this connection ends here.
     pub(crate) fn break_off(&self, why: &Broken) {
-        let reason = why.to_string();
-        let error = Data::Error {
-            stream: 0,
-            code: ErrorCode::Protocol,
-            retry_safe: false,
-            reason: &reason,
-        };
-        error.encode(&mut self.outbox.lock());
+        why.encode(&mut self.outbox.lock());
         let _ = self.outbox.flush();
     }
 }

@@ -11,17 +11,15 @@ use std::time::{Duration, Instant};
 
 use hearth_protocol::MAX_CHUNK;
 use hearth_protocol::control::Control;
-use hearth_protocol::data::{ErrorCode, encode_head};
-use hearth_protocol::frame::Kind;
-use hearth_protocol::head::{Limits, RequestHead, ResponseHead};
+use hearth_protocol::data::ErrorCode;
+use hearth_protocol::head::Limits;
 use hearth_sys::wait::{Waiting, wait};
 
-use crate::body::Body;
 use crate::flusher::Flusher;
-use crate::handshake::{self, CODEC, ControlSocket, Step};
+use crate::handshake::{self, ControlSocket, Step};
 use crate::log;
 use crate::request::Request;
-use crate::response::{Response, ResponseBody};
+use crate::response::Response;
 use crate::slots::{Gone, Incoming};
 use crate::socket::{DataSocket, Received};
 
@@ -143,22 +141,11 @@ impl Worker {
                 .refuse(key.stream, ErrorCode::Cancelled, "cancelled", &mut out);
             return;
         }
-        let (first, rest, end) = match &response.body {
-            ResponseBody::Whole(bytes) => {
-                let (first, rest) = bytes.split_at(bytes.len().min(MAX_CHUNK));
-                (first, rest, rest.is_empty())
-            }
-            _ => (&[][..], &[][..], false),
-        };
-        let write = |out: &mut Vec<u8>| {
-            let headers = response.headers();
-            ResponseHead::encode(CODEC, response.status_code(), headers, out)
-        };
-        match encode_head(&mut out, Kind::Response, key.stream, write, first, end) {
-            Ok(()) if end => {
+        match response.encode(key.stream, &mut out) {
+            Ok((_, true)) => {
                 socket.slots.close(key.stream);
             }
-            Ok(()) => {
+            Ok((rest, false)) => {
                 drop(out);
                 if !rest.is_empty() {
                     let _ = self.write_all(key, rest);
@@ -201,7 +188,7 @@ impl Worker {
     /// Reads from a body that is still coming.
     pub(crate) fn read_body(&mut self, key: Key, room: &mut [u8]) -> io::Result<usize> {
         loop {
-            let socket = self.socket(key.socket).ok_or_else(gone)?;
+            let socket = self.socket(key.socket).ok_or(Gone)?;
             let mut out = socket.outbox.lock();
             let read = socket.slots.read(key.stream, room, &mut out);
             drop(out);
@@ -212,7 +199,7 @@ impl Worker {
                     self.flush_all();
                     self.wait_and_receive(None);
                 }
-                Err(Gone) => return Err(gone()),
+                Err(gone) => return Err(gone.into()),
             }
         }
     }
@@ -223,7 +210,7 @@ impl Worker {
             return Ok(0);
         }
         loop {
-            let socket = self.socket(key.socket).ok_or_else(gone)?;
+            let socket = self.socket(key.socket).ok_or(Gone)?;
             let mut out = socket.outbox.lock();
             let written = socket.slots.write(key.stream, bytes, &mut out);
             let full = out.len() >= MAX_CHUNK;
@@ -239,14 +226,14 @@ impl Worker {
                     }
                     return Ok(count);
                 }
-                Err(Gone) => return Err(gone()),
+                Err(gone) => return Err(gone.into()),
             }
         }
     }
 
     /// Writes what waits on a request's socket.
     pub(crate) fn flush(&mut self, key: Key) -> io::Result<()> {
-        let socket = self.socket(key.socket).ok_or_else(gone)?;
+        let socket = self.socket(key.socket).ok_or(Gone)?;
         socket.outbox.flush()
     }
 
@@ -280,16 +267,8 @@ impl Worker {
                 .refuse(key.stream, ErrorCode::Cancelled, "cancelled", &mut out);
             return None;
         }
-        match RequestHead::decode(CODEC, &incoming.head) {
-            Ok(head) => {
-                let body = if incoming.end {
-                    Body::whole(incoming.body)
-                } else {
-                    Body::coming(incoming.body, key)
-                };
-                let request = Request::from_head(&incoming.head, &head, body, row_read);
-                Some((key, request))
-            }
+        match Request::from_incoming(incoming, key, row_read) {
+            Ok(request) => Some((key, request)),
             Err(error) => {
                 let reason = error.to_string();
                 let mut out = socket.outbox.lock();
@@ -460,11 +439,4 @@ impl Worker {
         }
         self.row.retain(|one| !whole(one));
     }
-}
-
-fn gone() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::ConnectionAborted,
-        "the client or the gateway gave up",
-    )
 }

@@ -195,21 +195,18 @@ fn floods_of_tiny_frames_hold_up_nobody_and_cost_no_memory() {
     // For those that are about a stream: one whose request is under way, and keeps a worker.
     let post = frame(HEADERS, END_HEADERS, 3, &block("POST", "/echo"));
     let floods = [
-        ("PING", frame(PING, 0, 0, &[0; 8])),
-        ("SETTINGS", frame(SETTINGS, 0, 0, &[])),
-        ("empty DATA", frame(DATA, 0, 3, &[])),
-        (
-            "small WINDOW_UPDATE",
-            frame(WINDOW_UPDATE, 0, 3, &1u32.to_be_bytes()),
-        ),
-        ("unknown", frame(0x77, 0, 0, &[])),
+        (frame(PING, 0, 0, &[0; 8]), false),
+        (frame(SETTINGS, 0, 0, &[]), false),
+        (frame(DATA, 0, 3, &[]), true),
+        (frame(WINDOW_UPDATE, 0, 3, &1u32.to_be_bytes()), false),
+        (frame(0x77, 0, 0, &[]), false),
     ];
-    for (name, bytes) in floods {
+    for (bytes, expect) in floods {
         let mut peer = Peer::connect(platform.http(), &[]);
         is_served(&mut peer);
         peer.0.write_all(&post).unwrap();
-        let ended = peer.flood(&platform, &bytes);
-        println!("{name}: hung up on: {ended}");
+        let hung_up_on = peer.flood(&platform, &bytes);
+        assert_eq!(hung_up_on, expect, "{bytes:?}");
     }
 }
 

@@ -2,27 +2,20 @@
 
 use std::io;
 
-use crate::aio::socket::gone;
 use crate::aio::socket_of;
 use crate::response::AsyncStreamFn;
+use crate::slots::Gone;
 use crate::worker::Key;
 
 /// Bytes that an [`AsyncBodyWriter`] collects before it sends them by itself.
 const COLLECTED: usize = 16 * 1024;
 
-/// Bytes of one piece of a body at most.
-const PIECE: usize = 64 * 1024;
-
 /// The next piece of a body that is still coming; empty at its end.
 pub(crate) async fn piece(key: Key) -> io::Result<Vec<u8>> {
-    let socket = socket_of(key).ok_or_else(gone)?;
-    let mut room = vec![0; PIECE];
-    let read = socket.until(key.stream, |slots, out| {
-        slots.read(key.stream, &mut room, out)
-    });
-    let count = read.await?;
-    room.truncate(count);
-    Ok(room)
+    let socket = socket_of(key).ok_or(Gone)?;
+    socket
+        .until(key.stream, |slots, out| slots.take(key.stream, out))
+        .await
 }
 
 /// Reads a body that is still coming to its end.
@@ -90,7 +83,7 @@ impl AsyncBodyWriter {
         let Some(key) = self.to else {
             return Ok(());
         };
-        let socket = socket_of(key).ok_or_else(gone)?;
+        let socket = socket_of(key).ok_or(Gone)?;
         let bytes = std::mem::take(&mut self.collected);
         socket.write(key.stream, &bytes).await
     }

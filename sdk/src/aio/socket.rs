@@ -9,15 +9,13 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use hearth_protocol::data::{Data, ErrorCode, encode_head};
-use hearth_protocol::frame::Kind;
-use hearth_protocol::head::{Limits, ResponseHead};
-use hearth_protocol::{FrameBuffer, MAX_CHUNK, MAX_DATA_LEN};
+use hearth_protocol::data::{Data, ErrorCode};
+use hearth_protocol::head::Limits;
+use hearth_protocol::{FrameBuffer, MAX_DATA_LEN};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
 use crate::aio::Worker;
-use crate::handshake::CODEC;
 use crate::log;
 use crate::response::{Response, ResponseBody};
 use crate::slots::{Broken, Gone, Incoming, Slots};
@@ -34,6 +32,8 @@ pub(crate) struct Socket {
     slots: RefCell<Slots>,
     /// Frames that wait to be written.
     out: RefCell<Vec<u8>>,
+    /// There are such, or some are being written.
+    unwritten: Cell<bool>,
     /// There is something to write, or nothing more will come.
     some: Notify,
     /// All has been written.
@@ -57,6 +57,7 @@ impl Socket {
             stream: UnixStream::from_std(stream)?,
             slots: RefCell::new(Slots::new(limits)),
             out: RefCell::default(),
+            unwritten: Cell::new(false),
             some: Notify::new(),
             none: Notify::new(),
             waiting: RefCell::default(),
@@ -69,6 +70,7 @@ impl Socket {
         let mut out = self.out.borrow_mut();
         let result = change(&mut self.slots.borrow_mut(), &mut out);
         if !out.is_empty() {
+            self.unwritten.set(true);
             self.some.notify_one();
         }
         result
@@ -93,7 +95,7 @@ impl Socket {
     ) -> io::Result<T> {
         poll_fn(|cx| {
             if self.closed.get() {
-                return Poll::Ready(Err(gone()));
+                return Poll::Ready(Err(Gone.into()));
             }
             match self.with(&mut look) {
                 Ok(Some(found)) => Poll::Ready(Ok(found)),
@@ -101,7 +103,7 @@ impl Socket {
                     self.wait_for(stream, cx);
                     Poll::Pending
                 }
-                Err(Gone) => Poll::Ready(Err(gone())),
+                Err(gone) => Poll::Ready(Err(gone.into())),
             }
         })
         .await
@@ -125,22 +127,12 @@ impl Socket {
     /// # Errors
     /// Why it could not be sent as it is; one whose client has gone is none.
     pub(crate) async fn answer(&self, stream: u32, response: Response) -> Result<(), String> {
-        let (first, rest, end) = match &response.body {
-            ResponseBody::Whole(bytes) => {
-                let (first, rest) = bytes.split_at(bytes.len().min(MAX_CHUNK));
-                (first, rest, rest.is_empty())
-            }
-            ResponseBody::Async(_) => (&[][..], &[][..], false),
-            ResponseBody::Stream(_) => {
-                return Err("a body that blocks, of an asynchronous handler".to_owned());
-            }
-        };
-        self.with(|slots, out| {
-            let write = |out: &mut Vec<u8>| {
-                ResponseHead::encode(CODEC, response.status_code(), response.headers(), out)
-            };
-            let encoded = encode_head(out, Kind::Response, stream, write, first, end);
-            if encoded.is_ok() && end {
+        if let ResponseBody::Stream(_) = response.body {
+            return Err("a body that blocks, of an asynchronous handler".to_owned());
+        }
+        let (rest, end) = self.with(|slots, out| {
+            let encoded = response.encode(stream, out);
+            if let Ok((_, true)) = encoded {
                 slots.close(stream);
             }
             encoded.map_err(|error| error.to_string())
@@ -184,7 +176,7 @@ impl Socket {
     pub(crate) async fn flushed(&self) {
         loop {
             let none = self.none.notified();
-            if self.closed.get() || self.out.borrow().is_empty() {
+            if self.closed.get() || !self.unwritten.get() {
                 return;
             }
             none.await;
@@ -234,14 +226,7 @@ impl Socket {
     /// Tells the gateway why this connection ends here.
     async fn break_off(&self, why: &Broken) {
         log::error(format_args!("data socket closed: {why}"));
-        let reason = why.to_string();
-        let error = Data::Error {
-            stream: 0,
-            code: ErrorCode::Protocol,
-            retry_safe: false,
-            reason: &reason,
-        };
-        self.with(|_, out| error.encode(out));
+        self.with(|_, out| why.encode(out));
         self.flushed().await;
     }
 
@@ -250,6 +235,7 @@ impl Socket {
         while !self.closed.get() {
             let bytes = std::mem::take(&mut *self.out.borrow_mut());
             if bytes.is_empty() {
+                self.unwritten.set(false);
                 self.none.notify_waiters();
                 self.some.notified().await;
                 continue;
@@ -270,11 +256,4 @@ impl Socket {
 fn panicked(message: &str) -> String {
     log::error(message);
     "the handler panicked".to_owned()
-}
-
-pub(crate) fn gone() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::ConnectionAborted,
-        "the client or the gateway gave up",
-    )
 }

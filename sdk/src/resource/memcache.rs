@@ -23,9 +23,7 @@ use async_memcached::{AsciiProtocol, Client, Status};
 use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
 
 use super::patience::Patience;
-use super::{ResourceError, Unavailable, WAIT, address, refused};
-use crate::problem::Problem;
-use crate::response::{IntoResponse, Response};
+use super::{ResourceError, ServerError, Unavailable, WAIT, address};
 
 /// What a resource of this kind is called in the manifest.
 const KIND: &str = "memcache";
@@ -40,22 +38,8 @@ pub struct Memcache {
     name: &'static str,
 }
 
-/// Why a command has no result. As a response: 503 where the server has gone, else 500 with the reason
-/// in the log.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The server cannot be reached, or has gone in the middle of it.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-    /// The server says no.
-    #[error("resource `{name}`: {error}")]
-    Command {
-        /// The resource's name.
-        name: &'static str,
-        /// What it says.
-        error: async_memcached::Error,
-    },
-}
+/// Why a command has no result.
+pub type Error = ServerError<async_memcached::Error>;
 
 impl Memcache {
     /// The resource `memcache` of the manifest. Connects when it is first asked.
@@ -158,7 +142,7 @@ impl Memcache {
                     drop(Object::take(client));
                     Error::from(Unavailable::new(self.name, error))
                 }
-                false => Error::Command {
+                false => Error::Refused {
                     name: self.name,
                     error,
                 },
@@ -186,21 +170,6 @@ impl fmt::Debug for Memcache {
 fn has_gone(error: &async_memcached::Error) -> bool {
     use async_memcached::Error::{Connect, ConnectionClosed, Io};
     matches!(error, Connect(_) | ConnectionClosed | Io(_))
-}
-
-impl From<Error> for Problem {
-    fn from(error: Error) -> Problem {
-        match error {
-            Error::Unavailable(error) => error.into(),
-            Error::Command { name, error } => refused(name, error),
-        }
-    }
-}
-
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        Problem::from(self).into()
-    }
 }
 
 /// Makes connections, with patience.

@@ -27,9 +27,7 @@ use tokio_postgres::{Config, NoTls, Row, Statement};
 pub use tokio_postgres;
 
 use super::patience::Patience;
-use super::{ResourceError, Unavailable, WAIT, address, refused};
-use crate::problem::Problem;
-use crate::response::{IntoResponse, Response};
+use super::{ResourceError, ServerError, Unavailable, WAIT, address, with_causes};
 
 /// What a resource of this kind is called in the manifest.
 const KIND: &str = "postgres";
@@ -50,26 +48,12 @@ pub struct Client {
     /// There until it is dropped.
     inner: Option<Object<Patient>>,
     name: &'static str,
-    /// A query is under way.
-    busy: Cell<bool>,
+    /// Queries under way.
+    busy: Cell<u32>,
 }
 
-/// Why a query has no result. As a response: 503 where the server has gone, else 500 with the reason
-/// in the log.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The server cannot be reached, or has gone in the middle of it.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-    /// The server says no.
-    #[error("resource `{name}`: {error}")]
-    Query {
-        /// The resource's name.
-        name: &'static str,
-        /// What it says.
-        error: tokio_postgres::Error,
-    },
-}
+/// Why a query has no result.
+pub type Error = ServerError<tokio_postgres::Error>;
 
 impl Postgres {
     /// The resource `postgres` of the manifest. Connects when it is first asked.
@@ -90,7 +74,7 @@ impl Postgres {
             why,
         };
         let address = address(name, KIND)?;
-        let mut config: Config = address.parse().map_err(|error| bad(reason(&error)))?;
+        let mut config: Config = address.parse().map_err(|error| bad(with_causes(&error)))?;
         if config.get_hosts().is_empty() {
             return Err(bad("the address names no host".to_owned()));
         }
@@ -135,7 +119,7 @@ impl Postgres {
         let inner = match got {
             Ok(Ok(inner)) => inner,
             Ok(Err(PoolError::Backend(error))) => {
-                return Err(Unavailable::new(self.name, reason(&error)));
+                return Err(Unavailable::new(self.name, with_causes(&error)));
             }
             Ok(Err(error)) => return Err(Unavailable::new(self.name, error)),
             Err(_) => {
@@ -146,7 +130,7 @@ impl Postgres {
         Ok(Client {
             inner: Some(inner),
             name: self.name,
-            busy: Cell::new(false),
+            busy: Cell::new(0),
         })
     }
 }
@@ -170,14 +154,17 @@ impl Drop for Client {
         let Some(inner) = self.inner.take() else {
             return;
         };
-        if !self.busy.get() {
+        if self.busy.get() == 0 {
             return;
         }
         // Given up in the middle of a query, as where the client has gone: whoever got this connection
         // next would wait for it. So the server is asked to stop, and the connection goes.
         let token = inner.cancel_token();
         let client = Object::take(inner);
-        tokio::spawn(async move {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(async move {
             // A server that cannot be asked has ended the query by itself.
             let _ = tokio::time::timeout(WAIT, token.cancel_query(NoTls)).await;
             drop(client);
@@ -269,12 +256,12 @@ impl Client {
             .inner
             .as_ref()
             .expect("it is there until it is dropped");
-        self.busy.set(true);
+        self.busy.set(self.busy.get() + 1);
         let done = work(client).await;
-        self.busy.set(false);
+        self.busy.set(self.busy.get() - 1);
         done.map_err(|error| match has_gone(&error) {
-            true => Unavailable::new(self.name, reason(&error)).into(),
-            false => Error::Query {
+            true => Unavailable::new(self.name, with_causes(&error)).into(),
+            false => Error::Refused {
                 name: self.name,
                 error,
             },
@@ -298,32 +285,6 @@ fn has_gone(error: &tokio_postgres::Error) -> bool {
 
 fn io_error(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>())
-}
-
-/// An error with its causes; none of tokio-postgres's tells a password.
-fn reason(error: &tokio_postgres::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
-}
-
-impl From<Error> for Problem {
-    fn from(error: Error) -> Problem {
-        match error {
-            Error::Unavailable(error) => error.into(),
-            Error::Query { name, error } => refused(name, reason(&error)),
-        }
-    }
-}
-
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        Problem::from(self).into()
-    }
 }
 
 /// Makes connections, with patience.

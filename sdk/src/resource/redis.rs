@@ -22,9 +22,7 @@ use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult};
 
 pub use redis;
 
-use super::{ResourceError, Unavailable, WAIT, address, refused};
-use crate::problem::Problem;
-use crate::response::{IntoResponse, Response};
+use super::{ResourceError, ServerError, Unavailable, WAIT, address};
 
 /// What a resource of this kind is called in the manifest.
 const KIND: &str = "redis";
@@ -43,22 +41,8 @@ pub struct Redis {
     used: Rc<Cell<Instant>>,
 }
 
-/// Why a command has no result. As a response: 503 where the server has gone, else 500 with the reason
-/// in the log.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The server cannot be reached, or has gone in the middle of it.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-    /// The server says no, or its answer is of another type.
-    #[error("resource `{name}`: {error}")]
-    Command {
-        /// The resource's name.
-        name: &'static str,
-        /// What it says.
-        error: RedisError,
-    },
-}
+/// Why a command has no result.
+pub type Error = ServerError<RedisError>;
 
 impl Redis {
     /// The resource `redis` of the manifest. Connects when it is first asked. To be called where a
@@ -128,7 +112,7 @@ impl Redis {
             Ok(Err(error)) if has_gone(&error) => {
                 Err(Unavailable::new(self.name, error.kind_text()).into())
             }
-            Ok(Err(error)) => Err(Error::Command {
+            Ok(Err(error)) => Err(Error::Refused {
                 name: self.name,
                 error,
             }),
@@ -167,20 +151,5 @@ impl KindText for RedisError {
             Some(cause) => format!("{}: {cause}", self.category()),
             None => self.category().to_owned(),
         }
-    }
-}
-
-impl From<Error> for Problem {
-    fn from(error: Error) -> Problem {
-        match error {
-            Error::Unavailable(error) => error.into(),
-            Error::Command { name, error } => refused(name, error),
-        }
-    }
-}
-
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        Problem::from(self).into()
     }
 }
