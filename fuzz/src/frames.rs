@@ -1,11 +1,14 @@
 //! Any bytes, in any pieces, as frames, messages and heads: nothing may panic, and what was read and
 //! is written again must read the same.
 
+use std::fmt::Debug;
+
 use hearth_protocol::control::Control;
 use hearth_protocol::data::Data;
 use hearth_protocol::frame::Frame;
 use hearth_protocol::head::{Config, LogRecord, RequestHead, ResponseHead};
 use hearth_protocol::{Codec, DATA_ROOM, FrameBuffer, MAX_DATA_LEN, dump};
+use serde::Deserialize;
 
 /// Reads the bytes, cut by the first of them into pieces.
 pub fn run(input: &[u8]) {
@@ -35,10 +38,8 @@ fn look(frame: &Frame<'_>) {
         assert_eq!(taken, again.len());
         assert_eq!(Data::parse(&second), Ok(message));
         if let Data::Request { head, .. } | Data::Response { head, .. } = message {
-            for codec in [Codec::MessagePack, Codec::Json] {
-                let _ = codec.decode::<RequestHead<'_>>(head);
-                let _ = codec.decode::<ResponseHead<'_>>(head);
-            }
+            same(head, |codec, bytes| RequestHead::decode(codec, bytes).ok());
+            same(head, |codec, bytes| ResponseHead::decode(codec, bytes).ok());
         }
     }
     if let Ok(message) = Control::parse(frame) {
@@ -47,10 +48,21 @@ fn look(frame: &Frame<'_>) {
         let (second, _) = Frame::decode(&again, u32::MAX).unwrap().unwrap();
         assert_eq!(Control::parse(&second), Ok(message));
         if let Control::Config { config } | Control::Log { record: config } = message {
-            for codec in [Codec::MessagePack, Codec::Json] {
-                let _ = codec.decode::<Config>(config);
-                let _ = codec.decode::<LogRecord<'_>>(config);
-            }
+            same(config, |codec, bytes| Config::decode(codec, bytes).ok());
+            let _ = Codec::Json.decode::<LogRecord<'_>>(config);
+            let _ = Codec::MessagePack.decode::<LogRecord<'_>>(config);
+        }
+    }
+}
+
+/// Whatever the decoder of a structure reads, the general one reads as the same.
+fn same<'a, T: Deserialize<'a> + PartialEq + Debug>(
+    bytes: &'a [u8],
+    read: impl Fn(Codec, &'a [u8]) -> Option<T>,
+) {
+    for codec in [Codec::MessagePack, Codec::Json] {
+        if let Some(value) = read(codec, bytes) {
+            assert_eq!(codec.decode(bytes).ok(), Some(value));
         }
     }
 }

@@ -10,6 +10,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::msgpack::{Malformed, Wrong};
+use crate::packed;
+
 /// How heads are written. The worker chooses in HELLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {
@@ -28,6 +31,9 @@ pub enum HeadError {
     /// MessagePack could not be read.
     #[error("cannot decode a head from MessagePack")]
     DecodeMessagePack(#[source] rmp_serde::decode::Error),
+    /// MessagePack is not that of the structure.
+    #[error("cannot decode a head from MessagePack")]
+    Malformed(#[source] Malformed),
     /// JSON could not be written or read.
     #[error("cannot convert a head to or from JSON")]
     Json(#[source] serde_json::Error),
@@ -170,20 +176,19 @@ pub struct RequestHead<'a> {
 }
 
 impl<'a> RequestHead<'a> {
-    /// Reads one; the same as [`Codec::decode`], faster for the form that this crate writes.
+    /// Reads one; as [`Codec::decode`], faster.
     pub fn decode(codec: Codec, bytes: &'a [u8]) -> Result<RequestHead<'a>, HeadError> {
-        let quick = match codec {
-            Codec::MessagePack => crate::fast::request_head(bytes),
-            Codec::Json => None,
-        };
-        quick.map_or_else(|| codec.decode(bytes), Ok)
+        match codec {
+            Codec::MessagePack => packed::request_head(bytes).map_err(HeadError::Malformed),
+            Codec::Json => codec.decode(bytes),
+        }
     }
 
-    /// Appends it; the same as [`Codec::encode`], faster.
+    /// Appends it; the same bytes as [`Codec::encode`], faster.
     pub fn encode(&self, codec: Codec, out: &mut Vec<u8>) -> Result<(), HeadError> {
         match codec {
             Codec::MessagePack => {
-                crate::fast::put_request_head(self, out);
+                packed::put_request_head(self, out);
                 Ok(())
             }
             Codec::Json => codec.encode(self, out),
@@ -202,13 +207,12 @@ pub struct ResponseHead<'a> {
 }
 
 impl<'a> ResponseHead<'a> {
-    /// Reads one; the same as [`Codec::decode`], faster for the form that the SDK writes.
+    /// Reads one; as [`Codec::decode`], faster.
     pub fn decode(codec: Codec, bytes: &'a [u8]) -> Result<ResponseHead<'a>, HeadError> {
-        let quick = match codec {
-            Codec::MessagePack => crate::fast::response_head(bytes),
-            Codec::Json => None,
-        };
-        quick.map_or_else(|| codec.decode(bytes), Ok)
+        match codec {
+            Codec::MessagePack => packed::response_head(bytes).map_err(HeadError::Malformed),
+            Codec::Json => codec.decode(bytes),
+        }
     }
 
     /// Appends the head of these fields; the same as [`Codec::encode`] of a `ResponseHead`, faster.
@@ -220,7 +224,7 @@ impl<'a> ResponseHead<'a> {
     ) -> Result<(), HeadError> {
         match codec {
             Codec::MessagePack => {
-                crate::fast::put_response_head(status, headers, out);
+                packed::put_response_head(status, headers, out);
                 Ok(())
             }
             Codec::Json => {
@@ -270,6 +274,16 @@ pub struct Limits {
     pub body_bytes: u64,
 }
 
+impl Config {
+    /// Reads one; as [`Codec::decode`], with less machine code.
+    pub fn decode(codec: Codec, bytes: &[u8]) -> Result<Config, HeadError> {
+        match codec {
+            Codec::MessagePack => packed::config(bytes).map_err(HeadError::Malformed),
+            Codec::Json => codec.decode(bytes),
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {
@@ -294,4 +308,17 @@ pub struct LogRecord<'a> {
     /// Anything else worth searching for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, serde_json::Value>,
+}
+
+impl LogRecord<'_> {
+    /// Appends it; the same bytes as [`Codec::encode`], with less machine code.
+    pub fn encode(&self, codec: Codec, out: &mut Vec<u8>) -> Result<(), HeadError> {
+        match codec {
+            Codec::MessagePack => {
+                packed::put_log_record(self, out);
+                Ok(())
+            }
+            Codec::Json => codec.encode(self, out),
+        }
+    }
 }

@@ -17,10 +17,11 @@ pub mod control;
 pub mod credit;
 pub mod data;
 pub mod dump;
-mod fast;
 pub mod frame;
 pub mod head;
 pub mod link;
+mod msgpack;
+mod packed;
 
 pub use buffer::FrameBuffer;
 pub use credit::Credit;

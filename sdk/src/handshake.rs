@@ -170,9 +170,7 @@ fn meet() -> Result<Met, HandshakeError> {
         if let Some(frame) = buffer.next_frame()? {
             match Control::parse(&frame)? {
                 Control::Config { config } => {
-                    break CODEC
-                        .decode::<Config>(config)
-                        .map_err(HandshakeError::Config)?;
+                    break Config::decode(CODEC, config).map_err(HandshakeError::Config)?;
                 }
                 _ => return Err(HandshakeError::Unexpected(frame.kind.name())),
             }

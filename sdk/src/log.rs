@@ -108,7 +108,7 @@ pub(crate) fn line(level: &str, message: impl Display, own: BTreeMap<String, Val
         return print(&record);
     }
     let mut bytes = Vec::new();
-    if CODEC.encode(&record, &mut bytes).is_ok() {
+    if record.encode(CODEC, &mut bytes).is_ok() {
         // Without a supervisor there is nobody who reads a log.
         let _ = handshake::tell(Control::Log { record: &bytes });
     }

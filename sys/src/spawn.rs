@@ -82,9 +82,11 @@ pub fn spawn(spec: Spawn) -> io::Result<Child> {
                 return Err(io::Error::last_os_error());
             }
             if batch {
-                let parameters = nix::libc::sched_param { sched_priority: 0 };
-                // Without it the child is only scheduled a little less well.
-                let _ = nix::libc::sched_setscheduler(0, nix::libc::SCHED_BATCH, &parameters);
+                // The kernel's `struct sched_param`. By the system call, since musl's function only
+                // fails. Without it the child is only scheduled a little less well.
+                let priority: nix::libc::c_int = 0;
+                let set = nix::libc::SYS_sched_setscheduler;
+                let _ = nix::libc::syscall(set, 0, nix::libc::SCHED_BATCH, &raw const priority);
             }
             for (target, source) in (FIRST..).zip(&raw) {
                 if nix::libc::dup2(*source, target) < 0 {
