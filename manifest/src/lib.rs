@@ -9,6 +9,7 @@ mod address;
 mod check;
 mod domain;
 mod duration;
+mod endpoint;
 mod fault;
 mod keys;
 mod method;
@@ -28,6 +29,7 @@ mod stray;
 mod types;
 
 pub use domain::DomainError;
+pub use endpoint::Endpoint;
 pub use fault::{Fault, Faults, Kind};
 pub use path::PathError;
 pub use schema::schema;

@@ -38,6 +38,12 @@ pub enum Control<'a> {
     Drain { deadline_ms: u32 },
     /// Supervisor: exit within so many milliseconds.
     Stop { deadline_ms: u32 },
+    /// Worker: which addresses has this host of one of my resources? A socket goes with the frame, and
+    /// the answer comes over it.
+    Resolve { host: &'a str },
+    /// Supervisor, over that socket: `text` is the host's addresses, one a line, or if it is not
+    /// `found`, why.
+    Resolved { found: bool, text: &'a str },
     /// A kind this version does not know: ignored.
     Unknown { kind: u8 },
 }
@@ -71,6 +77,13 @@ impl<'a> Control<'a> {
             },
             Kind::Stop => Control::Stop {
                 deadline_ms: frame.aux,
+            },
+            Kind::Resolve => Control::Resolve {
+                host: text(frame.payload).ok_or(malformed("host is not UTF-8"))?,
+            },
+            Kind::Resolved => Control::Resolved {
+                found: frame.aux == 0,
+                text: text(frame.payload).ok_or(malformed("answer is not UTF-8"))?,
             },
             Kind::Unknown(kind) => Control::Unknown { kind },
             Kind::Request
@@ -116,6 +129,10 @@ impl<'a> Control<'a> {
             Control::Pong { nonce } => put(Kind::Pong, nonce, &[]),
             Control::Drain { deadline_ms } => put(Kind::Drain, deadline_ms, &[]),
             Control::Stop { deadline_ms } => put(Kind::Stop, deadline_ms, &[]),
+            Control::Resolve { host } => put(Kind::Resolve, 0, host.as_bytes()),
+            Control::Resolved { found, text } => {
+                put(Kind::Resolved, u32::from(!found), text.as_bytes());
+            }
             Control::Unknown { kind } => put(Kind::Unknown(kind), 0, &[]),
         }
     }

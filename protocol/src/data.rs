@@ -276,6 +276,8 @@ impl<'a> Data<'a> {
             | Kind::Pong
             | Kind::Drain
             | Kind::Stop
+            | Kind::Resolve
+            | Kind::Resolved
             | Kind::Certificates
             | Kind::WorkerAdd
             | Kind::WorkerDrop

@@ -71,6 +71,10 @@ kinds! {
     Drain = 9, "DRAIN";
     /// Exit.
     Stop = 10, "STOP";
+    /// Which addresses has this host of a resource? The answer comes over a socket passed along.
+    Resolve = 11, "RESOLVE";
+    /// The addresses, or why there are none.
+    Resolved = 12, "RESOLVED";
     /// Opens a stream with a request's head.
     Request = 32, "REQUEST";
     /// A response's head.

@@ -121,6 +121,21 @@ fn good() -> Vec<(&'static str, Vec<u8>)> {
         ("pong", control(Control::Pong { nonce: 7 })),
         ("drain", control(Control::Drain { deadline_ms: 5000 })),
         ("stop", control(Control::Stop { deadline_ms: 2000 })),
+        ("resolve", control(Control::Resolve { host: "db.example" })),
+        (
+            "resolved",
+            control(Control::Resolved {
+                found: true,
+                text: "192.0.2.7\n2001:db8::7",
+            }),
+        ),
+        (
+            "resolved, but not found",
+            control(Control::Resolved {
+                found: false,
+                text: "no such host",
+            }),
+        ),
         (
             "request-json",
             data(Data::Request {

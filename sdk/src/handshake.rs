@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -73,7 +73,9 @@ impl Step {
             | Control::Config { .. }
             | Control::Ready
             | Control::StartFailed { .. }
-            | Control::Log { .. } => Step::Stop(Instant::now()),
+            | Control::Log { .. }
+            | Control::Resolve { .. }
+            | Control::Resolved { .. } => Step::Stop(Instant::now()),
         }
     }
 }
@@ -130,6 +132,17 @@ pub(crate) fn control_socket() -> Option<ControlSocket> {
 /// # Errors
 /// Those of the socket: the supervisor is gone.
 pub(crate) fn tell(message: Control<'_>) -> io::Result<()> {
+    tell_with(message, None)
+}
+
+/// As [`tell`], with a descriptor.
+///
+/// # Errors
+/// As [`tell`].
+pub(crate) fn tell_with(
+    message: Control<'_>,
+    mut descriptor: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let mut bytes = Vec::new();
     message.encode(&mut bytes);
     let Some(sender) = &met().sender else {
@@ -138,8 +151,12 @@ pub(crate) fn tell(message: Control<'_>) -> io::Result<()> {
     let stream = sender.lock().unwrap_or_else(PoisonError::into_inner);
     let mut rest = &bytes[..];
     while !rest.is_empty() {
-        match (&**stream).write(rest) {
-            Ok(count) => rest = &rest[count..],
+        match hearth_sys::passing::send(stream.as_fd(), rest, descriptor.as_slice()) {
+            Ok(count) => {
+                rest = &rest[count..];
+                // It goes with the first byte.
+                descriptor = None;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 wait(&mut [Waiting::write(stream.as_fd())], None)?;

@@ -7,7 +7,7 @@
 
 #[cfg(feature = "memcache")]
 pub mod memcache;
-#[cfg(any(feature = "memcache", feature = "postgres"))]
+pub(crate) mod names;
 mod patience;
 #[cfg(feature = "postgres")]
 pub mod postgres;

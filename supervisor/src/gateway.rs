@@ -79,7 +79,7 @@ impl Gateway {
         let trouble = journal.clone();
         let wire = Wire::start(
             ours,
-            move |frame| hear(frame, &journal, &heard),
+            move |frame, _| hear(frame, &journal, &heard),
             move |why| {
                 // Its end is news of its own; here only what it did wrong before.
                 if let Some(why @ (WireError::Frame(_) | WireError::OutOfTurn(_))) = why {

@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod journal;
 pub mod listen;
 pub mod load;
+pub mod names;
 pub mod plan;
 pub mod process;
 pub mod run;

@@ -11,6 +11,9 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
+/// Most descriptors that may wait for their frame: as many as one message brings.
+const MOST_WAITING: usize = hearth_sys::passing::MAX_FDS;
+
 /// The writing end. Dropping it leaves the reader running until the peer closes.
 #[derive(Clone, Debug)]
 pub struct Wire(mpsc::UnboundedSender<Outgoing>);
@@ -36,11 +39,11 @@ pub enum WireError {
 }
 
 impl Wire {
-    /// Starts to carry. `on_frame` gets each frame; `on_end` is called once, with the reason if it
-    /// was not simply closed.
+    /// Starts to carry. `on_frame` gets each frame, and the descriptors that have come, of which it
+    /// takes the frame's own; `on_end` is called once, with the reason if it was not simply closed.
     pub fn start(
         socket: StdUnixStream,
-        mut on_frame: impl FnMut(&Frame<'_>) -> Result<(), WireError> + 'static,
+        mut on_frame: impl FnMut(&Frame<'_>, &mut VecDeque<OwnedFd>) -> Result<(), WireError> + 'static,
         on_end: impl FnOnce(Option<WireError>) + 'static,
     ) -> io::Result<Wire> {
         socket.set_nonblocking(true)?;
@@ -62,8 +65,9 @@ impl Wire {
 async fn carry(
     socket: &UnixStream,
     mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
-    on_frame: &mut impl FnMut(&Frame<'_>) -> Result<(), WireError>,
+    on_frame: &mut impl FnMut(&Frame<'_>, &mut VecDeque<OwnedFd>) -> Result<(), WireError>,
 ) -> Result<(), WireError> {
+    let mut descriptors = VecDeque::new();
     let mut buffer = FrameBuffer::new(MAX_CONTROL_LEN, CONTROL_ROOM);
     let mut queue: VecDeque<Outgoing> = VecDeque::new();
     let mut open = true;
@@ -83,14 +87,22 @@ async fn carry(
                     write_some(socket, &mut queue)?;
                 }
                 if ready.is_readable() {
-                    match socket.try_read(buffer.room()) {
+                    let mut fresh = Vec::new();
+                    let received = socket.try_io(Interest::READABLE, || {
+                        hearth_sys::passing::receive(socket.as_fd(), buffer.room(), &mut fresh)
+                    });
+                    descriptors.extend(fresh);
+                    match received {
                         Ok(0) => return Ok(()),
                         Ok(count) => buffer.filled(count),
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         Err(error) => return Err(error.into()),
                     }
                     while let Some(frame) = buffer.next_frame()? {
-                        on_frame(&frame)?;
+                        on_frame(&frame, &mut descriptors)?;
+                    }
+                    if descriptors.len() > MOST_WAITING {
+                        return Err(WireError::OutOfTurn("descriptors without frames".to_owned()));
                     }
                 }
             }

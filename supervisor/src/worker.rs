@@ -1,6 +1,7 @@
 //! One worker: its process and its control socket.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -17,6 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::event::Event;
 use crate::journal::Journal;
+use crate::names::Names;
 use crate::process::{Process, Who};
 use crate::run::News;
 use crate::wire::{Wire, WireError};
@@ -103,13 +105,14 @@ impl Worker {
             who,
             codec: Rc::clone(&codec),
             pulse: Rc::clone(&pulse),
+            names: Names::of(&orders.filled),
             journal: journal.clone(),
             news: news.clone(),
         };
         let ended = news.clone();
         let wire = Wire::start(
             ours,
-            move |frame| conversation.hear(frame),
+            move |frame, descriptors| conversation.hear(frame, descriptors),
             move |why| {
                 let _ = ended.send(News::WireEnded(id));
                 match why {
@@ -214,12 +217,17 @@ struct Conversation {
     who: Who,
     codec: Rc<Cell<Option<Codec>>>,
     pulse: Rc<Cell<Pulse>>,
+    names: Names,
     journal: Journal,
     news: UnboundedSender<News>,
 }
 
 impl Conversation {
-    fn hear(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
+    fn hear(
+        &mut self,
+        frame: &Frame<'_>,
+        descriptors: &mut VecDeque<OwnedFd>,
+    ) -> Result<(), WireError> {
         let out_of_turn = |what: &str| Err(WireError::OutOfTurn(what.to_owned()));
         let message = Control::parse(frame)?;
         let Some(codec) = self.codec.get() else {
@@ -258,6 +266,10 @@ impl Conversation {
                 }
                 Err(error) => return Err(WireError::OutOfTurn(format!("LOG: {error}"))),
             },
+            Control::Resolve { host } => match descriptors.pop_front() {
+                Some(socket) => self.names.answer(host, socket),
+                None => return out_of_turn("RESOLVE without a descriptor"),
+            },
             Control::Pong { .. } if self.pulse.get() == Pulse::Asked => {
                 self.pulse.set(Pulse::Good);
             }
@@ -266,7 +278,8 @@ impl Conversation {
             Control::Config { .. }
             | Control::Attach { .. }
             | Control::Drain { .. }
-            | Control::Stop { .. } => return out_of_turn("supervisors send this"),
+            | Control::Stop { .. }
+            | Control::Resolved { .. } => return out_of_turn("supervisors send this"),
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ mod lifecycle;
 mod lives;
 mod load;
 mod logs;
+mod names;
 mod new;
 mod platform;
 mod postgres;

@@ -1,7 +1,7 @@
 //! memcached, by async-memcached and deadpool: as many connections as handlers run at once.
 //!
-//! The address is `memcache://HOST:PORT`, `tcp://HOST:PORT`, `HOST:PORT` or `unix:///PATH`; names are
-//! resolved to IPv4 alone.
+//! The address is `memcache://HOST:PORT`, `tcp://HOST:PORT`, `HOST:PORT` or `unix:///PATH`; the crate
+//! connects by IPv4 alone.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), hearth_sdk::Problem> {
@@ -17,16 +17,21 @@
 //! ```
 
 use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use async_memcached::{AsciiProtocol, Client, Status};
 use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
 
 use super::patience::Patience;
-use super::{ResourceError, ServerError, Unavailable, WAIT, address};
+use super::{ResourceError, ServerError, Unavailable, WAIT, address, names};
 
 /// What a resource of this kind is called in the manifest.
 const KIND: &str = "memcache";
+
+/// The port of an address that names none.
+const PORT: u16 = 11211;
 
 /// A connection that was not used for so long is asked whether it is still one.
 const QUIET: Duration = Duration::from_secs(1);
@@ -55,20 +60,18 @@ impl Memcache {
     /// # Errors
     /// As [`new`](Memcache::new).
     pub fn named(name: &'static str) -> Result<Memcache, ResourceError> {
-        let address = address(name, KIND)?;
+        let bad = |why: String| ResourceError::Address {
+            name: name.to_owned(),
+            why,
+        };
+        let server = Server::of(address(name, KIND)?);
         let patient = Patient {
-            address: match address.strip_prefix("memcache://") {
-                Some(rest) => format!("tcp://{rest}"),
-                None => address.to_owned(),
-            },
+            server: server.ok_or_else(|| bad("neither HOST:PORT nor a path".to_owned()))?,
             patience: Patience::default(),
         };
         let concurrency = crate::handshake::config().concurrency as usize;
         let pool = Pool::builder(patient).max_size(concurrency.max(1)).build();
-        let pool = pool.map_err(|error| ResourceError::Address {
-            name: name.to_owned(),
-            why: error.to_string(),
-        })?;
+        let pool = pool.map_err(|error| bad(error.to_string()))?;
         Ok(Memcache { pool, name })
     }
 
@@ -172,9 +175,55 @@ fn has_gone(error: &async_memcached::Error) -> bool {
     matches!(error, Connect(_) | ConnectionClosed | Io(_))
 }
 
+/// Where a server listens.
+#[derive(Debug, PartialEq, Eq)]
+enum Server {
+    Tcp { host: String, port: u16 },
+    Unix { path: String },
+}
+
+impl Server {
+    fn of(address: &str) -> Option<Server> {
+        if let Some(path) = address.strip_prefix("unix://") {
+            let path = path.to_owned();
+            return Some(Server::Unix { path });
+        }
+        let schemes = ["memcache://", "memcached://", "tcp://"];
+        let rest = schemes.iter().find_map(|one| address.strip_prefix(one));
+        let rest = rest.unwrap_or(address).trim_end_matches('/');
+        let (host, port) = match rest.strip_prefix('[') {
+            Some(rest) => rest.split_once(']')?,
+            None => rest.split_at(rest.find(':').unwrap_or(rest.len())),
+        };
+        let port = match port.strip_prefix(':') {
+            Some(port) => port.parse().ok()?,
+            None if port.is_empty() => PORT,
+            None => return None,
+        };
+        let host = host.to_owned();
+        (!host.is_empty() && !host.contains('/')).then_some(Server::Tcp { host, port })
+    }
+
+    async fn connect(&self) -> Result<Client, async_memcached::Error> {
+        let (host, port) = match self {
+            Server::Unix { path } => return Client::new(format!("unix://{path}")).await,
+            Server::Tcp { host, port } => (host, *port),
+        };
+        let addresses = names::resolve(host).await?;
+        let mut last = io::Error::other("the server has no IPv4 address").into();
+        for ip in addresses.into_iter().filter(IpAddr::is_ipv4) {
+            match Client::new(format!("tcp://{}", SocketAddr::new(ip, port))).await {
+                Ok(client) => return Ok(client),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
 /// Makes connections, with patience.
 struct Patient {
-    address: String,
+    server: Server,
     patience: Patience,
 }
 
@@ -184,7 +233,7 @@ impl managed::Manager for Patient {
 
     async fn create(&self) -> Result<Client, async_memcached::Error> {
         let attempt = self.patience.attempt().await;
-        let client = Client::new(&self.address).await?;
+        let client = self.server.connect().await?;
         attempt.succeeded();
         Ok(client)
     }
@@ -202,5 +251,38 @@ impl managed::Manager for Patient {
             client.version().await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_in_all_their_forms() {
+        let tcp = |host: &str, port| {
+            let host = host.to_owned();
+            Some(Server::Tcp { host, port })
+        };
+        assert_eq!(Server::of("memcache://cache"), tcp("cache", 11211));
+        assert_eq!(Server::of("tcp://127.0.0.1:7/"), tcp("127.0.0.1", 7));
+        assert_eq!(Server::of("cache.example:7"), tcp("cache.example", 7));
+        assert_eq!(Server::of("memcache://[::1]:7"), tcp("::1", 7));
+        let path = "/run/memcached.sock".to_owned();
+        assert_eq!(
+            Server::of("unix:///run/memcached.sock"),
+            Some(Server::Unix { path })
+        );
+        for text in [
+            "",
+            "tcp://",
+            "cache:x",
+            "cache:70000",
+            "[::1",
+            "[::1]x",
+            "http://a/b",
+        ] {
+            assert_eq!(Server::of(text), None, "{text}");
+        }
     }
 }

@@ -12,18 +12,22 @@
 //! # }
 //! ```
 
+mod connect;
+
 use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use deadpool::managed::RecycleError;
 use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleResult};
-use deadpool_postgres::{ClientWrapper, ManagerConfig, RecyclingMethod};
+use deadpool_postgres::ClientWrapper;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Config, NoTls, Row, Statement};
+use tokio_postgres::{Config, Row, Statement};
 
+use connect::{ConnectError, Connection};
 pub use tokio_postgres;
 
 use super::patience::Patience;
@@ -84,14 +88,8 @@ impl Postgres {
         if config.get_application_name().is_none() {
             config.application_name(crate::function());
         }
-        // Found out by TCP, too, where a server goes without a word.
-        config.keepalives_idle(Duration::from_secs(30));
-        config.tcp_user_timeout(Duration::from_secs(30));
-        let manager = ManagerConfig {
-            recycling_method: RecyclingMethod::Fast,
-        };
         let patient = Patient {
-            manager: deadpool_postgres::Manager::from_config(config, NoTls, manager),
+            config,
             patience: Patience::default(),
         };
         let concurrency = crate::handshake::config().concurrency as usize;
@@ -159,15 +157,16 @@ impl Drop for Client {
         }
         // Given up in the middle of a query, as where the client has gone: whoever got this connection
         // next would wait for it. So the server is asked to stop, and the connection goes.
-        let token = inner.cancel_token();
-        let client = Object::take(inner);
+        let token = inner.client.cancel_token();
+        let connection = Object::take(inner);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
         runtime.spawn(async move {
             // A server that cannot be asked has ended the query by itself.
-            let _ = tokio::time::timeout(WAIT, token.cancel_query(NoTls)).await;
-            drop(client);
+            let asked = Connection::cancel(token, connection.server());
+            let _ = tokio::time::timeout(WAIT, asked).await;
+            drop(connection);
         });
     }
 }
@@ -178,9 +177,8 @@ type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 impl Client {
     /// tokio-postgres's own client, for transactions, COPY and whatever else.
     pub fn raw(&mut self) -> &mut ClientWrapper {
-        self.inner
-            .as_mut()
-            .expect("it is there until it is dropped")
+        let inner = self.inner.as_mut();
+        &mut inner.expect("it is there until it is dropped").client
     }
 
     /// All rows.
@@ -252,10 +250,8 @@ impl Client {
         &self,
         work: impl AsyncFnOnce(&ClientWrapper) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, Error> {
-        let client = self
-            .inner
-            .as_ref()
-            .expect("it is there until it is dropped");
+        let inner = self.inner.as_ref();
+        let client = &inner.expect("it is there until it is dropped").client;
         self.busy.set(self.busy.get() + 1);
         let done = work(client).await;
         self.busy.set(self.busy.get() - 1);
@@ -289,30 +285,29 @@ fn io_error(error: &tokio_postgres::Error) -> bool {
 
 /// Makes connections, with patience.
 struct Patient {
-    manager: deadpool_postgres::Manager,
+    config: Config,
     patience: Patience,
 }
 
 impl managed::Manager for Patient {
-    type Type = ClientWrapper;
-    type Error = tokio_postgres::Error;
+    type Type = Connection;
+    type Error = ConnectError;
 
-    async fn create(&self) -> Result<ClientWrapper, tokio_postgres::Error> {
+    async fn create(&self) -> Result<Connection, ConnectError> {
         let attempt = self.patience.attempt().await;
-        let client = self.manager.create().await?;
+        let connection = Connection::open(&self.config).await?;
         attempt.succeeded();
-        Ok(client)
+        Ok(connection)
     }
 
     async fn recycle(
         &self,
-        client: &mut ClientWrapper,
-        metrics: &Metrics,
-    ) -> RecycleResult<tokio_postgres::Error> {
-        self.manager.recycle(client, metrics).await
-    }
-
-    fn detach(&self, client: &mut ClientWrapper) {
-        self.manager.detach(client);
+        connection: &mut Connection,
+        _: &Metrics,
+    ) -> RecycleResult<ConnectError> {
+        match connection.client.is_closed() {
+            false => Ok(()),
+            true => Err(RecycleError::message("closed")),
+        }
     }
 }

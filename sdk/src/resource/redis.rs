@@ -11,18 +11,24 @@
 //! # }
 //! ```
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult};
+use redis::aio::MultiplexedConnection;
+use redis::io::AsyncDNSResolver;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisFuture,
+    RedisResult,
+};
+use tokio::sync::OnceCell;
 
 pub use redis;
 
-use super::{ResourceError, ServerError, Unavailable, WAIT, address};
+use super::patience::Patience;
+use super::{ResourceError, ServerError, Unavailable, WAIT, address, names};
 
 /// What a resource of this kind is called in the manifest.
 const KIND: &str = "redis";
@@ -30,16 +36,24 @@ const KIND: &str = "redis";
 /// A connection that was not used for so long is asked whether it is still one.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Longest pause between two attempts to come back to a server.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
 /// A server, with the connection to it. Cheap to clone.
 #[derive(Clone)]
 pub struct Redis {
-    manager: ConnectionManager,
+    shared: Rc<Shared>,
     name: &'static str,
-    used: Rc<Cell<Instant>>,
 }
+
+/// What all handles of one server share.
+struct Shared {
+    client: Client,
+    config: AsyncConnectionConfig,
+    patience: Patience,
+    /// The connection, made by whoever needs it first. One that has ended makes room for the next.
+    current: RefCell<Rc<Current>>,
+    used: Cell<Instant>,
+}
+
+type Current = OnceCell<MultiplexedConnection>;
 
 /// Why a command has no result.
 pub type Error = ServerError<RedisError>;
@@ -65,16 +79,20 @@ impl Redis {
             why: error.kind_text(),
         };
         let client = Client::open(address(name, KIND)?).map_err(bad)?;
-        let config = ConnectionManagerConfig::new()
+        let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(WAIT))
             .set_response_timeout(Some(WAIT))
-            .set_min_delay(Duration::from_millis(50))
-            .set_max_delay(LONGEST_PAUSE)
-            .set_number_of_retries(usize::MAX);
+            .set_dns_resolver(Names);
+        let shared = Shared {
+            client,
+            config,
+            patience: Patience::default(),
+            current: RefCell::default(),
+            used: Cell::new(Instant::now()),
+        };
         Ok(Redis {
-            manager: ConnectionManager::new_lazy_with_config(client, config).map_err(bad)?,
+            shared: Rc::new(shared),
             name,
-            used: Rc::new(Cell::new(Instant::now())),
         })
     }
 
@@ -83,8 +101,7 @@ impl Redis {
     /// # Errors
     /// The server's, that it has gone, or that there is no answer within [`WAIT`].
     pub async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
-        let mut connection = self.manager.clone();
-        self.within(async move { command.query_async(&mut connection).await })
+        self.within(async |mut connection| command.query_async(&mut connection).await)
             .await
     }
 
@@ -93,19 +110,24 @@ impl Redis {
     /// # Errors
     /// As [`run`](Redis::run).
     pub async fn run_all<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, Error> {
-        let mut connection = self.manager.clone();
-        self.within(async move { commands.query_async(&mut connection).await })
+        self.within(async |mut connection| commands.query_async(&mut connection).await)
             .await
     }
 
-    async fn within<T>(&self, work: impl Future<Output = RedisResult<T>>) -> Result<T, Error> {
+    async fn within<T>(
+        &self,
+        work: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>,
+    ) -> Result<T, Error> {
+        let shared = &self.shared;
         let checked = async {
-            if self.used.replace(Instant::now()).elapsed() > QUIET {
+            if shared.used.replace(Instant::now()).elapsed() > QUIET {
                 // One that has ended meanwhile fails here, and is made anew for the command itself.
-                let mut connection = self.manager.clone();
-                let _ = redis::cmd("PING").query_async::<()>(&mut connection).await;
+                let ping = redis::cmd("PING");
+                let _ = shared
+                    .run(async |mut connection| ping.query_async::<()>(&mut connection).await)
+                    .await;
             }
-            work.await
+            shared.run(work).await
         };
         match tokio::time::timeout(WAIT, checked).await {
             Ok(Ok(value)) => Ok(value),
@@ -121,6 +143,53 @@ impl Redis {
                 Err(Unavailable::new(self.name, why).into())
             }
         }
+    }
+}
+
+impl Shared {
+    /// Works with the connection, and forgets it if it has ended.
+    async fn run<T>(
+        &self,
+        work: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>,
+    ) -> RedisResult<T> {
+        let current = Rc::clone(&self.current.borrow());
+        let connection = current.get_or_try_init(|| self.connect()).await?;
+        let done = work(connection.clone()).await;
+        if done.as_ref().is_err_and(has_gone) {
+            let mut now = self.current.borrow_mut();
+            // Unless somebody else was faster.
+            if Rc::ptr_eq(&now, &current) {
+                *now = Rc::default();
+            }
+        }
+        done
+    }
+
+    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+        let attempt = self.patience.attempt().await;
+        let client = &self.client;
+        let connection = client
+            .get_multiplexed_async_connection_with_config(&self.config)
+            .await?;
+        attempt.succeeded();
+        Ok(connection)
+    }
+}
+
+/// Names as the platform resolves them.
+struct Names;
+
+impl AsyncDNSResolver for Names {
+    fn resolve<'a, 'b: 'a>(
+        &'a self,
+        host: &'b str,
+        port: u16,
+    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
+        Box::pin(async move {
+            let addresses = names::resolve(host).await?.into_iter();
+            let with_port = addresses.map(move |ip| SocketAddr::new(ip, port));
+            Ok(Box::new(with_port) as Box<dyn Iterator<Item = SocketAddr> + Send>)
+        })
     }
 }
 

@@ -1,0 +1,188 @@
+//! The servers that a resource's address names: what a worker is let to, and whose names are resolved
+//! for it.
+
+use serde_json::Value;
+
+use crate::secret::Filled;
+
+/// A server on the network.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// A name, or an IP address without brackets.
+    pub host: String,
+    /// Its TCP port.
+    pub port: u16,
+}
+
+impl Filled {
+    /// The servers of all resources. Addresses of Unix sockets, and text that is no address, name none.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        let mut found = Vec::new();
+        self.resources
+            .values()
+            .for_each(|value| collect(value, &mut found));
+        found.sort();
+        found.dedup();
+        found
+    }
+}
+
+fn collect(value: &Value, found: &mut Vec<Endpoint>) {
+    match value {
+        Value::String(text) => found.extend(endpoints(text)),
+        Value::Object(map) => map.values().for_each(|one| collect(one, found)),
+        Value::Array(list) => list.iter().for_each(|one| collect(one, found)),
+        _ => {}
+    }
+}
+
+/// Those of one address: `scheme://user:password@host:port,host:port/path?host=...`, the words
+/// `host=... port=...` of libpq, or `host:port`.
+fn endpoints(address: &str) -> Vec<Endpoint> {
+    let Some((scheme, rest)) = address.split_once("://") else {
+        return match address.contains('=') {
+            true => of_words(address.split_whitespace()),
+            false => split_port(address)
+                .and_then(|(host, port)| endpoint(host, port?))
+                .into_iter()
+                .collect(),
+        };
+    };
+    let default = match scheme {
+        "postgres" | "postgresql" => Some(5432),
+        "redis" | "rediss" | "valkey" | "valkeys" => Some(6379),
+        "memcache" | "memcached" | "tcp" => Some(11211),
+        "http" | "ws" => Some(80),
+        "https" | "wss" => Some(443),
+        _ => None,
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    let hosts = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, hosts)| hosts);
+    let mut found: Vec<Endpoint> = hosts
+        .split(',')
+        .filter_map(|one| {
+            let (host, port) = split_port(one)?;
+            endpoint(host, port.or(default)?)
+        })
+        .collect();
+    if matches!(scheme, "postgres" | "postgresql")
+        && let Some((_, query)) = rest.split_once('?')
+    {
+        found.extend(of_words(query.split('&')));
+    }
+    found
+}
+
+/// Of libpq's parameters.
+fn of_words<'a>(words: impl Iterator<Item = &'a str>) -> Vec<Endpoint> {
+    let (mut hosts, mut ports) = (Vec::new(), Vec::new());
+    for (name, value) in words.filter_map(|word| word.split_once('=')) {
+        let list = value.trim_matches('\'').split(',');
+        match name {
+            "host" | "hostaddr" => hosts.extend(list),
+            "port" => ports.extend(list.filter_map(|port| port.parse::<u16>().ok())),
+            _ => {}
+        }
+    }
+    if ports.is_empty() {
+        ports.push(5432);
+    }
+    // Each host may have a port of its own; which it is does not matter to who lets it through.
+    let all = hosts.iter().flat_map(|host| {
+        let ports = ports.iter();
+        ports.filter_map(move |port| endpoint(host, *port))
+    });
+    all.collect()
+}
+
+/// Host and port of `host`, `host:port`, `[address]` or `[address]:port`.
+fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        let port = match rest.strip_prefix(':') {
+            Some(port) => Some(port.parse().ok()?),
+            None => None,
+        };
+        return Some((host, port));
+    }
+    match text.split_once(':') {
+        Some((host, port)) => Some((host, Some(port.parse().ok()?))),
+        None => Some((text, None)),
+    }
+}
+
+/// `None` for what is no host: nothing, or the path of a Unix socket.
+fn endpoint(host: &str, port: u16) -> Option<Endpoint> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+    let named = host.contains(|c: char| c.is_ascii_alphanumeric() || c == ':');
+    (named && host.chars().all(good)).then(|| Endpoint {
+        host: host.to_ascii_lowercase(),
+        port,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(address: &str, expect: &[(&str, u16)]) {
+        let found = endpoints(address);
+        let found: Vec<(&str, u16)> = found
+            .iter()
+            .map(|one| (one.host.as_str(), one.port))
+            .collect();
+        assert_eq!(found, expect, "{address}");
+    }
+
+    #[test]
+    fn addresses_of_every_kind_name_their_servers() {
+        check("postgres://u:p@db.example/x", &[("db.example", 5432)]);
+        check(
+            "postgresql://u:p%40q@DB.example:6000/x?sslmode=require",
+            &[("db.example", 6000)],
+        );
+        check(
+            "postgres://u@a:1,b:2,c/x",
+            &[("a", 1), ("b", 2), ("c", 5432)],
+        );
+        check(
+            "postgres://u@/x?host=db1,db2&port=7",
+            &[("db1", 7), ("db2", 7)],
+        );
+        check(
+            "host=db.example user=u password=p dbname=x",
+            &[("db.example", 5432)],
+        );
+        check("user=u host='::1' port=7", &[("::1", 7)]);
+        check("redis://:secret@[::1]:6380/0", &[("::1", 6380)]);
+        check("rediss://cache", &[("cache", 6379)]);
+        check("memcache://127.0.0.1", &[("127.0.0.1", 11211)]);
+        check("cache.example:11211", &[("cache.example", 11211)]);
+        check("https://api.example/v1", &[("api.example", 443)]);
+    }
+
+    #[test]
+    fn unix_sockets_and_other_text_name_none() {
+        check("postgres://u@%2Fvar%2Frun%2Fpostgresql/x", &[]);
+        check("host=/var/run/postgresql user=u", &[]);
+        check("unix:///run/memcached.sock", &[]);
+        check("redis+unix:///run/redis.sock", &[]);
+        check("unknown://host/x", &[]);
+        for text in [
+            "",
+            "postgres://...",
+            "text",
+            "a:b",
+            "a:99999",
+            "[::1",
+            "://",
+            "=",
+            "host=",
+        ] {
+            check(text, &[]);
+        }
+    }
+}
