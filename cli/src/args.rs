@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::build::Arch;
+
 /// Keeps functions warm: runs request handlers as small native processes behind one gateway.
 #[derive(Debug, Parser)]
 #[command(name = "hearth", version, arg_required_else_help = true)]
@@ -23,6 +25,8 @@ pub(crate) enum Verb {
     New(New),
     /// Run the platform here, and build and serve whatever changes
     Dev(Dev),
+    /// Build every function as a static program, for this machine or another
+    Build(Build),
     /// Validate a manifest: every fault at once, with its line and column
     Check(Check),
     /// Print the manifest's JSON Schema
@@ -128,6 +132,23 @@ pub(crate) enum LogFormat {
     Json,
     /// Nothing; see `hearth logs`
     Quiet,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Build {
+    /// The manifest
+    #[arg(default_value = "edge.yaml")]
+    pub(crate) manifest: PathBuf,
+    /// The processor they are to run on; this machine's without it. For another than this machine's,
+    /// binaries are put below `dist/ARCH`
+    #[arg(long, value_enum, value_name = "ARCH")]
+    pub(crate) arch: Option<Arch>,
+    /// As small as can be: a panic ends the worker (502, and a restart) without a message
+    #[arg(long)]
+    pub(crate) smallest: bool,
+    /// Print functions, binaries and sizes as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

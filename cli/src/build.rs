@@ -1,5 +1,9 @@
 //! Builds the functions of a manifest.
 
+mod elf;
+mod fixed;
+mod way;
+
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -16,18 +20,22 @@ use serde_json::Value;
 
 use crate::out;
 use crate::up::own_program;
+pub(crate) use fixed::{Static, build};
+pub(crate) use way::Arch;
 
 /// How Cargo compiles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Profile {
-    /// To be run.
+    /// To be run here.
     Release,
     /// To be changed soon.
     Dev,
+    /// To be run anywhere, with nothing else there.
+    Static(Static),
 }
 
 /// Builds functions.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Builder {
     pub(crate) profile: Profile,
     /// Whether compilers end with this process, however it ends.
@@ -37,29 +45,29 @@ pub(crate) struct Builder {
 impl Builder {
     /// Builds every function: by its own command, or all others with one run of Cargo in `base`, the
     /// manifest's directory; what Cargo made is put where the manifest expects it.
-    pub(crate) fn build(self, manifest: &Manifest, base: &Path) -> anyhow::Result<()> {
+    pub(crate) fn build(&self, manifest: &Manifest, base: &Path) -> anyhow::Result<()> {
         let mut with_cargo = BTreeSet::new();
         for (name, function) in &manifest.functions {
-            match &function.build {
-                Some(build) => {
-                    out::talk(format_args!("building {name}: {}", build.command));
-                    let mut shell = self.command("sh".into())?;
-                    let status = shell
-                        .args(["-c", &build.command])
-                        .current_dir(base)
-                        .stdin(Stdio::null())
-                        .status()
-                        .context("cannot run sh")?;
-                    if !status.success() {
-                        bail!(
-                            "functions.{name}.build.command failed ({status}): {}",
-                            build.command
-                        );
-                    }
-                }
-                None => {
-                    with_cargo.insert(function.binary.clone());
-                }
+            let Some(build) = &function.build else {
+                with_cargo.insert(function.binary.clone());
+                continue;
+            };
+            out::talk(format_args!("building {name}: {}", build.command));
+            let mut shell = self.command("sh".into())?;
+            if let Profile::Static(target) = &self.profile {
+                shell.envs(target.environment(&self.place(base, &function.binary)));
+            }
+            let status = shell
+                .args(["-c", &build.command])
+                .current_dir(base)
+                .stdin(Stdio::null())
+                .status()
+                .context("cannot run sh")?;
+            if !status.success() {
+                bail!(
+                    "functions.{name}.build.command failed ({status}): {}",
+                    build.command
+                );
             }
         }
         if with_cargo.is_empty() {
@@ -69,7 +77,15 @@ impl Builder {
         }
     }
 
-    fn build_with_cargo(self, binaries: &BTreeSet<PathBuf>, base: &Path) -> anyhow::Result<()> {
+    /// Where a binary is put.
+    fn place(&self, base: &Path, binary: &Path) -> PathBuf {
+        match &self.profile {
+            Profile::Static(target) => target.place(base, binary),
+            Profile::Release | Profile::Dev => base.join(binary),
+        }
+    }
+
+    fn build_with_cargo(&self, binaries: &BTreeSet<PathBuf>, base: &Path) -> anyhow::Result<()> {
         let name_of = |binary: &Path| -> anyhow::Result<String> {
             let name = binary.file_name().and_then(|name| name.to_str());
             Ok(name
@@ -87,12 +103,8 @@ impl Builder {
             base.display()
         ));
 
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-        let mut command = self.command(cargo)?;
-        command.args(["build", "--message-format", "json-render-diagnostics"]);
-        if self.profile == Profile::Release {
-            command.arg("--release");
-        }
+        let mut command = self.cargo(base)?;
+        command.args(["--message-format", "json-render-diagnostics"]);
         for name in &names {
             command.args(["--bin", name]);
         }
@@ -122,13 +134,27 @@ impl Builder {
                 .iter()
                 .find(|(made, _)| *made == name)
                 .with_context(|| format!("cargo built no program named {name}"))?;
-            put(from, &base.join(binary))?;
+            put(from, &self.place(base, binary))?;
         }
         Ok(())
     }
 
+    /// `cargo build` by this profile.
+    fn cargo(&self, base: &Path) -> anyhow::Result<Command> {
+        let in_use = || std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+        if let Profile::Static(target) = &self.profile {
+            return target.cargo(base, in_use);
+        }
+        let mut command = self.command(in_use())?;
+        command.arg("build");
+        if matches!(self.profile, Profile::Release) {
+            command.arg("--release");
+        }
+        Ok(command)
+    }
+
     /// A command for this program.
-    fn command(self, program: OsString) -> anyhow::Result<Command> {
+    fn command(&self, program: OsString) -> anyhow::Result<Command> {
         if !self.tied {
             return Ok(Command::new(program));
         }

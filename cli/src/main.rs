@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Verb::Up(args) => up::up(&args),
         Verb::New(args) => new::new(&args),
         Verb::Dev(args) => dev::dev(&args.into_up()),
+        Verb::Build(args) => build::build(&args),
         Verb::Check(args) => check::check(&args),
         Verb::Schema => check::schema(),
         Verb::Status(args) => status::status(&args),

@@ -101,7 +101,10 @@ pub(crate) fn new(args: &New) -> anyhow::Result<Outcome> {
     write(&args.path.join("Cargo.lock"), sources::LOCK)?;
     write(&args.path.join("edge.yaml"), &manifest(name, &kind))?;
     write(&args.path.join("src/main.rs"), kind.main)?;
-    write(&args.path.join(".gitignore"), "/target\n/bin\n.hearth\n")?;
+    write(
+        &args.path.join(".gitignore"),
+        "/target\n/bin\n/dist\n.hearth\n",
+    )?;
     let shown = args.path.display();
     out::talk(format_args!(
         "made {shown}:\n\n  cd {shown}{}\n  hearth dev\n\nand, once it serves:\n\n  {}\n",

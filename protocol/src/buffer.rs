@@ -53,7 +53,10 @@ impl FrameBuffer {
         } else {
             wanted.max(self.room / 2)
         };
-        if self.bytes.len() < self.end + room {
+        if self.bytes.is_empty() {
+            // Fresh zeros of the allocator: room that nothing comes into takes no memory.
+            self.bytes = vec![0; room];
+        } else if self.bytes.len() < self.end + room {
             self.bytes.resize(self.end + room, 0);
         }
         &mut self.bytes[self.end..]

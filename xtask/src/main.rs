@@ -5,6 +5,7 @@ mod install;
 mod sh;
 mod test;
 mod tidy;
+mod toolchain;
 
 use std::process::ExitCode;
 
@@ -14,6 +15,7 @@ cargo xtask tidy          formatting, lints, and the project's own rules of styl
 cargo xtask bench         Hearth beside its peers, in one run
 cargo xtask chaos         Hearth under load while everything that can go wrong does; --minutes N
 cargo xtask fuzz [N [T]]  N runs (default 1,000,000) of every fuzz target, or of T; needs nightly and cargo-fuzz
+cargo xtask toolchain     what static workers are built with, for both processors, where it is not there yet
 cargo xtask deny          licences, duplicates and sources of all dependencies; needs cargo-deny
 ";
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         ["fuzz"] => fuzz::fuzz("1000000", None),
         ["fuzz", runs] => fuzz::fuzz(runs, None),
         ["fuzz", runs, target] => fuzz::fuzz(runs, Some(target)),
+        ["toolchain"] => toolchain::ensure(),
         ["deny"] => sh::cargo(&["deny", "check", "bans", "licenses", "sources"]),
         [] | ["help" | "--help" | "-h"] => {
             eprint!("{HELP}");

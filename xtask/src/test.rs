@@ -2,7 +2,7 @@
 
 use crate::install::{Need, ensure};
 use crate::sh::{cargo, say};
-use crate::tidy;
+use crate::{tidy, toolchain};
 
 /// What the tests talk to, or talk with.
 const FOR_TESTS: &[Need] = &[
@@ -20,6 +20,7 @@ const FOR_BENCH: &[Need] = &[("cc", "gcc"), ("wrk", "wrk"), ("nginx", "nginx-lig
 
 pub(crate) fn test() -> anyhow::Result<()> {
     ensure(FOR_TESTS)?;
+    toolchain::ensure()?;
     tidy::tidy()?;
     // Tests over real processes need the programs, whichever package's tests run first.
     cargo(&["build", "--workspace", "--all-targets"])?;

@@ -36,6 +36,7 @@ mod routing;
 mod secrets;
 mod server;
 mod side_by_side;
+mod static_build;
 mod threads;
 mod times;
 mod tls;

@@ -12,7 +12,7 @@ use crate::http::{Client, request};
 use crate::server::{Postgres, free_port};
 use crate::{process, wait};
 
-const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
+pub(crate) const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
 
 /// A directory for projects, which goes with all of them.
 struct Place(PathBuf);
@@ -34,7 +34,7 @@ impl Drop for Place {
 
 /// A command in a directory, whose builds go where those of other tests have gone before and fetch
 /// nothing.
-fn command(program: &str, directory: &Path) -> Command {
+pub(crate) fn command(program: &str, directory: &Path) -> Command {
     let built = Path::new(HEARTH).parent().unwrap().join("dev-projects");
     let mut command = Command::new(program);
     command

@@ -1,0 +1,103 @@
+//! What kind of program a file is, by its ELF header (elf(5)): enough to see that a worker runs on a
+//! machine of its architecture with nothing else there.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+
+/// A program's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Program {
+    /// For a processor, by its number in ELF.
+    Elf {
+        machine: u16,
+        /// Whether it brings everything along.
+        is_static: bool,
+    },
+    /// Anything else: a script, whose interpreter must be there.
+    Other,
+}
+
+/// More than any program of ours has in front of its code.
+const LONGEST_HEADERS: u64 = 64 * 1024;
+
+/// The program header that names an interpreter: the dynamic linker.
+const PT_INTERP: u32 = 3;
+
+impl Program {
+    /// Looks at a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is a broken or a 32-bit ELF file.
+    pub(super) fn of(path: &Path) -> io::Result<Program> {
+        let mut bytes = Vec::new();
+        File::open(path)?
+            .take(LONGEST_HEADERS)
+            .read_to_end(&mut bytes)?;
+        Program::read(&bytes)
+            .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "a broken ELF file"))
+    }
+
+    fn read(bytes: &[u8]) -> Option<Program> {
+        if !bytes.starts_with(b"\x7fELF") {
+            return Some(Program::Other);
+        }
+        // 64 bits, little-endian: all that the appliance runs on.
+        if bytes.get(4..6)? != [2, 1] {
+            return None;
+        }
+        let half = |at: usize| Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+        let word = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+        let long = |at: usize| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+        let first = usize::try_from(long(32)?).ok()?;
+        let (size, count) = (usize::from(half(54)?), usize::from(half(56)?));
+        let mut is_static = true;
+        for index in 0..count {
+            let header = first.checked_add(size.checked_mul(index)?)?;
+            is_static &= word(header)? != PT_INTERP;
+        }
+        Some(Program::Elf {
+            machine: half(18)?,
+            is_static,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_of_this_machine_is_read_and_no_cut_of_it_is_taken_for_static() {
+        let this = std::env::current_exe().unwrap();
+        let machine = match std::env::consts::ARCH {
+            "x86_64" => 62,
+            "aarch64" => 183,
+            other => panic!("{other}"),
+        };
+        // What Cargo builds for tests is linked to the C library.
+        let expect = Program::Elf {
+            machine,
+            is_static: false,
+        };
+        assert_eq!(Program::of(&this).unwrap(), expect);
+        let mut bytes = Vec::new();
+        let file = File::open(&this).unwrap();
+        file.take(LONGEST_HEADERS).read_to_end(&mut bytes).unwrap();
+        for cut in 4..200 {
+            assert_eq!(Program::read(&bytes[..cut]), None, "{cut}");
+        }
+        bytes[4] = 1;
+        assert_eq!(Program::read(&bytes), None);
+        // Headers that lie about where they are.
+        bytes[4] = 2;
+        bytes[32..40].fill(0xff);
+        assert_eq!(Program::read(&bytes), None);
+    }
+
+    #[test]
+    fn a_script_is_no_program_of_a_processor() {
+        assert_eq!(Program::read(b"#!/bin/sh\n"), Some(Program::Other));
+        assert_eq!(Program::read(b""), Some(Program::Other));
+    }
+}

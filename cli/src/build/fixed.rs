@@ -1,0 +1,205 @@
+//! `hearth build`: static workers, for this machine or another.
+
+use std::ffi::OsString;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fs, io};
+
+use anyhow::{Context, bail, ensure};
+use hearth_supervisor::load::{base, load};
+use serde_json::json;
+
+use super::elf::Program;
+use super::way::{self, Arch, Tools, Way};
+use super::{Builder, Profile};
+use crate::args::Build;
+use crate::out::{self, Outcome};
+
+/// What static workers are built for, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Static {
+    arch: Arch,
+    smallest: bool,
+    way: Way,
+}
+
+pub(crate) fn build(args: &Build) -> anyhow::Result<Outcome> {
+    let parsed = match load(&args.manifest) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            out::talk(format_args!("hearth: {:#}", anyhow::Error::from(error)));
+            return Ok(Outcome::BadManifest);
+        }
+    };
+    let here = Arch::of_this_machine();
+    let arch = args.arch.or(here);
+    let arch = arch.context("not an architecture of the appliance; --arch names one that is")?;
+    let target = Static::find(arch, args.smallest)?;
+    let base = base(&args.manifest);
+    let builder = Builder {
+        profile: Profile::Static(target.clone()),
+        tied: false,
+    };
+    builder.build(&parsed.manifest, &base)?;
+    let mut built = Vec::new();
+    for (name, function) in &parsed.manifest.functions {
+        let place = target.place(&base, &function.binary);
+        if function.build.is_some() && !place.exists() {
+            bring_script(&base.join(&function.binary), &place)?;
+        }
+        let bytes = target
+            .check(&place)
+            .with_context(|| format!("functions.{name}"))?;
+        built.push((name.as_str(), place, bytes));
+    }
+    if args.json {
+        let list: Vec<_> = built
+            .iter()
+            .map(|(function, binary, bytes)| {
+                json!({ "function": function, "binary": binary, "arch": arch.name(), "bytes": bytes })
+            })
+            .collect();
+        out::data(serde_json::Value::from(list))?;
+        return Ok(Outcome::Done);
+    }
+    let width = built.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
+    for (name, place, bytes) in &built {
+        let kib = bytes.div_ceil(1024);
+        let arch = arch.name();
+        let place = place.display();
+        out::data(format_args!("{name:width$}  {kib:>6} KiB  {arch}  {place}"))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// A program that is the same everywhere, as a script is, has no need to be built twice.
+fn bring_script(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let is_script = matches!(Program::of(from), Ok(Program::Other));
+    ensure!(
+        is_script,
+        "{}: the build command made nothing there; it finds this path in HEARTH_BINARY, and the \
+         architecture in HEARTH_ARCH",
+        to.display()
+    );
+    super::put(from, to)
+}
+
+impl Static {
+    /// Finds the way, and says which it is.
+    fn find(arch: Arch, smallest: bool) -> anyhow::Result<Static> {
+        let (way, wanted) = way::choose(arch, Tools::find(arch), Arch::of_this_machine());
+        let wanted = wanted.join(",\n  ");
+        let Some(way) = way else {
+            bail!(
+                "cannot build for {0} here. `rustup target add {0}-unknown-linux-musl` would do; the best \
+                 way wants, and does not find:\n  {wanted}",
+                arch.name()
+            );
+        };
+        out::talk(format_args!(
+            "for {}: static, {}",
+            arch.name(),
+            way.describe()
+        ));
+        if !wanted.is_empty() {
+            out::talk(format_args!(
+                "workers would be far smaller if there were:\n  {wanted}"
+            ));
+        }
+        Ok(Static {
+            arch,
+            smallest,
+            way,
+        })
+    }
+
+    /// Where a binary is put: in its place for this machine, else below `dist/ARCH`.
+    pub(super) fn place(&self, base: &Path, binary: &Path) -> PathBuf {
+        // `.` is said by nobody.
+        let base = base.strip_prefix(".").unwrap_or(base);
+        match Arch::of_this_machine() == Some(self.arch) {
+            true => base.join(binary),
+            false => base.join("dist").join(self.arch.name()).join(binary),
+        }
+    }
+
+    /// What a build command of the user's learns.
+    pub(super) fn environment(&self, place: &Path) -> [(&'static str, OsString); 2] {
+        let place = std::path::absolute(place).unwrap_or_else(|_| place.to_owned());
+        [
+            ("HEARTH_ARCH", self.arch.name().into()),
+            ("HEARTH_BINARY", place.into()),
+        ]
+    }
+
+    /// `cargo build`, by `in_use` unless the way has its own.
+    pub(super) fn cargo(
+        &self,
+        base: &Path,
+        in_use: impl FnOnce() -> OsString,
+    ) -> anyhow::Result<Command> {
+        let base = fs::canonicalize(base)?;
+        let scratch = base.join(".hearth/build").join(self.arch.name());
+        if let Some((file, name)) = self.way.scratch() {
+            fs::create_dir_all(&scratch)
+                .and_then(|()| link(file, &scratch.join(name)))
+                .with_context(|| format!("cannot write to {}", scratch.display()))?;
+        }
+        // They would replace ours, so they join them.
+        let more = std::env::var("RUSTFLAGS").unwrap_or_default();
+        let more: Vec<String> = more.split_whitespace().map(str::to_owned).collect();
+        let mut hidden = self.way.hidden();
+        hidden.extend(home_of_cargo().map(|home| home.join("registry/src")));
+        hidden.push(base);
+        let call = self
+            .way
+            .call(self.arch, self.smallest, &scratch, &more, &hidden);
+        let mut command = Command::new(call.cargo.map_or_else(in_use, OsString::from));
+        command
+            .arg("build")
+            .args(call.args)
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS");
+        if let Some(rustc) = call.rustc {
+            command.env("RUSTC", rustc);
+        }
+        Ok(command)
+    }
+
+    /// Sees that a program is what was asked for; its size.
+    fn check(&self, place: &Path) -> anyhow::Result<u64> {
+        let shown = place.display();
+        let program = Program::of(place).with_context(|| format!("cannot read {shown}"))?;
+        match program {
+            Program::Elf { machine, .. } if machine != self.arch.machine() => {
+                bail!("{shown} is a program for another processor (ELF machine {machine})")
+            }
+            Program::Elf {
+                is_static: false, ..
+            } => bail!("{shown} needs shared libraries, which the appliance does not have"),
+            Program::Elf { .. } => {}
+            Program::Other => out::talk(format_args!(
+                "{shown} is a script: what runs it must be there, too"
+            )),
+        }
+        Ok(fs::metadata(place)?.len())
+    }
+}
+
+fn link(file: &Path, place: &Path) -> io::Result<()> {
+    if fs::read_link(place).is_ok_and(|there| there == file) {
+        return Ok(());
+    }
+    match fs::remove_file(place) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    symlink(file, place)
+}
+
+/// Where Cargo keeps the sources of dependencies.
+fn home_of_cargo() -> Option<PathBuf> {
+    let named = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    named.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
+}

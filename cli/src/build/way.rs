@@ -1,0 +1,440 @@
+//! How a static worker is built with what this machine has: looked for, chosen, and said.
+//!
+//! The best way builds the standard library together with the worker, for musl: a quarter of the size
+//! of the next one, and the only way to leave the machinery of panics out. It needs a nightly
+//! toolchain with the sources of the standard library, and musl's `libc.a`.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use clap::ValueEnum;
+
+/// A processor that the appliance runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Arch {
+    /// PCs
+    #[value(name = "x86_64")]
+    X86_64,
+    /// Raspberry Pi and the like
+    #[value(name = "aarch64")]
+    Aarch64,
+}
+
+impl Arch {
+    /// This machine's.
+    pub(crate) fn of_this_machine() -> Option<Arch> {
+        Arch::from_str(std::env::consts::ARCH, false).ok()
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Arch::X86_64 => "x86_64",
+            Arch::Aarch64 => "aarch64",
+        }
+    }
+
+    /// Its number in ELF files.
+    pub(super) fn machine(self) -> u16 {
+        match self {
+            Arch::X86_64 => 62,
+            Arch::Aarch64 => 183,
+        }
+    }
+
+    /// Debian's compiler for it.
+    fn compiler(self) -> String {
+        match Arch::of_this_machine() == Some(self) {
+            true => "cc".to_owned(),
+            false => format!("{}-linux-gnu-gcc", self.name()),
+        }
+    }
+}
+
+/// What a machine has for an architecture.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tools {
+    /// The directory of a nightly toolchain.
+    nightly: Option<PathBuf>,
+    /// Whether that has the standard library's sources.
+    sources: bool,
+    /// musl's startup objects and `libc.a`.
+    musl: Option<PathBuf>,
+    /// A compiler that links, and its `libgcc_eh.a`.
+    linker: Option<(String, PathBuf)>,
+    /// Whether the toolchain in use has the standard library for musl.
+    target: bool,
+}
+
+impl Tools {
+    /// Looks for them.
+    pub(super) fn find(arch: Arch) -> Tools {
+        let nightly = sysroot();
+        let has_sources = |at: &PathBuf| sources(at).join("library/std/Cargo.toml").is_file();
+        Tools {
+            sources: nightly.as_ref().is_some_and(has_sources),
+            nightly,
+            musl: musl(arch),
+            linker: linker(arch.compiler()),
+            target: said(
+                "rustc",
+                &[
+                    "--print",
+                    "target-libdir",
+                    "--target",
+                    &triple(arch, "musl"),
+                ],
+            )
+            .is_some_and(|directory| Path::new(&directory).is_dir()),
+        }
+    }
+}
+
+/// A way to build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// With the standard library, by a nightly toolchain, for musl.
+    Whole {
+        nightly: PathBuf,
+        musl: PathBuf,
+        linker: String,
+        unwinder: PathBuf,
+    },
+    /// With the standard library for musl that the toolchain has, by this linker if not its own.
+    Musl { linker: Option<String> },
+    /// With glibc within.
+    Glibc,
+}
+
+/// Which way, and what the best one wants that is not there.
+pub(super) fn choose(arch: Arch, tools: Tools, here: Option<Arch>) -> (Option<Way>, Vec<String>) {
+    let mut wanted = Vec::new();
+    if tools.nightly.is_none() {
+        wanted.push("a nightly toolchain (rustup toolchain install nightly)".to_owned());
+    }
+    if !tools.sources {
+        let what = "its sources of the standard library (rustup component add rust-src --toolchain nightly)";
+        wanted.push(what.to_owned());
+    }
+    if tools.musl.is_none() {
+        let package = match here == Some(arch) {
+            true => "musl-dev".to_owned(),
+            false => match arch {
+                Arch::X86_64 => "musl-dev:amd64".to_owned(),
+                Arch::Aarch64 => "musl-dev:arm64".to_owned(),
+            },
+        };
+        wanted.push(format!("musl's libc.a (Debian: apt install {package})"));
+    }
+    if tools.linker.is_none() {
+        let package = match here == Some(arch) {
+            true => "gcc".to_owned(),
+            false => format!("gcc-{}-linux-gnu", arch.name().replace('_', "-")),
+        };
+        wanted.push(format!("a linker (Debian: apt install {package})"));
+    }
+    let linker = tools.linker.as_ref().map(|(linker, _)| linker.clone());
+    let way = match (tools.nightly, tools.musl, tools.linker) {
+        (Some(nightly), Some(musl), Some((linker, unwinder))) if tools.sources => {
+            Some(Way::Whole {
+                nightly,
+                musl,
+                linker,
+                unwinder,
+            })
+        }
+        _ if tools.target => Some(Way::Musl {
+            linker: linker.filter(|_| here != Some(arch)),
+        }),
+        _ if here == Some(arch) => Some(Way::Glibc),
+        _ => None,
+    };
+    (way, wanted)
+}
+
+/// How Cargo is called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Call {
+    /// Instead of the one in use.
+    pub(super) cargo: Option<PathBuf>,
+    /// Besides `build`.
+    pub(super) args: Vec<String>,
+    /// The compiler, instead of the one in use.
+    pub(super) rustc: Option<PathBuf>,
+}
+
+impl Way {
+    pub(super) fn describe(&self) -> &'static str {
+        match self {
+            Way::Whole { .. } => "with the standard library built for it, and musl",
+            Way::Musl { .. } => "with the toolchain's standard library, and musl",
+            Way::Glibc => "with the toolchain's standard library, and glibc",
+        }
+    }
+
+    /// The call of Cargo. `scratch` has the unwinder as `libunwind.a`, where the way wants one; `more`
+    /// are flags of the user's; `hidden` are directories that no program shall name.
+    pub(super) fn call(
+        &self,
+        arch: Arch,
+        smallest: bool,
+        scratch: &Path,
+        more: &[String],
+        hidden: &[PathBuf],
+    ) -> Call {
+        let triple = match self {
+            Way::Glibc => triple(arch, "gnu"),
+            Way::Whole { .. } | Way::Musl { .. } => triple(arch, "musl"),
+        };
+        let mut call = Call::default();
+        let mut profile = vec![
+            "inherits=\"release\"".to_owned(),
+            format!("opt-level=\"{}\"", if smallest { "z" } else { "s" }),
+            "lto=\"fat\"".to_owned(),
+            "codegen-units=1".to_owned(),
+            "strip=true".to_owned(),
+        ];
+        let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
+        match self {
+            Way::Whole {
+                nightly,
+                musl,
+                linker,
+                ..
+            } => {
+                call.cargo = Some(nightly.join("bin/cargo"));
+                call.rustc = Some(nightly.join("bin/rustc"));
+                let library = match smallest {
+                    true => "-Zbuild-std=std,panic_abort",
+                    false => "-Zbuild-std=std,panic_unwind",
+                };
+                let features = match smallest {
+                    true => "-Zbuild-std-features=optimize_for_size",
+                    false => "-Zbuild-std-features=optimize_for_size,panic-unwind",
+                };
+                call.args.extend([library.to_owned(), features.to_owned()]);
+                // Startup objects and libraries by hand: no wrapper of the compiler is needed, and it
+                // works for another architecture, too.
+                let musl_file = |name: &str| format!("-Clink-arg={}", musl.join(name).display());
+                flags.extend([
+                    format!("-Clinker={linker}"),
+                    "-Clink-self-contained=no".to_owned(),
+                    // Else the linker may take musl's shared library.
+                    "-Crelocation-model=static".to_owned(),
+                    format!("-Lnative={}", musl.display()),
+                    format!("-Lnative={}", scratch.display()),
+                    "-Clink-arg=-nostartfiles".to_owned(),
+                    musl_file("crt1.o"),
+                    musl_file("crti.o"),
+                    musl_file("libc.a"),
+                    "-Clink-arg=-lgcc".to_owned(),
+                    musl_file("crtn.o"),
+                    "-Clink-arg=-Wl,-z,noseparate-code".to_owned(),
+                    "-Clink-arg=-Wl,--build-id=none".to_owned(),
+                ]);
+                if smallest {
+                    flags.extend([
+                        "-Zunstable-options".to_owned(),
+                        "-Cpanic=immediate-abort".to_owned(),
+                        "-Cforce-unwind-tables=no".to_owned(),
+                        "-Clink-arg=-Wl,--no-eh-frame-hdr".to_owned(),
+                    ]);
+                }
+            }
+            Way::Musl { linker } => {
+                flags.push("-Crelocation-model=static".to_owned());
+                flags.extend(linker.iter().map(|linker| format!("-Clinker={linker}")));
+            }
+            Way::Glibc => {}
+        }
+        if smallest && !matches!(self, Way::Whole { .. }) {
+            profile.push("panic=\"abort\"".to_owned());
+        }
+        // Neither the user's name nor his directories belong into a program.
+        let hide = |path: &PathBuf| format!("--remap-path-prefix={}/=", path.display());
+        flags.extend(hidden.iter().map(hide));
+        flags.extend(more.iter().cloned());
+        call.args.extend([
+            "--target".to_owned(),
+            triple.clone(),
+            "--profile".to_owned(),
+        ]);
+        call.args.push("hearth".to_owned());
+        for line in profile {
+            call.args
+                .extend(["--config".to_owned(), format!("profile.hearth.{line}")]);
+        }
+        // JSON's way to write a list of texts is TOML's, too.
+        let flags = serde_json::Value::from(flags);
+        call.args.extend([
+            "--config".to_owned(),
+            format!("target.{triple}.rustflags={flags}"),
+        ]);
+        call
+    }
+
+    /// What must lie in the scratch directory, under which name.
+    pub(super) fn scratch(&self) -> Option<(&Path, &'static str)> {
+        match self {
+            Way::Whole { unwinder, .. } => Some((unwinder, "libunwind.a")),
+            Way::Musl { .. } | Way::Glibc => None,
+        }
+    }
+
+    /// Directories that programs built this way would name.
+    pub(super) fn hidden(&self) -> Vec<PathBuf> {
+        match self {
+            Way::Whole { nightly, .. } => vec![sources(nightly)],
+            Way::Musl { .. } | Way::Glibc => Vec::new(),
+        }
+    }
+}
+
+fn triple(arch: Arch, library: &str) -> String {
+    format!("{}-unknown-linux-{library}", arch.name())
+}
+
+fn sources(sysroot: &Path) -> PathBuf {
+    sysroot.join("lib/rustlib/src/rust")
+}
+
+/// The directory of a nightly toolchain: the one in use, or rustup's.
+fn sysroot() -> Option<PathBuf> {
+    let in_use = said("rustc", &["--version"])?;
+    let found = match in_use.contains("-nightly") {
+        true => said("rustc", &["--print", "sysroot"]),
+        false => said("rustup", &["run", "nightly", "rustc", "--print", "sysroot"]),
+    };
+    found.map(PathBuf::from)
+}
+
+/// Where musl is, by Debian's, Fedora's and Arch's packages, or unpacked beside this user's caches.
+fn musl(arch: Arch) -> Option<PathBuf> {
+    let name = arch.name();
+    let mut places = vec![
+        PathBuf::from(format!("/usr/lib/{name}-linux-musl")),
+        PathBuf::from(format!("/usr/{name}-linux-musl/lib64")),
+    ];
+    if Arch::of_this_machine() == Some(arch) {
+        places.push(PathBuf::from("/usr/lib/musl/lib"));
+    }
+    if let Some(cache) = cache() {
+        places.push(cache.join(format!("hearth/musl/usr/lib/{name}-linux-musl")));
+    }
+    let has_all = |place: &PathBuf| {
+        let mut files = ["crt1.o", "crti.o", "crtn.o", "libc.a"].iter();
+        files.all(|file| place.join(file).is_file())
+    };
+    places.into_iter().find(has_all)
+}
+
+/// The user's directory of caches (XDG Base Directory Specification).
+fn cache() -> Option<PathBuf> {
+    let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    named.or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
+}
+
+/// A compiler, if it is there, and the unwinder it has.
+fn linker(compiler: String) -> Option<(String, PathBuf)> {
+    let unwinder = said(&compiler, &["-print-file-name=libgcc_eh.a"])?;
+    // Without one it prints the bare name.
+    let unwinder = PathBuf::from(unwinder);
+    unwinder.is_absolute().then_some((compiler, unwinder))
+}
+
+/// What a program prints, if it succeeds. A toolchain that Cargo has chosen for this process is not meant.
+fn said(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
+    let output = Command::new(program)
+        .args(args)
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const X86: Option<Arch> = Some(Arch::X86_64);
+
+    fn all() -> Tools {
+        Tools {
+            nightly: Some("/nightly".into()),
+            sources: true,
+            musl: Some("/musl".into()),
+            linker: Some(("cc".to_owned(), "/gcc/libgcc_eh.a".into())),
+            target: true,
+        }
+    }
+
+    #[test]
+    fn the_best_way_is_taken_that_the_machine_has_the_tools_for() {
+        let (way, wanted) = choose(Arch::X86_64, all(), X86);
+        assert!(matches!(way, Some(Way::Whole { .. })) && wanted.is_empty());
+        let without = |change: fn(&mut Tools)| {
+            let mut tools = all();
+            change(&mut tools);
+            tools
+        };
+        for (tools, said) in [
+            (without(|tools| tools.nightly = None), "nightly"),
+            (without(|tools| tools.sources = false), "rust-src"),
+            (without(|tools| tools.musl = None), "apt install musl-dev"),
+            (without(|tools| tools.linker = None), "apt install gcc"),
+        ] {
+            let (way, wanted) = choose(Arch::X86_64, tools.clone(), X86);
+            assert_eq!(way, Some(Way::Musl { linker: None }));
+            assert!(wanted[0].contains(said) && wanted.len() == 1, "{wanted:?}");
+            let (way, wanted) = choose(Arch::Aarch64, tools, X86);
+            let linker = if said == "apt install gcc" {
+                None
+            } else {
+                Some("cc".to_owned())
+            };
+            assert_eq!(way, Some(Way::Musl { linker }));
+            assert_eq!(wanted.len(), 1);
+        }
+        let nothing = Tools::default();
+        let (way, wanted) = choose(Arch::X86_64, nothing.clone(), X86);
+        assert_eq!((way, wanted.len()), (Some(Way::Glibc), 4));
+        let (way, wanted) = choose(Arch::Aarch64, nothing, X86);
+        assert_eq!((way, wanted.len()), (None, 4));
+        assert!(
+            wanted[2].contains("musl-dev:arm64") && wanted[3].contains("gcc-aarch64-linux-gnu")
+        );
+    }
+
+    fn call(way: &Way, smallest: bool) -> String {
+        let (more, hidden) = (["-Cmore".to_owned()], [PathBuf::from("/home/ada")]);
+        let call = way.call(
+            Arch::X86_64,
+            smallest,
+            Path::new("/scratch"),
+            &more,
+            &hidden,
+        );
+        call.args.join(" ")
+    }
+
+    #[test]
+    fn every_way_is_static_and_hides_who_built_it() {
+        let (whole, _) = choose(Arch::X86_64, all(), X86);
+        for way in [whole.unwrap(), Way::Musl { linker: None }, Way::Glibc] {
+            for smallest in [false, true] {
+                let call = call(&way, smallest);
+                for part in [
+                    "+crt-static",
+                    "--remap-path-prefix=/home/ada/=",
+                    "-Cmore",
+                    "strip=true",
+                ] {
+                    assert!(call.contains(part), "{part}: {call}");
+                }
+                let aborts = call.contains("abort");
+                assert_eq!(aborts, smallest, "{call}");
+            }
+        }
+    }
+}
