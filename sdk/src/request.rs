@@ -188,8 +188,10 @@ impl Request {
     ///
     /// # Errors
     /// A 400 that names the field and the position of what does not fit, ready to be returned; the
-    /// 400 says so too when the body did not come whole.
+    /// 400 says so too when the body did not come whole. A 415 where the client says that it is
+    /// something else.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        self.says_json()?;
         parse(self.body.bytes())
     }
 
@@ -199,8 +201,32 @@ impl Request {
     /// As there.
     #[cfg(feature = "async")]
     pub async fn json_async<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        self.says_json()?;
         parse(self.body.collect().await)
     }
+
+    /// Whether the client calls the body JSON, or nothing in particular.
+    fn says_json(&self) -> Result<(), Problem> {
+        match self.header("content-type") {
+            Some(kind) if !may_be_json(kind) => {
+                Err(Problem::new(415, "The body is not of a kind expected here")
+                    .detail(format!(
+                        "content-type: `{kind:.100}`, expected `application/json`"
+                    ))
+                    .with("field", "content-type"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// JSON by its own name or by a suffix (RFC 6839, section 3.1); and forms, since that is what
+/// `curl --data` calls every body that it is told nothing about.
+fn may_be_json(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default();
+    let kind = kind.trim().to_ascii_lowercase();
+    kind.ends_with("+json")
+        || ["application/json", "application/x-www-form-urlencoded"].contains(&kind.as_str())
 }
 
 fn parse<T: DeserializeOwned>(body: std::io::Result<&[u8]>) -> Result<T, Problem> {
@@ -270,5 +296,53 @@ mod tests {
             "{\"lines\":[]}\nx",
             r#"{"column":1,"detail":"trailing characters at line 2 column 1","line":2,"status":400,"title":"The body is not the JSON expected here"}"#,
         );
+    }
+
+    #[test]
+    fn nesting_is_bounded_also_where_anything_is_expected() {
+        let bomb = "[".repeat(100_000);
+        let request = Request::new("POST", "/", bomb);
+        let problem = request.json::<serde_json::Value>().unwrap_err();
+        assert_eq!(problem.status(), 400);
+        let answer = Response::from(problem);
+        let said = std::str::from_utf8(answer.bytes().unwrap()).unwrap();
+        let expect = "recursion limit exceeded at line 1 column 128";
+        assert!(said.contains(expect), "{said}");
+        assert!(said.len() < 1500, "{} bytes", said.len());
+    }
+
+    #[test]
+    fn a_body_that_is_called_something_else_is_415() {
+        let check = |kind: &str, expect: Option<&str>| {
+            let request = Request::new("POST", "/", "[]").with_header("Content-Type", kind);
+            let said = request.json::<Vec<u8>>().err().map(|problem| {
+                assert_eq!(problem.status(), 415);
+                String::from_utf8(Response::from(problem).bytes().unwrap().to_vec()).unwrap()
+            });
+            assert_eq!(said.as_deref(), expect, "{kind}");
+        };
+        check("application/json", None);
+        check("Application/JSON; charset=utf-8", None);
+        check("application/merge-patch+json", None);
+        check("application/x-www-form-urlencoded", None);
+        check(
+            "text/plain",
+            Some(
+                r#"{"detail":"content-type: `text/plain`, expected `application/json`","field":"content-type","status":415,"title":"The body is not of a kind expected here"}"#,
+            ),
+        );
+        for kind in [
+            "",
+            "json",
+            "application/jsonp",
+            "multipart/form-data; a=json",
+        ] {
+            let request = Request::new("POST", "/", "[]").with_header("content-type", kind);
+            assert_eq!(
+                request.json::<Vec<u8>>().unwrap_err().status(),
+                415,
+                "{kind}"
+            );
+        }
     }
 }
