@@ -235,14 +235,24 @@ fn parse<T: DeserializeOwned>(body: std::io::Result<&[u8]>) -> Result<T, Problem
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();
-        json_problem(error.into_inner(), Some(field).filter(|field| field != "."))
+        json_problem(
+            bytes,
+            error.into_inner(),
+            Some(field).filter(|field| field != "."),
+        )
     })?;
-    json.end().map_err(|error| json_problem(error, None))?;
+    json.end()
+        .map_err(|error| json_problem(bytes, error, None))?;
     Ok(value)
 }
 
-fn json_problem(error: serde_json::Error, field: Option<String>) -> Problem {
-    let problem = Problem::new(400, "The body is not the JSON expected here")
+fn json_problem(bytes: &[u8], error: serde_json::Error, field: Option<String>) -> Problem {
+    let problem = Problem::new(400, "The body is not the JSON expected here");
+    if let Err(error) = std::str::from_utf8(bytes) {
+        // What a reader of JSON makes of such bytes tells nobody what is wrong with them.
+        return problem.detail(format!("not UTF-8: {error}"));
+    }
+    let problem = problem
         .detail(match &field {
             Some(field) => format!("{field}: {error}"),
             None => error.to_string(),
@@ -309,6 +319,17 @@ mod tests {
         let expect = "recursion limit exceeded at line 1 column 128";
         assert!(said.contains(expect), "{said}");
         assert!(said.len() < 1500, "{} bytes", said.len());
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_named_by_their_place() {
+        let request = Request::new("POST", "/", b"[\"caf\xE9\"]");
+        let problem = request.json::<Vec<String>>().unwrap_err();
+        assert_eq!(problem.status(), 400);
+        let answer = Response::from(problem);
+        let said = std::str::from_utf8(answer.bytes().unwrap()).unwrap();
+        let expect = "not UTF-8: invalid utf-8 sequence of 1 bytes from index 5";
+        assert!(said.contains(expect), "{said}");
     }
 
     #[test]
