@@ -18,14 +18,14 @@ pub(crate) struct Item {
     pub(crate) draft: Draft,
 }
 
-/// An item without its id, valid: it exists only after [`Fields::validate`].
+/// An item without its id, valid: made by [`Fields::validate`], or by a store of what it has kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Draft {
-    name: String,
-    quantity: u32,
+    pub(crate) name: String,
+    pub(crate) quantity: u32,
     /// None: not for sale.
     #[serde(skip_serializing_if = "Option::is_none")]
-    price_cents: Option<u64>,
+    pub(crate) price_cents: Option<u64>,
 }
 
 /// A body as it came: the right types, not yet the right values.
@@ -46,6 +46,10 @@ impl Fields {
         let name = self.name.trim();
         if name.is_empty() || name.chars().count() > MAX_NAME {
             return Err(invalid("name", format!("1 to {MAX_NAME} characters")));
+        }
+        // No text of PostgreSQL's can hold one, and nothing that people read needs one.
+        if name.contains('\0') {
+            return Err(invalid("name", "no character U+0000".to_owned()));
         }
         if self.price_cents > Some(MAX_EXACT) {
             return Err(invalid("price_cents", format!("at most {MAX_EXACT}")));
@@ -97,6 +101,7 @@ mod tests {
         // Characters, not bytes.
         check(&"é".repeat(200), None, Ok(&"é".repeat(200)));
         check(&"é".repeat(201), None, Err("name"));
+        check("ket\0tle", None, Err("name"));
         check("kettle", Some(MAX_EXACT), Ok("kettle"));
         check("kettle", Some(MAX_EXACT + 1), Err("price_cents"));
     }

@@ -1,17 +1,19 @@
 //! A stock of items over JSON: list, read, create, replace, delete.
 //!
-//! Owns the routes and their answers; what an item may be is in `item`, what part of the list is asked
-//! for in `page`, where items are kept in `store`.
+//! Owns the routes; what is answered is in `answer`, what an item may be in `item`, what part of the list
+//! is asked for in `page`, where items are kept in `store`. The same over PostgreSQL is
+//! `items_postgres`, which shares all but this file and the store.
 
+mod answer;
 mod item;
 mod page;
 mod store;
 
 use hearth_sdk::{Problem, Request, Response, resource, serve};
-use serde::Serialize;
 
-use crate::item::{Draft, Fields, Item};
-use crate::page::{Page, number};
+use crate::answer::{id, unknown};
+use crate::item::{Draft, Fields};
+use crate::page::Page;
 use crate::store::Store;
 
 fn main() {
@@ -42,32 +44,16 @@ fn handle(store: &mut dyn Store, req: &Request) -> Result<Response, Problem> {
     }
 }
 
-/// A page of the list.
-#[derive(Serialize)]
-struct List {
-    items: Vec<Item>,
-    /// The `after` of the next page; none on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_after: Option<u64>,
-}
-
 fn list(store: &dyn Store, req: &Request) -> Result<Response, Problem> {
     let page = Page::from_query(&req.query)?;
-    // One more than asked for tells whether there is a next page.
-    let mut items = store.list(page.after, page.limit + 1);
-    let more = items.len() > page.limit;
-    items.truncate(page.limit);
-    let next_after = items.last().map(|item| item.id).filter(|_| more);
-    Ok(Response::json(&List { items, next_after }))
+    Ok(answer::list(page, store.list(page.after, page.limit + 1)))
 }
 
 fn create(store: &mut dyn Store, req: &Request) -> Result<Response, Problem> {
     let item = store
         .insert(draft(req)?)
         .map_err(|full| Problem::new(507, "No room").detail(full.to_string()))?;
-    Ok(Response::json(&item)
-        .status(201)
-        .header("location", format!("/items/{}", item.id)))
+    Ok(answer::created(&item))
 }
 
 fn read(store: &dyn Store, req: &Request) -> Result<Response, Problem> {
@@ -93,14 +79,6 @@ fn delete(store: &mut dyn Store, req: &Request) -> Result<Response, Problem> {
 
 fn draft(req: &Request) -> Result<Draft, Problem> {
     req.json::<Fields>()?.validate()
-}
-
-fn id(req: &Request) -> Result<u64, Problem> {
-    number("id", req.param("id").unwrap_or_default())
-}
-
-fn unknown(id: u64) -> Problem {
-    Problem::new(404, "No such item").detail(format!("there is no item {id}"))
 }
 
 #[cfg(test)]
@@ -218,6 +196,46 @@ mod tests {
                422 {"detail":"name: expected 1 to 200 characters","field":"name","status":422,"title":"A field does not hold what it may"}
                200 {"id":1,"name":"cast iron kettle","quantity":3,"price_cents":4900}
                404 {"detail":"there is no item 4","status":404,"title":"No such item"}"#,
+        );
+    }
+
+    /// What is answered to a POST with this body, as long as it is no item.
+    fn refused(body: &[u8], content_type: &str) -> String {
+        let (mut store, _) = store::open(None);
+        let req = Request::new("POST", "/items", body).with_header("content-type", content_type);
+        let answer = handle(store.as_mut(), &req).into_response();
+        assert_eq!(store.list(0, 10).len(), 3, "an item was made of it");
+        let body = std::str::from_utf8(answer.bytes().unwrap()).unwrap();
+        format!("{} {body}", answer.status_code())
+    }
+
+    #[test]
+    fn hostile_bodies_are_refused_with_what_is_wrong_about_them() {
+        let json = "application/json";
+        let check = |body: &[u8], expect: &str| assert_eq!(refused(body, json), expect);
+        check(
+            br#"{"name":"poker","quantity""#,
+            r#"400 {"column":26,"detail":"EOF while parsing an object at line 1 column 26","line":1,"status":400,"title":"The body is not the JSON expected here"}"#,
+        );
+        check(
+            "[".repeat(100_000).as_bytes(),
+            r#"400 {"column":1,"detail":"[0]: invalid type: sequence, expected a string at line 1 column 1","field":"[0]","line":1,"status":400,"title":"The body is not the JSON expected here"}"#,
+        );
+        check(
+            format!(r#"{{"name":{}"#, "[".repeat(100_000)).as_bytes(),
+            r#"400 {"column":8,"detail":"name: invalid type: sequence, expected a string at line 1 column 8","field":"name","line":1,"status":400,"title":"The body is not the JSON expected here"}"#,
+        );
+        check(
+            b"{\"name\":\"p\xFFker\",\"quantity\":1}",
+            r#"400 {"detail":"not UTF-8: invalid utf-8 sequence of 1 bytes from index 10","status":400,"title":"The body is not the JSON expected here"}"#,
+        );
+        check(
+            br#"{"name":"pok\u0000er","quantity":1}"#,
+            r#"422 {"detail":"name: expected no character U+0000","field":"name","status":422,"title":"A field does not hold what it may"}"#,
+        );
+        assert_eq!(
+            refused(br#"{"name":"poker","quantity":1}"#, "text/plain"),
+            r#"415 {"detail":"content-type: `text/plain`, expected `application/json`","field":"content-type","status":415,"title":"The body is not of a kind expected here"}"#,
         );
     }
 

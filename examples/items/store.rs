@@ -1,6 +1,7 @@
-//! Where items are kept, and which place is chosen. Knows no HTTP.
+//! Where items are kept: in the worker's own memory. Knows no HTTP.
 //!
-//! There is one store so far, in the worker's own memory; the trait is the seam where another fits.
+//! The trait is the seam where another store that blocks fits. PostgreSQL wants handlers that wait side
+//! by side, and so is a function of its own: `items_postgres`.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -31,8 +32,8 @@ pub(crate) trait Store {
 #[error("the store holds as many items as it can")]
 pub(crate) struct Full;
 
-/// Chooses the store by the manifest's `resources.postgres`, and says in one line what it is and why.
-/// The address itself is never repeated: it may hold a password.
+/// Opens the store, and says in one line what it is and why, whatever the manifest's
+/// `resources.postgres` is. The address itself is never repeated: it may hold a password.
 pub(crate) fn open(postgres: Option<&Value>) -> (Box<dyn Store>, &'static str) {
     let notice = match postgres {
         None => "no Postgres resource is named; keeping items in memory",
@@ -40,7 +41,7 @@ pub(crate) fn open(postgres: Option<&Value>) -> (Box<dyn Store>, &'static str) {
         Some(Value::String(address)) if address.ends_with("...") => {
             "the Postgres resource is a placeholder; keeping items in memory"
         }
-        Some(_) => "Postgres support comes with resource pools; keeping items in memory",
+        Some(_) => "keeping items in memory all the same; `items_postgres` keeps them in Postgres",
     };
     (Box::new(Memory::with_starters()), notice)
 }
@@ -136,10 +137,10 @@ mod tests {
         check(Some("postgres://...".into()), "placeholder");
         check(
             Some("postgres://me:s3cret@db/items".into()),
-            "resource pools",
+            "`items_postgres`",
         );
         let object = serde_json::json!({ "url": "postgres://me:s3cret@db/items" });
-        check(Some(object), "resource pools");
+        check(Some(object), "`items_postgres`");
     }
 
     #[test]
