@@ -21,6 +21,7 @@ mod hostile;
 mod http;
 mod http2;
 mod http2_abuse;
+mod items;
 mod lifecycle;
 mod lives;
 mod load;

@@ -313,20 +313,41 @@ fn records(lines: &[u8]) -> Vec<Value> {
         .collect()
 }
 
-/// Where the examples of `hearth-sdk` are, built once, into the directory that `hearth` is in.
+/// Where the examples of `hearth-sdk` are, built once.
 fn examples() -> &'static Path {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
-        let profile = Path::new(HEARTH).parent().unwrap();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "hearth-sdk", "--examples"]);
-        cargo.arg("--all-features");
-        cargo.arg("--target-dir").arg(profile.parent().unwrap());
-        if profile.ends_with("release") {
-            cargo.arg("--release");
-        }
-        let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status();
-        built.unwrap().success().then(|| profile.join("examples"))
+        let args = ["--package", "hearth-sdk", "--examples", "--all-features"];
+        build(&args).map(|directory| directory.join("examples"))
     });
     built.as_deref().expect("the examples can be built")
+}
+
+/// One of the functions that a newcomer runs first, all of them built once.
+pub(crate) fn function(name: &str) -> PathBuf {
+    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let packages = [
+            "--package",
+            "hearth-examples",
+            "--package",
+            "items_postgres",
+        ];
+        build(&packages)
+    });
+    let built = built.as_deref().expect("the functions can be built");
+    built.join(name)
+}
+
+/// Builds into the directory that `hearth` is in, which is returned.
+fn build(args: &[&str]) -> Option<PathBuf> {
+    let profile = Path::new(HEARTH).parent().unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet"]).args(args);
+    cargo.arg("--target-dir").arg(profile.parent().unwrap());
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status();
+    built.unwrap().success().then(|| profile.to_owned())
 }
