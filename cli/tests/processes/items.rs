@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::bad_json;
 use crate::http::{Answer, Client};
 use crate::platform::{Place, Platform, function};
 use crate::server::{Cache, PASSWORD, Postgres};
@@ -133,6 +134,22 @@ fn items_answer_as_those_in_memory_do_and_outlive_the_platform() {
     assert_eq!(get(&platform, "/items/1").status(), 404);
     let said = format!("{:?} {}", platform.logs(), platform.status());
     assert!(!said.contains(PASSWORD), "{said}");
+}
+
+#[test]
+fn what_is_no_item_is_refused_as_by_those_in_memory() {
+    let servers = Servers::start();
+    let place = servers.place(1);
+    let text = fs::read_to_string(place.manifest()).unwrap();
+    fs::write(
+        place.manifest(),
+        text.replace("body_bytes: 64KiB", "body_bytes: 1MiB"),
+    )
+    .unwrap();
+    let platform = Platform::start_in(place);
+    let worker = platform.worker("items_api");
+    bad_json::is_refused(&platform);
+    assert_eq!(platform.worker("items_api"), worker);
 }
 
 #[test]

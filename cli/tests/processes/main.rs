@@ -10,6 +10,7 @@
 )]
 
 mod abuse;
+mod bad_json;
 mod bodies;
 mod caches;
 mod crash;
