@@ -216,6 +216,42 @@ fn the_seeds_manifest_serves() {
 }
 
 #[test]
+fn check_points_out_what_the_examples_leave_open() {
+    let check = |manifest: &str, expect: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_hearth"))
+            .args(["check", manifest])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said, expect);
+    };
+    let note = "a placeholder, not an address; the function will use what it has built in";
+    let resource = |line_and_column: &str, name: &str| {
+        format!("examples/seed.yaml:{line_and_column}: functions.{name}: {note}\n")
+    };
+    check(
+        "examples/seed.yaml",
+        &[
+            resource("11:17", "auth_login.resources.postgres"),
+            resource("12:14", "auth_login.resources.redis"),
+            resource("23:17", "items_api.resources.postgres"),
+            "examples/seed.yaml is good: 2 functions, 3 routes\n".to_owned(),
+        ]
+        .concat(),
+    );
+    check(
+        "examples/edge.yaml",
+        "examples/edge.yaml is good: 2 functions, 6 routes\n",
+    );
+    check(
+        "examples/edge-postgres.yaml",
+        "examples/edge-postgres.yaml is good: 3 functions, 7 routes\n",
+    );
+}
+
+#[test]
 fn promises_with_gaps_fit_what_they_should() {
     assert!(fits("abc", "abc"));
     assert!(fits("a 1 c", "a ... c"));
