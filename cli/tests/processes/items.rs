@@ -369,7 +369,7 @@ fn new_items_are_told_to_all_who_listen_whoever_makes_them() {
     second.hang_up();
     wait::until("it listens again", || {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle' \
-                   AND query = 'LISTEN items_made'";
+                   AND query LIKE 'LISTEN %'";
         (servers.postgres.ask(sql)? == "1").then_some(())
     });
     servers.postgres.ask(by_hand).unwrap();

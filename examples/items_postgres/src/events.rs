@@ -5,14 +5,17 @@
 //! what it hears goes to all listeners. Nothing is kept: who must miss no item reads the list once it
 //! hears.
 
-use std::future::poll_fn;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_sdk::postgres::tokio_postgres::{AsyncMessage, Client, Config, Error, NoTls};
-use hearth_sdk::{Event, Request, Response, log, resource, serve_async};
+use hearth_sdk::postgres::{Listener, Postgres};
+use hearth_sdk::{Event, Request, Response, log, serve_async};
 use tokio::sync::broadcast::{Sender, channel};
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::spawn_local;
+
+/// What the database tells on, by a trigger of the migrations.
+const CHANNEL: &str = "items_made";
 
 /// News that wait for a slow listener; one that falls behind further is let go, and comes back.
 const ROOM: usize = 256;
@@ -23,9 +26,6 @@ const BEAT: Duration = Duration::from_secs(15);
 /// So long a listener that was let go waits before it comes back, and so long we wait before we go back
 /// to a lost server.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// After so long without a word the server is looked after.
-const SILENCE: Duration = Duration::from_secs(10);
 
 /// Items as JSON, as they are made.
 type News = Sender<Arc<str>>;
@@ -38,19 +38,11 @@ fn main() {
 }
 
 /// An error refuses the start: without a server there is no news.
-async fn start() -> Result<News, String> {
-    let address = resource("postgres").and_then(|address| address.as_str());
-    let address = address.ok_or("`resources.postgres` must be an address")?;
-    // Its own words quote the address, which may hold a password.
-    let bad = |_| "resource `postgres`: the address cannot be read";
-    let mut config: Config = address.parse().map_err(bad)?;
-    config.application_name(hearth_sdk::function());
-    // We say nothing to it, so TCP must find out whether it is still there.
-    config.keepalives_idle(SILENCE).connect_timeout(SILENCE);
+async fn start() -> Result<News, Box<dyn Error>> {
+    let database = Postgres::new()?;
+    let listener = database.listen(CHANNEL).await?;
     let news = channel(ROOM).0;
-    let ear = Ear::open(&config, &news).await;
-    let ear = ear.map_err(|error| format!("resource `postgres`: {error}"))?;
-    spawn_local(keep_open(ear, config, news.clone()));
+    spawn_local(hear(database, listener, news.clone()));
     Ok(news)
 }
 
@@ -70,46 +62,22 @@ fn listen(news: &News) -> Response {
     })
 }
 
-/// A connection that hears what PostgreSQL tells.
-struct Ear {
-    /// Its end would be the connection's.
-    _client: Client,
-    hears: JoinHandle<Result<(), Error>>,
-}
-
-impl Ear {
-    async fn open(config: &Config, news: &News) -> Result<Ear, Error> {
-        let (client, mut connection) = config.connect(NoTls).await?;
-        let news = news.clone();
-        let hears = spawn_local(async move {
-            while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
-                if let AsyncMessage::Notification(told) = message? {
-                    // Fails where nobody listens, which is nobody's loss.
-                    let _ = news.send(told.payload().into());
-                }
-            }
-            Ok(())
-        });
-        client.batch_execute("LISTEN items_made").await?;
-        Ok(Ear {
-            _client: client,
-            hears,
-        })
-    }
-}
-
-/// Opens another ear whenever one is lost, for as long as the worker lives.
-async fn keep_open(ear: Ear, config: Config, news: News) {
-    let mut ear = Ok(ear);
+/// Passes on what PostgreSQL tells, and goes back to it whenever it was away, for as long as the worker
+/// lives.
+async fn hear(database: Postgres, listener: Listener, news: News) {
+    let mut listener = Ok(listener);
     loop {
-        match ear {
-            Ok(open) => {
-                let _ = open.hears.await;
+        match listener {
+            Ok(mut open) => {
+                while let Some(item) = open.next().await {
+                    // Fails where nobody listens, which is nobody's loss.
+                    let _ = news.send(item.into());
+                }
                 log::warn("PostgreSQL has gone, and tells of no items until it is back");
             }
-            Err(error) => log::warn(format_args!("PostgreSQL is still away: {error}")),
+            Err(error) => log::warn(format_args!("PostgreSQL tells of no items yet: {error}")),
         }
         tokio::time::sleep(PAUSE).await;
-        ear = Ear::open(&config, &news).await;
+        listener = database.listen(CHANNEL).await;
     }
 }

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use deadpool::managed::RecycleError;
 use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -54,6 +55,12 @@ pub struct Client {
     name: &'static str,
     /// Queries under way.
     busy: Cell<u32>,
+}
+
+/// What is told on a channel, by NOTIFY. The connection is its own, and ends with it.
+pub struct Listener {
+    _connection: Connection,
+    told: UnboundedReceiver<String>,
 }
 
 /// Why a query has no result.
@@ -130,6 +137,42 @@ impl Postgres {
             name: self.name,
             busy: Cell::new(0),
         })
+    }
+
+    /// Listens to a channel (LISTEN), on a connection beside those of [`get`](Postgres::get).
+    ///
+    /// # Errors
+    /// The server's, or that there is none within [`WAIT`].
+    pub async fn listen(&self, channel: &str) -> Result<Listener, Error> {
+        let (sender, told) = unbounded_channel();
+        let opened = Connection::open(&self.pool.manager().config, Some(sender)).await;
+        let connection = opened.map_err(|e| Unavailable::new(self.name, with_causes(&e)))?;
+        let listen = format!("LISTEN \"{}\"", channel.replace('"', "\"\""));
+        match tokio::time::timeout(WAIT, connection.client.batch_execute(&listen)).await {
+            Ok(done) => done.map_err(|error| failure(self.name, error))?,
+            Err(_) => {
+                let why = format!("no answer within {} s", WAIT.as_secs());
+                return Err(Unavailable::new(self.name, why).into());
+            }
+        }
+        Ok(Listener {
+            _connection: connection,
+            told,
+        })
+    }
+}
+
+impl Listener {
+    /// The payload of what is told next; `None` once the connection has ended. What was told meanwhile
+    /// waits in memory.
+    pub async fn next(&mut self) -> Option<String> {
+        self.told.recv().await
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").finish_non_exhaustive()
     }
 }
 
@@ -255,13 +298,14 @@ impl Client {
         self.busy.set(self.busy.get() + 1);
         let done = work(client).await;
         self.busy.set(self.busy.get() - 1);
-        done.map_err(|error| match has_gone(&error) {
-            true => Unavailable::new(self.name, with_causes(&error)).into(),
-            false => Error::Refused {
-                name: self.name,
-                error,
-            },
-        })
+        done.map_err(|error| failure(self.name, error))
+    }
+}
+
+fn failure(name: &'static str, error: tokio_postgres::Error) -> Error {
+    match has_gone(&error) {
+        true => Unavailable::new(name, with_causes(&error)).into(),
+        false => Error::Refused { name, error },
     }
 }
 
@@ -295,7 +339,7 @@ impl managed::Manager for Patient {
 
     async fn create(&self) -> Result<Connection, ConnectError> {
         let attempt = self.patience.attempt().await;
-        let connection = Connection::open(&self.config).await?;
+        let connection = Connection::open(&self.config, None).await?;
         attempt.succeeded();
         Ok(connection)
     }

@@ -1,5 +1,6 @@
 //! The way to a server of PostgreSQL: which there are, and how a connection begins.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,8 +9,9 @@ use std::time::Duration;
 use deadpool_postgres::ClientWrapper;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio_postgres::config::{Host, TargetSessionAttrs};
-use tokio_postgres::{CancelToken, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, CancelToken, Config, NoTls, SimpleQueryMessage};
 use tokio_util::either::Either;
 
 use super::super::{WAIT, names};
@@ -47,8 +49,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects to the first server of the address that lets us, in the order it names them.
-    pub(super) async fn open(config: &Config) -> Result<Connection, ConnectError> {
+    /// Connects to the first server of the address that lets us, in the order it names them. What the
+    /// server tells of channels goes to `told`, which is dropped when the connection has ended.
+    pub(super) async fn open(
+        config: &Config,
+        told: Option<UnboundedSender<String>>,
+    ) -> Result<Connection, ConnectError> {
         let hosts = hosts(config);
         let patience = WAIT / u32::try_from(hosts.len()).unwrap_or(u32::MAX).max(1);
         let patience = config.get_connect_timeout().copied().unwrap_or(patience);
@@ -57,7 +63,7 @@ impl Connection {
             let attempt = async {
                 let mut last = ConnectError::NoHost;
                 for server in servers(host, port).await? {
-                    match begin(config, server).await {
+                    match begin(config, server, told.clone()).await {
                         Ok(connection) => return Ok(connection),
                         Err(error) => last = error,
                     }
@@ -127,12 +133,21 @@ async fn connect(server: &Server) -> io::Result<Stream> {
     }
 }
 
-async fn begin(config: &Config, server: Server) -> Result<Connection, ConnectError> {
+async fn begin(
+    config: &Config,
+    server: Server,
+    told: Option<UnboundedSender<String>>,
+) -> Result<Connection, ConnectError> {
     let stream = connect(&server).await?;
-    let (client, connection) = config.connect_raw(stream, NoTls).await?;
+    let (client, mut connection) = config.connect_raw(stream, NoTls).await?;
     // How it ends is told by the query that finds it ended.
     let task = tokio::spawn(async move {
-        let _ = connection.await;
+        while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
+            if let (AsyncMessage::Notification(notification), Some(told)) = (message, &told) {
+                // Fails where nobody listens any more, and the connection is about to end.
+                let _ = told.send(notification.payload().to_owned());
+            }
+        }
     });
     let client = ClientWrapper::new(client, task);
     let wanted = config.get_target_session_attrs();
