@@ -4,7 +4,7 @@ mod elf;
 mod fixed;
 mod way;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
@@ -96,16 +96,36 @@ impl Builder {
             .iter()
             .map(|one| name_of(one))
             .collect::<Result<_, _>>()?;
-        let list: Vec<&str> = names.iter().map(String::as_str).collect();
-        out::talk(format_args!(
-            "building {} with Cargo in {}",
-            list.join(", "),
-            base.display()
-        ));
+        let mut made = BTreeMap::new();
+        // One run for each package: built together, each would get the features that another wants.
+        for (package, names) in packages(&names, base)? {
+            made.extend(self.build_package(&package, &names, base)?);
+        }
+        for binary in binaries {
+            let name = name_of(binary)?;
+            let from = made
+                .get(&name)
+                .with_context(|| format!("cargo built no program named {name}"))?;
+            put(from, &self.place(base, binary))?;
+        }
+        Ok(())
+    }
 
+    /// The programs of a package, and where Cargo has put them.
+    fn build_package(
+        &self,
+        package: &str,
+        names: &BTreeSet<String>,
+        base: &Path,
+    ) -> anyhow::Result<Vec<(String, PathBuf)>> {
+        let list: Vec<&str> = names.iter().map(String::as_str).collect();
+        let list = list.join(", ");
+        let shown = base.display();
+        out::talk(format_args!("building {list} with Cargo in {shown}"));
         let mut command = self.cargo(base)?;
         command.args(["--message-format", "json-render-diagnostics"]);
-        for name in &names {
+        command.args(["--package", package]);
+        for name in names {
             command.args(["--bin", name]);
         }
         let mut child = command
@@ -113,39 +133,25 @@ impl Builder {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .context(
-                "cannot run cargo; a function that it does not build needs a `build.command`",
-            )?;
+            .context("cannot run cargo")?;
         let messages = child.stdout.take().context("cargo has no output")?;
-        let made: Vec<(String, PathBuf)> = BufReader::new(messages)
+        let made = BufReader::new(messages)
             .lines()
             .map_while(Result::ok)
             .filter_map(|line| executable(&line))
             .collect();
         if !child.wait().context("cannot wait for cargo")?.success() {
-            bail!(
-                "cargo could not build {}; its reasons are above",
-                list.join(", ")
-            );
+            bail!("cargo could not build {list}; its reasons are above");
         }
-        for binary in binaries {
-            let name = name_of(binary)?;
-            let (_, from) = made
-                .iter()
-                .find(|(made, _)| *made == name)
-                .with_context(|| format!("cargo built no program named {name}"))?;
-            put(from, &self.place(base, binary))?;
-        }
-        Ok(())
+        Ok(made)
     }
 
     /// `cargo build` by this profile.
     fn cargo(&self, base: &Path) -> anyhow::Result<Command> {
-        let in_use = || std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
         if let Profile::Static(target) = &self.profile {
-            return target.cargo(base, in_use);
+            return target.cargo(base);
         }
-        let mut command = self.command(in_use())?;
+        let mut command = self.command(cargo_in_use())?;
         command.arg("build");
         if matches!(self.profile, Profile::Release) {
             command.arg("--release");
@@ -171,6 +177,70 @@ pub(crate) fn become_program(words: &[OsString]) -> anyhow::Result<Infallible> {
     set_pdeathsig(Signal::SIGTERM)?;
     let error = Command::new(program).args(args).exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))
+}
+
+/// The Cargo that runs us, or the first of the path.
+fn cargo_in_use() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))
+}
+
+/// The packages that have these programs: the one in `base`, or another of its workspace.
+fn packages(
+    names: &BTreeSet<String>,
+    base: &Path,
+) -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
+    let told = Command::new(cargo_in_use())
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .current_dir(base)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo; a function that it does not build needs a `build.command`")?;
+    if !told.status.success() {
+        bail!("cargo does not know what to build; its reasons are above");
+    }
+    let metadata: Value = serde_json::from_slice(&told.stdout).context("cargo metadata")?;
+    let here = std::fs::canonicalize(base)?.join("Cargo.toml");
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for name in names {
+        let packages = metadata["packages"].as_array().into_iter().flatten();
+        let mut having: Vec<&Value> = packages.filter(|one| has_program(one, name)).collect();
+        if let Some(own) = having
+            .iter()
+            .find(|one| one["manifest_path"].as_str().map(Path::new) == Some(&here))
+        {
+            having = vec![*own];
+        }
+        let packages: Vec<&str> = having
+            .iter()
+            .filter_map(|one| one["name"].as_str())
+            .collect();
+        match packages[..] {
+            [package] => found
+                .entry(package.to_owned())
+                .or_default()
+                .insert(name.clone()),
+            [] => bail!(
+                "cargo knows no program named {name}: neither the package in {} nor its workspace has \
+                 one. A function that Cargo does not build needs a `build.command`",
+                base.display()
+            ),
+            _ => bail!(
+                "several packages have a program named {name}: {}",
+                packages.join(", ")
+            ),
+        };
+    }
+    Ok(found)
+}
+
+fn has_program(package: &Value, name: &str) -> bool {
+    let targets = package["targets"].as_array().into_iter().flatten();
+    let is_program = |target: &Value| {
+        let kinds = target["kind"].as_array().into_iter().flatten();
+        target["name"] == name && kinds.into_iter().any(|kind| kind == "bin")
+    };
+    targets.into_iter().any(is_program)
 }
 
 /// Name and place of a program that Cargo reports.

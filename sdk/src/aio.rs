@@ -9,7 +9,7 @@ mod socket;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::fmt::Display;
+use std::error::Error;
 use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -69,7 +69,7 @@ pub fn serve_async<S, E, A>(
     handle: impl Fn(S, Request) -> A + 'static,
 ) where
     S: Clone + 'static,
-    E: Display,
+    E: Into<Box<dyn Error>>,
     A: Future<Output: IntoResponse> + 'static,
 {
     AsyncFunction::new(start).serve(handle);
@@ -83,7 +83,7 @@ pub struct AsyncFunction<S, E> {
 
 type StopFn<S> = Box<dyn FnOnce(S, Instant) -> LocalFuture<()>>;
 
-impl<S: Clone + 'static, E: Display> AsyncFunction<S, E> {
+impl<S: Clone + 'static, E: Into<Box<dyn Error>>> AsyncFunction<S, E> {
     /// A function whose state is made by `start`, which may also spawn tasks of its own
     /// (`tokio::task::spawn_local`): they run until the worker ends.
     pub fn new(start: impl AsyncFnOnce() -> Result<S, E> + 'static) -> AsyncFunction<S, E> {

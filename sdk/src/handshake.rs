@@ -13,6 +13,8 @@ use hearth_protocol::head::{Config, HeadError};
 use hearth_protocol::{CONTROL_ROOM, Codec, FrameBuffer, MAX_CONTROL_LEN, VERSION};
 use hearth_sys::wait::{Waiting, wait};
 
+use crate::causes::with_causes;
+
 /// The codec of the SDK's heads.
 pub(crate) const CODEC: Codec = Codec::MessagePack;
 
@@ -116,9 +118,9 @@ pub(crate) fn pretend(config: Config) -> bool {
     MET.set(met).is_ok()
 }
 
-/// Whether there is a platform; otherwise this is a test.
+/// Whether there is a platform, and it is known; otherwise this is a test, or nothing has begun yet.
 pub(crate) fn is_real() -> bool {
-    met().sender.is_some()
+    MET.get().is_some_and(|met| met.sender.is_some())
 }
 
 /// The socket to read from; whoever asks first gets it.
@@ -220,11 +222,5 @@ fn meet() -> Result<Met, HandshakeError> {
     reason = "without a platform there is nowhere else to say it"
 )]
 fn report(error: &dyn std::error::Error) {
-    eprint!("{error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        eprint!(": {cause}");
-        source = cause.source();
-    }
-    eprintln!();
+    eprintln!("{}", with_causes(error));
 }

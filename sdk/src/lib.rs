@@ -29,6 +29,7 @@ mod aio;
 #[cfg(feature = "async")]
 mod block;
 mod body;
+mod causes;
 mod event;
 mod flusher;
 #[cfg(feature = "fuzz")]

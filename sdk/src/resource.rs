@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::causes::with_causes;
 use crate::log;
 use crate::problem::Problem;
 use crate::response::{IntoResponse, Response};
@@ -114,17 +115,6 @@ impl<E: std::error::Error> IntoResponse for ServerError<E> {
     fn into_response(self) -> Response {
         Problem::from(self).into()
     }
-}
-
-/// An error, and what it comes from.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 impl From<Unavailable> for Problem {

@@ -1,11 +1,12 @@
 //! The life of most functions: make the state, answer requests with it, survive panics, stop.
 
 use std::convert::Infallible;
-use std::fmt::Display;
+use std::error::Error;
 use std::time::{Duration, Instant};
 
 use hearth_protocol::control::Control;
 
+use crate::causes::with_causes;
 use crate::handshake;
 use crate::ipc::{self, Next};
 use crate::log::{self, Context};
@@ -55,7 +56,7 @@ pub struct Function<'a, S, E> {
 type IdleFn<'a, S> = Box<dyn FnMut(&mut S) + 'a>;
 type StopFn<'a, S> = Box<dyn FnOnce(&mut S, Instant) + 'a>;
 
-impl<'a, S, E: Display> Function<'a, S, E> {
+impl<'a, S, E: Into<Box<dyn Error>>> Function<'a, S, E> {
     /// A function whose state is made by `start`. An error is told to the platform as the reason why
     /// this worker cannot start: a reload is then refused with it, and what was served before is
     /// served on.
@@ -110,10 +111,10 @@ impl<'a, S, E: Display> Function<'a, S, E> {
 }
 
 /// The state, or the end of a worker that has none.
-pub(crate) fn started<S, E: Display>(made: Result<Result<S, E>, String>) -> S {
+pub(crate) fn started<S, E: Into<Box<dyn Error>>>(made: Result<Result<S, E>, String>) -> S {
     let message = match made {
         Ok(Ok(state)) => return state,
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(error)) => with_causes(&*error.into()),
         Err(panic) => panic,
     };
     // Without a supervisor there is nobody to be told.

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::elf::Program;
 use super::way::{self, Arch, Tools, Way};
-use super::{Builder, Profile};
+use super::{Builder, Profile, cargo_in_use};
 use crate::args::Build;
 use crate::out::{self, Outcome};
 
@@ -133,12 +133,8 @@ impl Static {
         ]
     }
 
-    /// `cargo build`, by `in_use` unless the way has its own.
-    pub(super) fn cargo(
-        &self,
-        base: &Path,
-        in_use: impl FnOnce() -> OsString,
-    ) -> anyhow::Result<Command> {
+    /// `cargo build`, by the Cargo in use unless the way has its own.
+    pub(super) fn cargo(&self, base: &Path) -> anyhow::Result<Command> {
         let base = fs::canonicalize(base)?;
         let scratch = base.join(".hearth/build").join(self.arch.name());
         if let Some((file, name)) = self.way.scratch() {
@@ -155,7 +151,7 @@ impl Static {
         let call = self
             .way
             .call(self.arch, self.smallest, &scratch, &more, &hidden);
-        let mut command = Command::new(call.cargo.map_or_else(in_use, OsString::from));
+        let mut command = Command::new(call.cargo.map_or_else(cargo_in_use, OsString::from));
         command
             .arg("build")
             .args(call.args)

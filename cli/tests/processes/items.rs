@@ -52,8 +52,8 @@ impl Servers {
         replace("memcache://127.0.0.1:11211", &self.memcached.address());
         for (from, name) in [
             ("bin/auth_login", "auth_login"),
-            ("../target/release/items_postgres", "items_postgres"),
-            ("../target/release/items_events", "items_events"),
+            ("bin/items_postgres", "items_postgres"),
+            ("bin/items_events", "items_events"),
         ] {
             replace(from, function(name).to_str().unwrap());
         }

@@ -40,11 +40,7 @@ struct Shop {
 
 /// Runs once in the worker's life. Without PostgreSQL there is nothing to serve, so the start is
 /// refused; the other two may be away.
-async fn start() -> Result<Shop, String> {
-    open().await.map_err(|error| with_causes(&*error))
-}
-
-async fn open() -> Result<Shop, Box<dyn Error>> {
+async fn start() -> Result<Shop, Box<dyn Error>> {
     let database = Postgres::new()?;
     migration::migrate(&database).await?;
     Ok(Shop {
@@ -116,17 +112,6 @@ async fn delete(shop: &Shop, req: &Request) -> Result<Response, Problem> {
 
 async fn draft(req: &Request) -> Result<Draft, Problem> {
     req.json_async::<Fields>().await?.validate()
-}
-
-/// An error, and what it comes from: PostgreSQL's own words are the last of them.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

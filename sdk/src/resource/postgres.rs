@@ -32,7 +32,8 @@ use connect::{ConnectError, Connection};
 pub use tokio_postgres;
 
 use super::patience::Patience;
-use super::{ResourceError, ServerError, Unavailable, WAIT, address, with_causes};
+use super::{ResourceError, ServerError, Unavailable, WAIT, address};
+use crate::causes::with_causes;
 
 /// What a resource of this kind is called in the manifest.
 const KIND: &str = "postgres";
