@@ -29,6 +29,7 @@ mod load;
 mod logs;
 mod names;
 mod new;
+mod outages;
 mod platform;
 mod postgres;
 mod process;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, chown, geteuid};
 
-use crate::wait;
+use crate::{process, wait};
 
 /// What the server's user must know. In no answer, status or log it may be seen.
 pub(crate) const PASSWORD: &str = "open-sesame-17";
@@ -86,6 +86,20 @@ impl Postgres {
             let _ = kill(Pid::from_raw(process.id() as i32), Signal::SIGQUIT);
             let _ = process.wait();
         }
+    }
+
+    /// Ends it by SIGKILL, with all its processes: it can clean up nothing.
+    pub(crate) fn crash(&mut self) {
+        let Some(mut process) = self.process.take() else {
+            return;
+        };
+        let parts = process::children(process.id());
+        for pid in parts.iter().copied().chain([process.id()]) {
+            // What has ended meanwhile is what was wanted.
+            let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+        }
+        let _ = process.wait();
+        process::wait_until_gone(&parts, wait::LIMIT);
     }
 
     /// Its address for a function.
