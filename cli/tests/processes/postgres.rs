@@ -205,21 +205,65 @@ fn who_wants_more_connections_than_there_are_waits_for_a_bounded_time() {
 }
 
 #[test]
+fn more_requests_than_connections_wait_and_are_all_served() {
+    let server = Postgres::start();
+    let more = "concurrency: 2\n    env: { MIGRATE: \"yes\" }";
+    let platform = Platform::start_in(place(&server.address(), more));
+    let mut clients: Vec<_> = (0..12).map(|_| platform.connect()).collect();
+    for client in &mut clients {
+        client.send(request("GET /sleep?50", &[], b""));
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer("GET").text(), "slept");
+    }
+    assert!(connections(&server).starts_with("2|"));
+}
+
+/// How many of the function's queries sleep at the server.
+fn sleeping(server: &Postgres) -> String {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' \
+               AND application_name = 'pg' AND state = 'active'";
+    server.ask(sql).unwrap()
+}
+
+#[test]
+fn a_query_that_outlasts_its_requests_time_is_a_504_and_stopped_at_the_server() {
+    let server = Postgres::start();
+    let more = "timeout: 1s\n    env: { MIGRATE: \"yes\" }";
+    let platform = Platform::start_in(place(&server.address(), more));
+    let worker = platform.get("/pid").text().to_owned();
+    let mut client = platform.connect();
+    client.send(request("GET /sleep?60000", &[], b""));
+    wait::until("the query runs", || {
+        (sleeping(&server) == "1").then_some(())
+    });
+    client.answer("GET").problem(504, "timeout");
+    wait::within(Duration::from_secs(5), "the query is stopped", || {
+        (sleeping(&server) == "0").then_some(())
+    });
+    // One handler has one connection: it is there for the next, and nobody else was disturbed.
+    for _ in 0..3 {
+        assert_eq!(platform.get("/item?1").text(), "kettle");
+    }
+    wait::until("one connection is left", || {
+        connections(&server).starts_with("1|").then_some(())
+    });
+    assert_eq!(platform.get("/pid").text(), worker);
+}
+
+#[test]
 fn a_query_whose_client_has_gone_is_stopped_and_holds_up_nobody() {
     let server = Postgres::start();
     let more = "env: { MIGRATE: \"yes\" }";
     let platform = Platform::start_in(place(&server.address(), more));
-    let sleeping = || {
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' \
-                   AND application_name = 'pg' AND state = 'active'";
-        server.ask(sql).unwrap()
-    };
     let mut client = platform.connect();
     client.send(request("GET /sleep?60000", &[], b""));
-    wait::until("the query runs", || (sleeping() == "1").then_some(()));
+    wait::until("the query runs", || {
+        (sleeping(&server) == "1").then_some(())
+    });
     client.hang_up();
     wait::within(Duration::from_secs(5), "the query is stopped", || {
-        (sleeping() == "0").then_some(())
+        (sleeping(&server) == "0").then_some(())
     });
     let asked = Instant::now();
     assert_eq!(platform.get("/item?1").text(), "kettle");
