@@ -21,6 +21,11 @@ Hearth beside its peers: CPU per request, requests per second, latencies and mem
 
 What ten thousand idle connections cost the gateway, beside hyper alone.
 
+  cargo xtask bench postgres [--rounds N] [--seconds N]
+
+A row of a PostgreSQL table by its number: through gateway and worker over connections that are kept
+and over one for each request, beside pgbench; and whether the kept ones stay the same.
+
   cargo xtask chaos [--minutes N | --seconds N | --only FAULT --times N]
 
 Hearth under mixed load while it is reloaded, its workers and gateway are killed and stopped, and its
@@ -38,12 +43,21 @@ pub(crate) enum Task {
     Bench(Options),
     /// Measure what idle connections cost.
     Idle,
+    /// Measure a function that asks a PostgreSQL server.
+    Postgres(Pace),
     /// Break things under load.
     Chaos(Course),
     /// Be the hyper that Hearth is compared with; the harness starts itself with `peer ADDRESS`.
     Peer(At),
     /// Become another program, as the harness starts all servers: `exec PROGRAM ARGS`.
     Exec(Vec<String>),
+}
+
+/// How often and how long to measure; at least once, and a second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Pace {
+    pub(crate) rounds: usize,
+    pub(crate) seconds: u32,
 }
 
 /// What goes wrong, and for how long.
@@ -97,6 +111,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, Stri
             "--help" | "-h" | "help" => return Ok(Task::Help),
             "exec" => return Ok(Task::Exec(args.collect())),
             "chaos" => return chaos(args),
+            "postgres" => return postgres(args),
             "idle" => return Ok(Task::Idle),
             "peer" => return Ok(Task::Peer(value()?.parse()?)),
             _ => return Err(format!("there is no option `{arg}`")),
@@ -106,6 +121,22 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, Stri
         }
     }
     Ok(Task::Bench(options))
+}
+
+fn postgres(mut args: impl Iterator<Item = String>) -> Result<Task, String> {
+    let mut pace = Pace {
+        rounds: 3,
+        seconds: 5,
+    };
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{arg} wants a value"));
+        match arg.as_str() {
+            "--rounds" => pace.rounds = positive(&arg, &value()?)? as usize,
+            "--seconds" => pace.seconds = positive(&arg, &value()?)?,
+            _ => return Err(format!("there is no option `{arg}` of postgres")),
+        }
+    }
+    Ok(Task::Postgres(pace))
 }
 
 fn chaos(mut args: impl Iterator<Item = String>) -> Result<Task, String> {
@@ -190,6 +221,16 @@ mod tests {
         assert_eq!(read("peer unix:/tmp/x"), Ok(Task::Peer(at)));
         assert!(read("peer").is_err());
         assert!(read("peer nowhere").is_err());
+    }
+
+    #[test]
+    fn postgres_has_a_pace_of_its_own() {
+        let pace = Pace {
+            rounds: 1,
+            seconds: 5,
+        };
+        assert_eq!(read("postgres --rounds 1"), Ok(Task::Postgres(pace)));
+        assert!(read("postgres --only hyper").is_err());
     }
 
     #[test]

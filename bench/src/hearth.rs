@@ -12,11 +12,12 @@ use serde_json::Value;
 
 use crate::group::{Group, tied};
 use crate::out;
+use crate::peer::BODY;
 use crate::scratch::Scratch;
 use crate::server::{Server, free_port};
 
 /// What the manifest is called, beside which the platform keeps its state.
-const MANIFEST: &str = "edge.yaml";
+pub(crate) const MANIFEST: &str = "edge.yaml";
 
 /// Programs of the tree that nobody is given.
 const CHORES: [&str; 2] = ["bench", "xtask"];
@@ -60,31 +61,51 @@ pub(crate) async fn build(packages: &[&str], examples_of: &[&str]) -> anyhow::Re
         "building {}",
         [packages, examples_of].concat().join(", ")
     ));
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     for (what, of) in [(None, packages), (Some("--examples"), examples_of)] {
         if of.is_empty() {
             continue;
         }
-        let mut command = tokio::process::Command::new(&cargo);
-        command.arg("build").args(what);
-        if !cfg!(debug_assertions) {
-            command.arg("--release");
-        }
+        let mut args: Vec<&str> = what.into_iter().collect();
         for package in of {
-            command.args(["--package", package]);
+            args.extend(["--package", package]);
         }
-        let status = command
-            .arg("--target-dir")
-            .arg(target)
-            .current_dir(root())
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .status()
-            .await
-            .context("cannot run cargo")?;
-        ensure!(status.success(), "it was not built: {status}");
+        cargo_build(&args, target).await?;
     }
     Ok(Programs(directory.to_owned()))
+}
+
+/// Builds one of the SDK's examples, which wants a feature, beside programs that are there.
+pub(crate) async fn build_example(
+    programs: &Programs,
+    name: &str,
+    feature: &str,
+) -> anyhow::Result<PathBuf> {
+    out::say(format_args!("building {name}"));
+    let args = ["--package", "hearth-sdk", "--example", name, "--features"];
+    let target = programs.0.parent();
+    let target = target.context("a release directory is in a target directory")?;
+    cargo_build(&[&args[..], &[feature]].concat(), target).await?;
+    Ok(programs.join("examples").join(name))
+}
+
+async fn cargo_build(args: &[&str], target: &Path) -> anyhow::Result<()> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = tokio::process::Command::new(&cargo);
+    command.arg("build").args(args);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let status = command
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .status()
+        .await
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "it was not built: {status}");
+    Ok(())
 }
 
 /// The workspace's root.
@@ -99,6 +120,17 @@ pub(crate) async fn start(programs: &Programs) -> anyhow::Result<Server> {
     copy(&manifest, &scratch.join(MANIFEST))?;
     fs::create_dir(scratch.join("bin"))?;
     copy(&programs.join("hello"), &scratch.join("bin/hello"))?;
+    start_in(programs, scratch, "/", BODY).await
+}
+
+/// Starts what lies in this directory, manifest and functions; it is known to answer this JSON when
+/// this returns.
+pub(crate) async fn start_in(
+    programs: &Programs,
+    scratch: Scratch,
+    path: &str,
+    json: &str,
+) -> anyhow::Result<Server> {
     let address = free_port()?;
     let mut command = tied(programs.join("hearth"))?;
     command
@@ -108,13 +140,13 @@ pub(crate) async fn start(programs: &Programs) -> anyhow::Result<Server> {
         .arg(format!("http={address}"))
         .args(["--listen", "https=off"]);
     let group = Group::start("hearth", &mut command, &scratch)?;
-    let mut server = Server::of(address, vec![group], scratch).await?;
+    let mut server = Server::answering(path, json, address, vec![group], scratch).await?;
     let status = status(programs, &server).await?;
     name_processes(&mut server, &status)?;
     Ok(server)
 }
 
-fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+pub(crate) fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
     Ok(())
 }
@@ -122,7 +154,10 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
 /// Its tree has all processes; its status knows which is which.
 fn name_processes(server: &mut Server, status: &Status) -> anyhow::Result<()> {
     let [worker] = status.workers[..] else {
-        bail!("hello has {} workers and not one", status.workers.len());
+        bail!(
+            "the function has {} workers and not one",
+            status.workers.len()
+        );
     };
     let known = [
         ("supervisor", status.supervisor),

@@ -1,6 +1,7 @@
 //! Load: wrk, and what it says.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -20,10 +21,31 @@ pub(crate) struct Load {
     pub(crate) p99: Duration,
 }
 
-/// Keeps `connections` busy for so many seconds, from one thread. An answer other than 2xx and 3xx,
+/// Keeps `connections` busy with the same request for so many seconds, from one thread. An answer other than 2xx and 3xx,
 /// or a connection that failed, is an error: the rest would not be the load that was asked for.
 pub(crate) async fn load(at: SocketAddr, connections: u32, seconds: u32) -> anyhow::Result<Load> {
-    let output = Command::from(tied("wrk")?)
+    wrk(tied("wrk")?, at, connections, seconds).await
+}
+
+/// The same with the requests that a script of wrk's makes.
+pub(crate) async fn load_by_script(
+    at: SocketAddr,
+    script: &Path,
+    connections: u32,
+    seconds: u32,
+) -> anyhow::Result<Load> {
+    let mut command = tied("wrk")?;
+    command.arg("-s").arg(script);
+    wrk(command, at, connections, seconds).await
+}
+
+async fn wrk(
+    command: std::process::Command,
+    at: SocketAddr,
+    connections: u32,
+    seconds: u32,
+) -> anyhow::Result<Load> {
+    let output = Command::from(command)
         .args(["-t1", "--latency"])
         .arg(format!("-c{connections}"))
         .arg(format!("-d{seconds}s"))

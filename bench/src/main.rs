@@ -13,6 +13,7 @@ mod machine;
 mod nginx;
 mod out;
 mod peer;
+mod postgres;
 mod probe;
 mod replacement;
 mod run;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Ok(Task::Exec(words)) => group::become_program(&words),
         Ok(Task::Bench(options)) => bench(&options),
         Ok(Task::Idle) => until_told_to_stop(idle::run()),
+        Ok(Task::Postgres(pace)) => until_told_to_stop(postgres::run(pace)),
         Ok(Task::Chaos(course)) => until_told_to_stop(chaos::run(course)),
         Err(fault) => {
             out::say(format_args!("bench: {fault}\n\n{}", args::HELP));

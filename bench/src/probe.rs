@@ -36,19 +36,24 @@ impl Probe {
 
     /// Fails if the answer is not the hello that all servers are to give.
     pub(crate) async fn hello(&mut self) -> anyhow::Result<()> {
-        timeout(PATIENCE, self.ask())
+        self.expect("/", BODY).await
+    }
+
+    /// Fails if the answer is not this JSON.
+    pub(crate) async fn expect(&mut self, path: &str, json: &str) -> anyhow::Result<()> {
+        timeout(PATIENCE, self.ask(path, json))
             .await
             .context("no answer in time")?
     }
 
-    async fn ask(&mut self) -> anyhow::Result<()> {
+    async fn ask(&mut self, path: &str, expected: &str) -> anyhow::Result<()> {
         self.sender.ready().await?;
-        let request = Request::get("/")
+        let request = Request::get(path)
             .header(HOST, self.at.to_string())
             .body(Empty::new())?;
         let (head, body) = self.sender.send_request(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
-        if head.status != StatusCode::OK || body != BODY {
+        if head.status != StatusCode::OK || body != expected.as_bytes() {
             bail!("{} {}", head.status, String::from_utf8_lossy(&body).trim());
         }
         let json = |value: &http::HeaderValue| value.as_bytes().starts_with(b"application/json");

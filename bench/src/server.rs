@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use crate::group::Group;
+use crate::peer::BODY;
 use crate::probe::Probe;
 use crate::scratch::Scratch;
 use crate::usage::{Process, tree};
@@ -26,14 +27,25 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Waits until the right answer comes, and then looks at which processes there are.
+    /// Waits until the hello comes, and then looks at which processes there are.
     pub(crate) async fn of(
         address: SocketAddr,
         groups: Vec<Group>,
         scratch: Scratch,
     ) -> anyhow::Result<Server> {
+        Server::answering("/", BODY, address, groups, scratch).await
+    }
+
+    /// The same of one that answers something else.
+    pub(crate) async fn answering(
+        path: &str,
+        json: &str,
+        address: SocketAddr,
+        groups: Vec<Group>,
+        scratch: Scratch,
+    ) -> anyhow::Result<Server> {
         let deadline = Instant::now() + START_TIME;
-        while let Err(error) = greeted(address).await {
+        while let Err(error) = answers(address, path, json).await {
             for group in &groups {
                 group.alive()?;
             }
@@ -56,8 +68,8 @@ impl Server {
     }
 }
 
-async fn greeted(address: SocketAddr) -> anyhow::Result<()> {
-    Probe::connect(address).await?.hello().await
+async fn answers(address: SocketAddr, path: &str, json: &str) -> anyhow::Result<()> {
+    Probe::connect(address).await?.expect(path, json).await
 }
 
 /// An address on loopback whose port nobody uses now.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::entry::Entry;
 use crate::figures::{CONNECTIONS, Round, Sample};
+use crate::machine::Machine;
 use crate::run::Report;
 use crate::targets::{Check, Ratio, Target, Unit, checks, ratios};
 use crate::usage::CLOCK;
@@ -16,21 +17,8 @@ const HEAD: &str = "\
 ";
 
 pub(crate) fn markdown(report: &Report) -> String {
-    let machine = &report.machine;
-    let mut text = format!(
-        "{}, {} cores, Linux {}, {:.1} GiB of memory, {}, {} (load average before: {})\n\n",
-        machine.cpu,
-        machine.cores,
-        machine.kernel,
-        machine.memory as f64 / f64::from(1 << 30),
-        machine.rustc,
-        machine.date,
-        machine.load,
-    );
-    let rounds = match report.rounds {
-        1 => "One round".to_owned(),
-        many => format!("Medians of {many} rounds"),
-    };
+    let mut text = about(&report.machine);
+    let rounds = rounds(report.rounds);
     let _ = writeln!(
         text,
         "{rounds} of {} s for each load, {}, one thread. CPU time by {CLOCK}.\n",
@@ -49,6 +37,28 @@ pub(crate) fn markdown(report: &Report) -> String {
         }
     }
     text
+}
+
+/// The machine, as a paragraph.
+pub(crate) fn about(machine: &Machine) -> String {
+    format!(
+        "{}, {} cores, Linux {}, {:.1} GiB of memory, {}, {} (load average before: {})\n\n",
+        machine.cpu,
+        machine.cores,
+        machine.kernel,
+        machine.memory as f64 / f64::from(1 << 30),
+        machine.rustc,
+        machine.date,
+        machine.load,
+    )
+}
+
+/// How figures were had from so many rounds.
+pub(crate) fn rounds(count: usize) -> String {
+    match count {
+        1 => "One round".to_owned(),
+        many => format!("Medians of {many} rounds"),
+    }
 }
 
 fn row(entry: &Entry, median: Option<&Round>) -> String {
@@ -151,7 +161,7 @@ fn check_table(checks: &[Check]) -> String {
     text
 }
 
-fn verdict(target: Target, value: f64) -> &'static str {
+pub(crate) fn verdict(target: Target, value: f64) -> &'static str {
     if target.is_met_by(value) {
         "met"
     } else {
@@ -183,7 +193,7 @@ fn time(micros: f64) -> String {
 }
 
 /// `212,345`.
-fn thousands(value: f64) -> String {
+pub(crate) fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -300,7 +310,6 @@ mod tests {
     use super::*;
     use crate::entry::{Installed, Kind};
     use crate::figures::tests::round;
-    use crate::machine::Machine;
     use std::time::Duration;
 
     fn report() -> Report {

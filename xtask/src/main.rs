@@ -12,7 +12,8 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask test          everything CI runs; installs what it needs where it may
 cargo xtask tidy          formatting, lints, and the project's own rules of style
-cargo xtask bench         Hearth beside its peers, in one run
+cargo xtask bench         Hearth beside its peers, in one run; `bench idle`: what idle connections cost
+cargo xtask bench postgres  a function that asks PostgreSQL, beside pgbench
 cargo xtask chaos         Hearth under load while everything that can go wrong does; --minutes N
 cargo xtask fuzz [N [T]]  N runs (default 1,000,000) of every fuzz target, or of T; needs nightly and cargo-fuzz
 cargo xtask toolchain     what static workers are built with, for both processors, where it is not there yet

@@ -18,6 +18,15 @@ const FOR_TESTS: &[Need] = &[
 /// Peers of the benchmark and the program that loads them.
 const FOR_BENCH: &[Need] = &[("cc", "gcc"), ("wrk", "wrk"), ("nginx", "nginx-light")];
 
+/// What answers in `bench postgres`, and what it is compared with.
+const FOR_BENCH_POSTGRES: &[Need] = &[
+    ("cc", "gcc"),
+    ("wrk", "wrk"),
+    ("postgres", "postgresql"),
+    ("pgbench", "postgresql"),
+    ("setpriv", "util-linux"),
+];
+
 pub(crate) fn test() -> anyhow::Result<()> {
     ensure(FOR_TESTS)?;
     toolchain::ensure()?;
@@ -47,7 +56,10 @@ pub(crate) fn chaos(args: &[&str]) -> anyhow::Result<()> {
 }
 
 pub(crate) fn bench(args: &[&str]) -> anyhow::Result<()> {
-    ensure(FOR_BENCH)?;
+    match args {
+        ["postgres", ..] => ensure(FOR_BENCH_POSTGRES)?,
+        _ => ensure(FOR_BENCH)?,
+    }
     let mut all = vec!["run", "--release", "--package", "bench", "--"];
     all.extend(args);
     cargo(&all)
