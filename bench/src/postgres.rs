@@ -106,7 +106,10 @@ impl Bench {
         Ok(Series {
             connections,
             rounds,
-            sampled: self.sample(connections, seconds).await?,
+            sampled: self
+                .sample(connections, seconds)
+                .await
+                .context("while connections were looked at")?,
         })
     }
 
@@ -197,7 +200,7 @@ impl Bench {
         };
         ensure!(
             load.requests as f64 >= REQUESTS,
-            "only {} requests while connections were looked at",
+            "only {} requests",
             load.requests
         );
         Ok(Sampled {

@@ -92,7 +92,8 @@ pub(crate) fn markdown(report: &Report) -> String {
         let value = series.of(|round| round.kept) / series.of(|round| round.apart);
         format!("{value:.1}")
     });
-    row(&mut text, "busy, of a core each", &report.series, busy);
+    let cpu = "CPU per request of kept (and busy, of a core)";
+    row(&mut text, cpu, &report.series, busy);
     row(
         &mut text,
         "connections, fewest to most",
@@ -117,8 +118,9 @@ fn busy(series: &Series) -> String {
         return String::new();
     };
     let cell = |(at, (role, _)): (usize, &(String, f64))| {
-        let part = series.of(|round| round.busy.get(at).map_or(0.0, |(_, part)| *part));
-        format!("{role} {:.0} %", part * 100.0)
+        let part = |round: &Round| round.busy.get(at).map_or(0.0, |(_, part)| *part);
+        let micros = series.of(|round| part(round) / round.kept * 1e6);
+        format!("{role} {micros:.1} µs ({:.0} %)", series.of(part) * 100.0)
     };
     let cells: Vec<String> = first.busy.iter().enumerate().map(cell).collect();
     cells.join(", ")
@@ -188,7 +190,7 @@ mod tests {
             "| `GET /items/{id}`, kept connections | 10,000 |",
             "| kept / pgbench | 0.500 (target ≥ 0.80: **missed**) |",
             "| kept / a connection for each request | 20.0 |",
-            "| busy, of a core each | gateway 50 %, worker 26 % |",
+            "| gateway 50.0 µs (50 %), worker 25.6 µs (26 %) |",
             "| connections, fewest to most | 1 to 1 in 2 looks through 100,000 requests |",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
