@@ -4,7 +4,7 @@
 mod database;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use anyhow::{Context, ensure};
 
 use crate::args::Pace;
 use crate::hearth::{self, Programs};
-use crate::load::{self, load_by_script};
+use crate::load::{Load, load_by_script, version};
 use crate::machine::Machine;
 use crate::scratch::Scratch;
 use crate::server::Server;
@@ -45,7 +45,7 @@ struct Bench {
 
 /// Measures, tells, and fails where the connections change.
 pub(crate) async fn run(pace: Pace) -> anyhow::Result<()> {
-    let (wrk, machine) = (load::version().await?, Machine::this().await);
+    let (wrk, machine) = (version().await?, Machine::this().await);
     let programs = entry::hearth_alone().await?;
     let function = hearth::build_example(&programs, "item", "postgres").await?;
     out::say(format_args!("filling a table with {ROWS} rows"));
@@ -148,7 +148,7 @@ impl Bench {
         seconds: u32,
     ) -> anyhow::Result<(f64, Vec<(String, f64)>)> {
         let script = script(server, "/items/")?;
-        load_by_script(server.address, &script, connections, WARM_UP).await?;
+        load(server, &script, connections, WARM_UP).await?;
         let working = |role: &str| -> Vec<Process> {
             let all = server.processes.iter();
             all.filter(|one| one.role == role).cloned().collect()
@@ -162,7 +162,7 @@ impl Bench {
             parts.iter().map(|part| usage::cpu(part)).collect()
         };
         let (begin, before) = (Instant::now(), used()?);
-        let load = load_by_script(server.address, &script, connections, seconds).await?;
+        let load = load(server, &script, connections, seconds).await?;
         let (elapsed, after) = (begin.elapsed().as_secs_f64(), used()?);
         let busy = parts.iter().zip(after.iter().zip(before));
         let busy = busy.filter_map(|(part, (after, before))| {
@@ -175,8 +175,8 @@ impl Bench {
     /// The same over a connection for each request.
     async fn apart(&self, server: &Server, connections: u32, seconds: u32) -> anyhow::Result<f64> {
         let script = script(server, "/apart/")?;
-        load_by_script(server.address, &script, connections, WARM_UP).await?;
-        let load = load_by_script(server.address, &script, connections, seconds).await?;
+        load(server, &script, connections, WARM_UP).await?;
+        let load = load(server, &script, connections, seconds).await?;
         Ok(load.rate)
     }
 
@@ -184,13 +184,8 @@ impl Bench {
     async fn sample(&self, connections: u32, seconds: u32) -> anyhow::Result<Sampled> {
         let server = self.start(connections).await?;
         let script = script(&server, "/items/")?;
-        load_by_script(server.address, &script, connections, WARM_UP).await?;
-        let mut load = pin!(load_by_script(
-            server.address,
-            &script,
-            connections,
-            seconds
-        ));
+        load(&server, &script, connections, WARM_UP).await?;
+        let mut load = pin!(load(&server, &script, connections, seconds));
         let mut looks = Vec::new();
         let load = loop {
             tokio::select! {
@@ -215,6 +210,20 @@ impl Bench {
         let said = self.database.ask(sql).await?;
         Ok(said.lines().map(str::to_owned).collect())
     }
+}
+
+/// A load of these requests; where it does not go through, because the server has ended, that is told.
+async fn load(
+    server: &Server,
+    script: &Path,
+    connections: u32,
+    seconds: u32,
+) -> anyhow::Result<Load> {
+    let load = load_by_script(server.address, script, connections, seconds).await;
+    if load.is_err() {
+        server.alive()?;
+    }
+    load
 }
 
 /// Has wrk ask for rows in no order, by requests that are made beforehand.

@@ -22,7 +22,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// All of them: their CPU time is the server's.
     pub(crate) processes: Vec<Process>,
-    _groups: Vec<Group>,
+    groups: Vec<Group>,
     pub(crate) scratch: Scratch,
 }
 
@@ -62,9 +62,14 @@ impl Server {
         Ok(Server {
             address,
             processes,
-            _groups: groups,
+            groups,
             scratch,
         })
+    }
+
+    /// Fails if one of its programs has ended, with its last words.
+    pub(crate) fn alive(&self) -> anyhow::Result<()> {
+        self.groups.iter().try_for_each(Group::alive)
     }
 }
 
