@@ -13,7 +13,7 @@ import sys
 import worker
 
 FRAMING = {"len-beyond-limit", "extensions-beyond-frame", "extension-cut-off", "extension-critical-unknown"}
-NAMES = ("HELLO CONFIG READY START_FAILED ATTACH LOG PING PONG DRAIN STOP "
+NAMES = ("HELLO CONFIG READY START_FAILED ATTACH LOG PING PONG DRAIN STOP RESOLVE RESOLVED "
          "REQUEST RESPONSE DATA TRAILERS WINDOW MESSAGE CANCEL ERROR GOAWAY").split()
 KINDS = {getattr(worker, name): name for name in NAMES}
 

@@ -33,7 +33,7 @@ def handle(state, head, body):
 
 
 # What follows speaks the wire, version 1.
-HELLO, CONFIG, READY, START_FAILED, ATTACH, LOG, PING, PONG, DRAIN, STOP = range(1, 11)
+HELLO, CONFIG, READY, START_FAILED, ATTACH, LOG, PING, PONG, DRAIN, STOP, RESOLVE, RESOLVED = range(1, 13)
 REQUEST, RESPONSE, DATA, TRAILERS, WINDOW, MESSAGE, CANCEL, ERROR, GOAWAY = range(32, 41)
 END_STREAM, RETRY_SAFE = 1, 2  # flags
 PROTOCOL, INTERNAL, CANCELLED, REFUSED, CREDIT, UNSUPPORTED = range(1, 7)  # an ERROR's aux
@@ -170,7 +170,7 @@ class Worker:
             request, payload = Request(key, json.loads(payload[:aux]), self.credit), payload[aux:]
             work = request.serve(self)
             self.requests[key] = request, work
-        elif HELLO <= kind <= STOP or kind in (REQUEST, RESPONSE, MESSAGE, GOAWAY) or kind == WINDOW and not aux:
+        elif HELLO <= kind <= RESOLVED or kind in (REQUEST, RESPONSE, MESSAGE, GOAWAY) or kind == WINDOW and not aux:
             raise ValueError(f"a frame of kind {kind} that a gateway does not send")
         elif kind == ERROR:
             print(f"the gateway gave up slot {slot}: {payload.decode()}", flush=True)  # becomes a log line

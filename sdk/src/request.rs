@@ -131,6 +131,12 @@ impl Request {
         self
     }
 
+    /// The same with another end of the platform's patience.
+    pub fn with_deadline(mut self, deadline: Instant) -> Request {
+        self.deadline = deadline;
+        self
+    }
+
     /// From what came on a data socket.
     pub(crate) fn from_incoming(
         incoming: Incoming,

@@ -1,4 +1,5 @@
-//! A function's own tests, without a platform: a client that calls the handler in this process.
+//! A function's own tests, without a platform: a client that calls the handler in this process, and
+//! [`Worker`], which runs the built program and speaks with it over the real wire.
 //!
 //! ```
 //! use hearth_sdk::test::Client;
@@ -16,6 +17,8 @@
 //! assert_eq!(answer.text(), "POST 8 2");
 //! ```
 
+mod worker;
+
 use hearth_protocol::head::Config;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -24,6 +27,8 @@ use crate::handshake;
 use crate::log::Context;
 use crate::request::Request;
 use crate::response::{BodyWriter, IntoResponse, Response, ResponseBody};
+
+pub use worker::{Broken, Worker};
 
 /// What a manifest would say, for functions that ask: [`env`](crate::env),
 /// [`resource`](crate::resource), [`secret`](crate::secret). One for all tests of a program.
@@ -49,6 +54,12 @@ impl Platform {
     /// Adds a resource.
     pub fn with_resource(mut self, name: &str, value: impl Into<Value>) -> Platform {
         self.0.resources.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Lets so many handlers of a [`Worker`] run at once.
+    pub fn with_concurrency(mut self, handlers: u32) -> Platform {
+        self.0.concurrency = handlers;
         self
     }
 

@@ -232,6 +232,12 @@ impl Way {
                     "-Clink-arg=-Wl,-z,noseparate-code".to_owned(),
                     "-Clink-arg=-Wl,--build-id=none".to_owned(),
                 ]);
+                if !smallest {
+                    // The unwinder calls them, yet asks for them only weakly, which pulls nothing out of
+                    // an archive.
+                    let locks = ["pthread_mutex_lock", "pthread_mutex_unlock", "pthread_once"];
+                    flags.extend(locks.map(|name| format!("-Clink-arg=-Wl,-u,{name}")));
+                }
                 if smallest {
                     flags.extend([
                         "-Zunstable-options".to_owned(),
