@@ -21,8 +21,11 @@ use crate::{entry, out};
 use database::{Database, ROWS, output};
 use report::{Report, Round, Sampled, Series};
 
-/// Connections to the gateway, and as many from the worker to the database.
-const CONNECTIONS: [u32; 2] = [8, 16];
+/// Connections from the worker to the database, and as many of pgbench.
+const CONNECTIONS: [u32; 2] = [8, 64];
+
+/// Clients of the gateway: enough that there is always work for each connection.
+const CLIENTS: u32 = 64;
 
 /// Before it is measured, a server works so many seconds.
 const WARM_UP: u32 = 1;
@@ -86,8 +89,8 @@ impl Bench {
             ));
             let pgbench = self.pgbench(connections, pace.seconds).await?;
             let server = self.start(connections).await?;
-            let (kept, busy) = self.kept(&server, connections, pace.seconds).await?;
-            let apart = self.apart(&server, connections, pace.seconds).await?;
+            let (kept, busy) = self.kept(&server, pace.seconds).await?;
+            let apart = self.apart(&server, pace.seconds).await?;
             out::say(format_args!(
                 "  pgbench {pgbench:.0}, kept {kept:.0}, apart {apart:.0} queries/s"
             ));
@@ -144,11 +147,10 @@ impl Bench {
     async fn kept(
         &self,
         server: &Server,
-        connections: u32,
         seconds: u32,
     ) -> anyhow::Result<(f64, Vec<(String, f64)>)> {
         let script = script(server, "/items/")?;
-        load(server, &script, connections, WARM_UP).await?;
+        load(server, &script, WARM_UP).await?;
         let working = |role: &str| -> Vec<Process> {
             let all = server.processes.iter();
             all.filter(|one| one.role == role).cloned().collect()
@@ -162,7 +164,7 @@ impl Bench {
             parts.iter().map(|part| usage::cpu(part)).collect()
         };
         let (begin, before) = (Instant::now(), used()?);
-        let load = load(server, &script, connections, seconds).await?;
+        let load = load(server, &script, seconds).await?;
         let (elapsed, after) = (begin.elapsed().as_secs_f64(), used()?);
         let busy = parts.iter().zip(after.iter().zip(before));
         let busy = busy.filter_map(|(part, (after, before))| {
@@ -173,10 +175,10 @@ impl Bench {
     }
 
     /// The same over a connection for each request.
-    async fn apart(&self, server: &Server, connections: u32, seconds: u32) -> anyhow::Result<f64> {
+    async fn apart(&self, server: &Server, seconds: u32) -> anyhow::Result<f64> {
         let script = script(server, "/apart/")?;
-        load(server, &script, connections, WARM_UP).await?;
-        let load = load(server, &script, connections, seconds).await?;
+        load(server, &script, WARM_UP).await?;
+        let load = load(server, &script, seconds).await?;
         Ok(load.rate)
     }
 
@@ -184,8 +186,8 @@ impl Bench {
     async fn sample(&self, connections: u32, seconds: u32) -> anyhow::Result<Sampled> {
         let server = self.start(connections).await?;
         let script = script(&server, "/items/")?;
-        load(&server, &script, connections, WARM_UP).await?;
-        let mut load = pin!(load(&server, &script, connections, seconds));
+        load(&server, &script, WARM_UP).await?;
+        let mut load = pin!(load(&server, &script, seconds));
         let mut looks = Vec::new();
         let load = loop {
             tokio::select! {
@@ -213,13 +215,8 @@ impl Bench {
 }
 
 /// A load of these requests; where it does not go through, because the server has ended, that is told.
-async fn load(
-    server: &Server,
-    script: &Path,
-    connections: u32,
-    seconds: u32,
-) -> anyhow::Result<Load> {
-    let load = load_by_script(server.address, script, connections, seconds).await;
+async fn load(server: &Server, script: &Path, seconds: u32) -> anyhow::Result<Load> {
+    let load = load_by_script(server.address, script, CLIENTS, seconds).await;
     if load.is_err() {
         server.alive()?;
     }

@@ -60,7 +60,7 @@ pub(crate) fn markdown(report: &Report) -> String {
     let mut text = about(&report.machine);
     let _ = writeln!(
         text,
-        "{} of {} s for each load, in turn; {}; all by a Unix socket, one worker.\n",
+        "{} of {} s for each load, in turn; {}; all by a Unix socket, one worker, 64 clients of the gateway.\n",
         rounds(report.rounds),
         report.seconds,
         report.versions,
