@@ -15,6 +15,11 @@ pub struct Endpoint {
 }
 
 impl Filled {
+    /// Whether any resource's address wants an encrypted connection: certificates are to be judged then.
+    pub fn is_encrypted(&self) -> bool {
+        self.resources.values().any(wants_encryption)
+    }
+
     /// The servers of all resources. Addresses of Unix sockets, and text that is no address, name none.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         let mut found = Vec::new();
@@ -24,6 +29,20 @@ impl Filled {
         found.sort();
         found.dedup();
         found
+    }
+}
+
+fn wants_encryption(value: &Value) -> bool {
+    match value {
+        Value::String(text) => {
+            let schemes = ["rediss://", "valkeys://", "https://", "wss://"];
+            schemes.iter().any(|scheme| text.starts_with(scheme))
+                || text.contains("sslmode=require")
+                || text.contains("sslmode=verify")
+        }
+        Value::Object(map) => map.values().any(wants_encryption),
+        Value::Array(list) => list.iter().any(wants_encryption),
+        _ => false,
     }
 }
 
@@ -162,6 +181,16 @@ mod tests {
         check("memcache://127.0.0.1", &[("127.0.0.1", 11211)]);
         check("cache.example:11211", &[("cache.example", 11211)]);
         check("https://api.example/v1", &[("api.example", 443)]);
+    }
+
+    #[test]
+    fn addresses_that_want_encryption_are_known() {
+        let wants = |address: &str| wants_encryption(&serde_json::json!({ "kind": address }));
+        assert!(wants("rediss://cache"));
+        assert!(wants("postgres://u@h/x?sslmode=require"));
+        assert!(wants("host=h user=u sslmode=require"));
+        assert!(!wants("postgres://u@h/x?sslmode=prefer"));
+        assert!(!wants("redis://cache"));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! reached, whoever asks gets [`Unavailable`] after [`WAIT`], which a handler can return as it is: a
 //! 503 that names the resource. Nothing needs to be started anew when it is back.
 
+#[cfg(any(feature = "postgres-tls", feature = "redis-tls"))]
+mod authorities;
 #[cfg(feature = "memcache")]
 pub mod memcache;
 pub(crate) mod names;

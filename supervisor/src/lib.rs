@@ -5,6 +5,7 @@
 pub mod accept;
 pub mod action;
 pub mod api;
+pub mod authorities;
 pub mod backoff;
 pub mod certificate;
 pub mod control;

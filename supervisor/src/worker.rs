@@ -16,6 +16,7 @@ use hearth_protocol::head::{Config, Limits, LogRecord};
 use hearth_protocol::{Codec, VERSION};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::authorities;
 use crate::event::Event;
 use crate::journal::Journal;
 use crate::names::Names;
@@ -158,11 +159,14 @@ impl Worker {
             resources: filled.resources.clone(),
             env: filled.env.clone(),
             secrets: filled.secrets.clone(),
+            ca_certificates: match filled.is_encrypted() {
+                true => authorities::trusted(),
+                false => Vec::new(),
+            },
             limits: Limits {
                 body_bytes: *body_bytes,
                 ..Limits::default()
             },
-            ..Config::default()
         };
         let mut encoded = Vec::new();
         if codec.encode(&config, &mut encoded).is_ok() {

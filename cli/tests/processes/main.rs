@@ -16,6 +16,7 @@ mod caches;
 mod crash;
 mod curl;
 mod dev;
+mod encrypted;
 mod failures;
 mod functions;
 mod hostile;

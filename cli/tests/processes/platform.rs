@@ -139,13 +139,25 @@ impl Platform {
         platform
     }
 
+    /// The same, in an environment with these variables.
+    pub(crate) fn start_with(place: Place, environment: &[(&str, &Path)]) -> Platform {
+        let platform = Platform::begin_with(place, environment);
+        platform.wait_ready();
+        platform
+    }
+
     /// Starts a place's manifest and waits until the platform can be asked.
     pub(crate) fn begin(place: Place) -> Platform {
+        Platform::begin_with(place, &[])
+    }
+
+    fn begin_with(place: Place, environment: &[(&str, &Path)]) -> Platform {
         // With a descriptor that is open and means nothing to it: no child of its may get that.
         let mut up = Command::new("sh")
             .args(["-c", r#"exec "$0" "$@" 9</dev/null"#, HEARTH, "up"])
             .arg(place.manifest())
             .args(["--log", "json"])
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,6 +19,8 @@ pub(crate) const PASSWORD: &str = "open-sesame-17";
 pub(crate) struct Postgres {
     directory: PathBuf,
     port: u16,
+    /// More of its parameters, `NAME=VALUE`.
+    parameters: Vec<String>,
     process: Option<Child>,
 }
 
@@ -58,8 +61,28 @@ impl Postgres {
         Postgres {
             directory,
             port: free_port(),
+            parameters: Vec::new(),
             process: None,
         }
+    }
+
+    /// One that shows this certificate: `PATH.crt`, with its key in `PATH.key`.
+    pub(crate) fn start_encrypted(certificate: &Path) -> Postgres {
+        let mut server = Postgres::prepare();
+        server.parameters.push("ssl=on".to_owned());
+        for (end, mode) in [("crt", 0o644), ("key", 0o600)] {
+            let place = server.directory.join(format!("server.{end}"));
+            fs::copy(certificate.with_extension(end), &place).unwrap();
+            fs::set_permissions(&place, PermissionsExt::from_mode(mode)).unwrap();
+            if let Some(user) = other_user() {
+                chown(&place, Some(user.uid), Some(user.gid)).unwrap();
+            }
+            let name = if end == "crt" { "cert" } else { "key" };
+            let parameter = format!("ssl_{name}_file={}", place.display());
+            server.parameters.push(parameter);
+        }
+        server.run();
+        server
     }
 
     /// Runs it, and waits until it can be asked.
@@ -69,6 +92,9 @@ impl Postgres {
         command.arg("-k").arg(&self.directory);
         command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
         command.args(["-c", "fsync=off", "-c", "max_connections=20"]);
+        for parameter in &self.parameters {
+            command.args(["-c", parameter]);
+        }
         let log = fs::File::create(self.directory.join("log")).unwrap();
         command.stdout(Stdio::null()).stderr(log);
         self.process = Some(command.spawn().unwrap());
@@ -132,23 +158,31 @@ impl Drop for Postgres {
 pub(crate) struct Cache {
     kind: &'static str,
     port: u16,
+    /// What it shows: `PATH.crt`, with its key in `PATH.key`.
+    certificate: Option<PathBuf>,
     process: Option<Child>,
 }
 
 impl Cache {
     /// A Redis server that wants [`PASSWORD`].
     pub(crate) fn redis() -> Cache {
-        Cache::start("redis-server")
+        Cache::start("redis-server", None)
+    }
+
+    /// One that takes encrypted connections alone.
+    pub(crate) fn redis_encrypted(certificate: &Path) -> Cache {
+        Cache::start("redis-server", Some(certificate.to_owned()))
     }
 
     pub(crate) fn memcached() -> Cache {
-        Cache::start("memcached")
+        Cache::start("memcached", None)
     }
 
-    fn start(kind: &'static str) -> Cache {
+    fn start(kind: &'static str, certificate: Option<PathBuf>) -> Cache {
         let mut cache = Cache {
             kind,
             port: free_port(),
+            certificate,
             process: None,
         };
         cache.run();
@@ -162,9 +196,27 @@ impl Cache {
         match self.kind {
             "memcached" => command.args(["-l", "127.0.0.1", "-u", "nobody", "-p", &port]),
             _ => command
-                .args(["--bind", "127.0.0.1", "--port", &port, "--save", ""])
+                .args(["--bind", "127.0.0.1", "--save", ""])
                 .args(["--requirepass", PASSWORD]),
         };
+        match &self.certificate {
+            Some(certificate) => {
+                command.args([
+                    "--port",
+                    "0",
+                    "--tls-auth-clients",
+                    "no",
+                    "--tls-port",
+                    &port,
+                ]);
+                for (option, end) in [("cert", "crt"), ("key", "key"), ("ca-cert", "ca")] {
+                    command.arg(format!("--tls-{option}-file"));
+                    command.arg(certificate.with_extension(end));
+                }
+            }
+            None if self.kind == "redis-server" => _ = command.args(["--port", &port]),
+            None => {}
+        }
         command.stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(command.spawn().unwrap());
         wait::until("the server takes connections", || {
@@ -184,6 +236,9 @@ impl Cache {
     pub(crate) fn address(&self) -> String {
         match self.kind {
             "memcached" => format!("memcache://127.0.0.1:{}", self.port),
+            _ if self.certificate.is_some() => {
+                format!("rediss://:{PASSWORD}@localhost:{}/0", self.port)
+            }
             _ => format!("redis://:{PASSWORD}@127.0.0.1:{}/0", self.port),
         }
     }

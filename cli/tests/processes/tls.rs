@@ -17,7 +17,7 @@ const NOT_TRUSTED: i32 = 60;
 const HTTPS_ONLY: &str = r#"listen: { https: "127.0.0.1:0" }"#;
 
 /// Writes `NAME.ca`, `NAME.crt` and `NAME.key`: an authority of its own, and what it signed for `domains`.
-fn make_certificate(directory: &Path, name: &str, domains: &[&str]) {
+pub(crate) fn make_certificate(directory: &Path, name: &str, domains: &[&str]) {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     // Whose name is its issuer's counts as signed by itself, and two authorities of one name are

@@ -13,6 +13,7 @@
 //! ```
 
 mod connect;
+mod encryption;
 
 use std::cell::Cell;
 use std::fmt;
@@ -23,12 +24,12 @@ use deadpool::managed::RecycleError;
 use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, Row, Statement};
 
 use connect::{ConnectError, Connection};
+use encryption::Encryption;
 pub use tokio_postgres;
 
 use super::patience::Patience;
@@ -90,13 +91,11 @@ impl Postgres {
         if config.get_hosts().is_empty() {
             return Err(bad("the address names no host".to_owned()));
         }
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(bad("encrypted connections are not supported yet".to_owned()));
-        }
         if config.get_application_name().is_none() {
             config.application_name(crate::function());
         }
         let patient = Patient {
+            encryption: Encryption::of(&config, name)?,
             config,
             patience: Patience::default(),
         };
@@ -146,7 +145,8 @@ impl Postgres {
     /// The server's, or that there is none within [`WAIT`].
     pub async fn listen(&self, channel: &str) -> Result<Listener, Error> {
         let (sender, told) = unbounded_channel();
-        let opened = Connection::open(&self.pool.manager().config, Some(sender)).await;
+        let manager = self.pool.manager();
+        let opened = Connection::open(&manager.config, &manager.encryption, Some(sender)).await;
         let connection = opened.map_err(|e| Unavailable::new(self.name, with_causes(&e)))?;
         let listen = format!("LISTEN \"{}\"", channel.replace('"', "\"\""));
         match tokio::time::timeout(WAIT, connection.client.batch_execute(&listen)).await {
@@ -201,16 +201,13 @@ impl Drop for Client {
         }
         // Given up in the middle of a query, as where the client has gone: whoever got this connection
         // next would wait for it. So the server is asked to stop, and the connection goes.
-        let token = inner.client.cancel_token();
         let connection = Object::take(inner);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
         runtime.spawn(async move {
             // A server that cannot be asked has ended the query by itself.
-            let asked = Connection::cancel(token, connection.server());
-            let _ = tokio::time::timeout(WAIT, asked).await;
-            drop(connection);
+            let _ = tokio::time::timeout(WAIT, connection.cancel()).await;
         });
     }
 }
@@ -331,6 +328,7 @@ fn io_error(error: &tokio_postgres::Error) -> bool {
 /// Makes connections, with patience.
 struct Patient {
     config: Config,
+    encryption: Encryption,
     patience: Patience,
 }
 
@@ -340,7 +338,7 @@ impl managed::Manager for Patient {
 
     async fn create(&self) -> Result<Connection, ConnectError> {
         let attempt = self.patience.attempt().await;
-        let connection = Connection::open(&self.config, None).await?;
+        let connection = Connection::open(&self.config, &self.encryption, None).await?;
         attempt.succeeded();
         Ok(connection)
     }

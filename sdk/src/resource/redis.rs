@@ -78,7 +78,7 @@ impl Redis {
             // Its own words quote the address, and the address may have a password in it.
             why: error.kind_text(),
         };
-        let client = Client::open(address(name, KIND)?).map_err(bad)?;
+        let client = client(address(name, KIND)?, name, bad)?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(WAIT))
             .set_response_timeout(Some(WAIT))
@@ -143,6 +143,30 @@ impl Redis {
                 Err(Unavailable::new(self.name, why).into())
             }
         }
+    }
+}
+
+fn client(
+    address: &str,
+    name: &str,
+    bad: impl FnOnce(RedisError) -> ResourceError,
+) -> Result<Client, ResourceError> {
+    if !address.starts_with("rediss://") {
+        return Client::open(address).map_err(bad);
+    }
+    #[cfg(not(feature = "redis-tls"))]
+    return Err(ResourceError::Address {
+        name: name.to_owned(),
+        why: "encrypted connections need the feature `redis-tls` of hearth-sdk".to_owned(),
+    });
+    #[cfg(feature = "redis-tls")]
+    {
+        super::authorities::provider();
+        let certificates = redis::TlsCertificates {
+            client_tls: None,
+            root_cert: Some(super::authorities::pem(name)?.into_bytes()),
+        };
+        Client::build_with_tls(address, certificates).map_err(bad)
     }
 }
 

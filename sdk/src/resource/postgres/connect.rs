@@ -1,6 +1,5 @@
 //! The way to a server of PostgreSQL: which there are, and how a connection begins.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,10 +10,11 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_postgres::config::{Host, TargetSessionAttrs};
-use tokio_postgres::{AsyncMessage, CancelToken, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Config, SimpleQueryMessage};
 use tokio_util::either::Either;
 
 use super::super::{WAIT, names};
+use super::encryption::Encryption;
 
 /// A connection that is silent for so long is asked whether it is still one, and a server that does not
 /// answer that for as long is gone.
@@ -33,19 +33,26 @@ pub(super) enum ConnectError {
     NoHost,
 }
 
-/// Where a server listens.
-#[derive(Clone, Debug)]
-pub(super) enum Server {
+/// A server.
+struct Server {
+    place: Place,
+    /// What its certificate calls it.
+    name: String,
+}
+
+/// Where it listens.
+enum Place {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
-type Stream = Either<TcpStream, UnixStream>;
+pub(super) type Stream = Either<TcpStream, UnixStream>;
 
 /// A client, and where its server is.
 pub(super) struct Connection {
     pub(super) client: ClientWrapper,
     server: Server,
+    encryption: Encryption,
 }
 
 impl Connection {
@@ -53,17 +60,19 @@ impl Connection {
     /// server tells of channels goes to `told`, which is dropped when the connection has ended.
     pub(super) async fn open(
         config: &Config,
+        encryption: &Encryption,
         told: Option<UnboundedSender<String>>,
     ) -> Result<Connection, ConnectError> {
         let hosts = hosts(config);
         let patience = WAIT / u32::try_from(hosts.len()).unwrap_or(u32::MAX).max(1);
         let patience = config.get_connect_timeout().copied().unwrap_or(patience);
         let mut last = ConnectError::NoHost;
-        for (host, port) in hosts {
+        for (host, name, port) in hosts {
             let attempt = async {
                 let mut last = ConnectError::NoHost;
-                for server in servers(host, port).await? {
-                    match begin(config, server, told.clone()).await {
+                for place in places(host, port).await? {
+                    let name = name.clone();
+                    match begin(config, encryption, Server { place, name }, told.clone()).await {
                         Ok(connection) => return Ok(connection),
                         Err(error) => last = error,
                     }
@@ -79,50 +88,58 @@ impl Connection {
         Err(last)
     }
 
-    /// Asks the server to stop what it does on the connection of this token.
-    pub(super) async fn cancel(token: CancelToken, server: Server) -> Result<(), ConnectError> {
-        let stream = connect(&server).await?;
-        Ok(token.cancel_query_raw(stream, NoTls).await?)
-    }
-
-    pub(super) fn server(&self) -> Server {
-        self.server.clone()
+    /// Asks the server to stop what it does for this connection, and ends it.
+    pub(super) async fn cancel(self) -> Result<(), ConnectError> {
+        let stream = connect(&self.server.place).await?;
+        let token = self.client.cancel_token();
+        Ok(self
+            .encryption
+            .cancel(&token, stream, &self.server.name)
+            .await?)
     }
 }
 
-/// The hosts of an address, each with its port.
-fn hosts(config: &Config) -> Vec<(Host, u16)> {
+/// The hosts of an address, each with its name and its port.
+fn hosts(config: &Config) -> Vec<(Host, String, u16)> {
     let ports = config.get_ports();
     let port = |index| ports.get(index).or(ports.first()).copied();
+    let named = config.get_hosts();
     // An address in numbers stands for the name beside it.
     let numbers = config.get_hostaddrs().iter();
     let mut hosts: Vec<Host> = numbers.map(|ip| Host::Tcp(ip.to_string())).collect();
     if hosts.is_empty() {
-        hosts = config.get_hosts().to_vec();
+        hosts = named.to_vec();
     }
+    let name = |index: usize, host: &Host| match named.get(index).unwrap_or(host) {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(_) => String::new(),
+    };
     hosts
         .into_iter()
         .enumerate()
-        .map(|(index, host)| (host, port(index).unwrap_or(5432)))
+        .map(|(index, host)| {
+            let name = name(index, &host);
+            (host, name, port(index).unwrap_or(5432))
+        })
         .collect()
 }
 
-async fn servers(host: Host, port: u16) -> io::Result<Vec<Server>> {
+async fn places(host: Host, port: u16) -> io::Result<Vec<Place>> {
     Ok(match host {
-        Host::Unix(directory) => vec![Server::Unix(directory.join(format!(".s.PGSQL.{port}")))],
+        Host::Unix(directory) => vec![Place::Unix(directory.join(format!(".s.PGSQL.{port}")))],
         Host::Tcp(name) => {
             let addresses = names::resolve(&name).await?.into_iter();
             addresses
-                .map(|ip| Server::Tcp(SocketAddr::new(ip, port)))
+                .map(|ip| Place::Tcp(SocketAddr::new(ip, port)))
                 .collect()
         }
     })
 }
 
-async fn connect(server: &Server) -> io::Result<Stream> {
-    match server {
-        Server::Unix(path) => Ok(Either::Right(UnixStream::connect(path).await?)),
-        Server::Tcp(address) => {
+async fn connect(place: &Place) -> io::Result<Stream> {
+    match place {
+        Place::Unix(path) => Ok(Either::Right(UnixStream::connect(path).await?)),
+        Place::Tcp(address) => {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
             let socket = SockRef::from(&stream);
@@ -135,21 +152,12 @@ async fn connect(server: &Server) -> io::Result<Stream> {
 
 async fn begin(
     config: &Config,
+    encryption: &Encryption,
     server: Server,
     told: Option<UnboundedSender<String>>,
 ) -> Result<Connection, ConnectError> {
-    let stream = connect(&server).await?;
-    let (client, mut connection) = config.connect_raw(stream, NoTls).await?;
-    // How it ends is told by the query that finds it ended.
-    let task = tokio::spawn(async move {
-        while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
-            if let (AsyncMessage::Notification(notification), Some(told)) = (message, &told) {
-                // Fails where nobody listens any more, and the connection is about to end.
-                let _ = told.send(notification.payload().to_owned());
-            }
-        }
-    });
-    let client = ClientWrapper::new(client, task);
+    let stream = connect(&server.place).await?;
+    let client = encryption.begin(config, stream, &server.name, told).await?;
     let wanted = config.get_target_session_attrs();
     if wanted != TargetSessionAttrs::Any {
         let answer = client.simple_query("SHOW transaction_read_only").await?;
@@ -164,5 +172,9 @@ async fn begin(
             _ => {}
         }
     }
-    Ok(Connection { client, server })
+    Ok(Connection {
+        client,
+        server,
+        encryption: encryption.clone(),
+    })
 }
