@@ -2,15 +2,15 @@
 //!
 //! The only crate of the project with `unsafe` in it. Each module owns one topic and knows nothing
 //! of Hearth: descriptors given at start, descriptors sent over sockets, children, sealed memory
-//! files, memory given back, waiting, Unix sockets below deep directories, unwinding beside musl.
+//! files, memory given back, waiting, Unix sockets below deep directories, what musl lacks.
 
 pub mod inherit;
 pub mod lock;
 pub mod memfile;
 pub mod memory;
+#[cfg(all(target_env = "musl", target_pointer_width = "64"))]
+mod musl;
 pub mod passing;
 pub mod spawn;
 pub mod unix;
-#[cfg(all(target_env = "musl", target_pointer_width = "64"))]
-mod unwind;
 pub mod wait;

@@ -48,7 +48,7 @@ impl Database {
         output(initdb).await?;
         let mut command = as_its_user(&program("postgres"))?;
         command.arg("-D").arg(data).arg("-k").arg(scratch.path());
-        command.args(["-h", "", "-p", PORT]);
+        command.args(["-h", "", "-p", PORT, "-c", "max_connections=300"]);
         let group = Group::start("postgres", &mut command, &scratch)?;
         let database = Database { group, scratch };
         let deadline = Instant::now() + START_TIME;

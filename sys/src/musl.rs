@@ -1,10 +1,12 @@
-//! What the unwinder of gcc asks of the C library, where that is musl.
+//! What a static program is given in place of the C library's own, where that is musl. Linked only if
+//! something asks for it.
 //!
 //! A static program takes its unwinder from gcc's `libgcc_eh.a`. One that was built beside glibc finds
 //! the tables of a function with `_dl_find_object`, which glibc has since 2.35 and musl has not; this
-//! is it for musl, by dl_iterate_phdr(3). Linked only if the unwinder asks for it.
+//! is it for musl, by dl_iterate_phdr(3). And the standard library names threads with a function that
+//! brings printf(3) along, 12 KiB of which nobody else has a use for.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
 
 use nix::libc::{self, dl_phdr_info, size_t};
@@ -45,6 +47,23 @@ unsafe extern "C" fn _dl_find_object(pc: *mut c_void, result: *mut Found) -> c_i
             0
         }
         None => -1,
+    }
+}
+
+/// Names a thread, which can only be the one that asks (pthread_setname_np(3)).
+///
+/// # Safety
+/// `name` must be text that ends with a NUL.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_setname_np(thread: libc::pthread_t, name: *const c_char) -> c_int {
+    // SAFETY: it has no preconditions.
+    if thread != unsafe { libc::pthread_self() } {
+        return libc::ENOSYS;
+    }
+    // SAFETY: the caller gives a text, of which the kernel takes 15 bytes.
+    match unsafe { libc::prctl(libc::PR_SET_NAME, name) } {
+        0 => 0,
+        _ => libc::EINVAL,
     }
 }
 
