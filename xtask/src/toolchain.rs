@@ -22,6 +22,7 @@ const NEEDS: &[install::Need] = &[
     ("cc", "gcc"),
     ("musl-gcc", "musl-tools"),
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    ("qemu-aarch64-static", "qemu-user-static"),
 ];
 
 /// Puts everything in its place that is not there yet.

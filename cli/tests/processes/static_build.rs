@@ -154,6 +154,12 @@ fn a_worker_for_another_processor_is_put_where_it_is_not_taken_for_this_ones() {
     assert_stands_alone(&binary, "AArch64");
     assert!(bytes < 500 * KIB, "{bytes}");
     assert!(!app.join("bin/app").exists());
+    // It begins, on an emulated one, and finds no platform there.
+    let began = Command::new("qemu-aarch64-static").arg(&binary).output();
+    let began = began.unwrap();
+    assert_eq!(began.status.code(), Some(2), "{began:?}");
+    let said = String::from_utf8(began.stderr).unwrap();
+    assert!(said.contains("this program is a Hearth function"), "{said}");
 }
 
 #[test]
