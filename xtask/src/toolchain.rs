@@ -28,9 +28,11 @@ const NEEDS: &[install::Need] = &[
 /// Puts everything in its place that is not there yet.
 pub(crate) fn ensure() -> anyhow::Result<()> {
     install::ensure(NEEDS)?;
-    let sysroot = said("rustup", &["run", "nightly", "rustc", "--print", "sysroot"]).context(
-        "static workers are built by a nightly toolchain: rustup toolchain install nightly",
-    )?;
+    if nightly().is_none() {
+        let minimal = ["toolchain", "install", "nightly", "--profile", "minimal"];
+        run("rustup", &minimal).context("static workers are built by a nightly toolchain")?;
+    }
+    let sysroot = nightly().context("rustup has no nightly toolchain")?;
     let sources = Path::new(&sysroot).join("lib/rustlib/src/rust");
     if !sources.join("library/std/Cargo.toml").is_file() {
         add_sources(&sources)?;
@@ -47,6 +49,11 @@ pub(crate) fn ensure() -> anyhow::Result<()> {
         ensure!(ours.is_file(), "{} has no {system}", package.display());
     }
     Ok(())
+}
+
+/// The directory of the nightly toolchain.
+fn nightly() -> Option<String> {
+    said("rustup", &["run", "nightly", "rustc", "--print", "sysroot"])
 }
 
 fn add_sources(place: &Path) -> anyhow::Result<()> {
