@@ -55,7 +55,7 @@ impl Builder {
             out::talk(format_args!("building {name}: {}", build.command));
             let mut shell = self.command("sh".into())?;
             if let Profile::Static(target) = &self.profile {
-                shell.envs(target.environment(&self.place(base, &function.binary)));
+                shell.envs(target.prepare(base, &function.binary)?);
             }
             let status = shell
                 .args(["-c", &build.command])

@@ -124,13 +124,25 @@ impl Static {
         }
     }
 
-    /// What a build command of the user's learns.
-    pub(super) fn environment(&self, place: &Path) -> [(&'static str, OsString); 2] {
-        let place = std::path::absolute(place).unwrap_or_else(|_| place.to_owned());
-        [
+    /// Makes room for what a build command of the user's makes, and tells what the command learns.
+    pub(super) fn prepare(
+        &self,
+        base: &Path,
+        binary: &Path,
+    ) -> anyhow::Result<[(&'static str, OsString); 2]> {
+        let place = std::path::absolute(self.place(base, binary))?;
+        if let Some(parent) = place.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        // What an earlier run has put there would be taken for this one's. In the place of this
+        // machine's lies what is served.
+        if place != std::path::absolute(base.join(binary))? {
+            remove(&place).with_context(|| format!("cannot remove {}", place.display()))?;
+        }
+        Ok([
             ("HEARTH_ARCH", self.arch.name().into()),
             ("HEARTH_BINARY", place.into()),
-        ]
+        ])
     }
 
     /// `cargo build`, by the Cargo in use unless the way has its own.
@@ -187,11 +199,16 @@ fn link(file: &Path, place: &Path) -> io::Result<()> {
     if fs::read_link(place).is_ok_and(|there| there == file) {
         return Ok(());
     }
-    match fs::remove_file(place) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove(place)?;
     symlink(file, place)
+}
+
+/// Removes a file, if it is there.
+fn remove(place: &Path) -> io::Result<()> {
+    match fs::remove_file(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// Where Cargo keeps the sources of dependencies.

@@ -1,7 +1,7 @@
 //! How a static worker is built with what this machine has: looked for, chosen, and said.
 //!
-//! The best way builds the standard library together with the worker, for musl: a quarter of the size
-//! of the next one, and the only way to leave the machinery of panics out. It needs a nightly
+//! The best way builds the standard library together with the worker, for musl: half the size of the
+//! next one, and the only way to leave the machinery of panics out. It needs a nightly
 //! toolchain with the sources of the standard library, and musl's `libc.a`.
 
 use std::ffi::OsStr;
@@ -239,8 +239,7 @@ impl Way {
                     flags.extend(locks.map(|name| format!("-Clink-arg=-Wl,-u,{name}")));
                     // Less is inlined than `s` lets through: one part in a hundred of the size.
                     flags.push("-Cllvm-args=-inline-threshold=20".to_owned());
-                }
-                if smallest {
+                } else {
                     flags.extend([
                         "-Zunstable-options".to_owned(),
                         "-Cpanic=immediate-abort".to_owned(),
@@ -350,7 +349,7 @@ fn linker(compiler: String) -> Option<(String, PathBuf)> {
     unwinder.is_absolute().then_some((compiler, unwinder))
 }
 
-/// What a program prints, if it succeeds. A toolchain that Cargo has chosen for this process is not meant.
+/// What a program prints, if it succeeds.
 fn said(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
     let output = Command::new(program)
         .args(args)
