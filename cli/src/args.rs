@@ -41,6 +41,9 @@ pub(crate) enum Verb {
     Secret(Secret),
     /// Print a captured wire stream, one frame a line
     Decode(Decode),
+    /// A sandbox and the program in it, started by the supervisor
+    #[command(hide = true)]
+    Cell(Cell),
     /// The gateway's process, started by the supervisor
     #[command(hide = true)]
     Gateway(Gateway),
@@ -70,6 +73,24 @@ pub(crate) struct Up {
     /// Read secrets from the files of this directory, not from where `hearth secret` keeps them
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) secrets: Option<PathBuf>,
+    /// What cannot be enforced of a sandbox: a refusal to start, or shown by `hearth status`
+    #[arg(long, value_enum, default_value_t = Strictness::BestEffort)]
+    pub(crate) sandbox: Strictness,
+}
+
+/// How strictly sandboxes are enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Strictness {
+    /// All of it, or the worker does not start
+    Strict,
+    /// What this machine offers
+    BestEffort,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Cell {
+    /// The socket that the supervisor is told on
+    pub(crate) descriptor: i32,
 }
 
 #[derive(Debug, clap::Args)]
@@ -120,6 +141,7 @@ impl Dev {
             listen: self.listen,
             log: self.log,
             secrets: self.secrets,
+            sandbox: Strictness::BestEffort,
         }
     }
 }

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Verb::Reload(args) => reload::reload(&args),
         Verb::Secret(args) => secret::secret(&args.what),
         Verb::Decode(args) => decode::decode(&args),
+        Verb::Cell(args) => Ok(up::cell(&args)),
         Verb::Gateway(args) => up::gateway(&args),
         Verb::Tied { words } => build::become_program(&words).map(|never| match never {}),
     };

@@ -9,7 +9,7 @@ use hearth_supervisor::load::{LoadError, base, load};
 use hearth_supervisor::state::StateDir;
 use hearth_supervisor::{Options, Overrides, RunError};
 
-use crate::args::{Gateway, LogFormat, Up};
+use crate::args::{Cell, Gateway, LogFormat, Strictness, Up};
 use crate::build::{Builder, Profile};
 use crate::out::{self, Outcome};
 
@@ -77,6 +77,11 @@ fn options(args: &Up) -> anyhow::Result<Options> {
             path: own_program()?,
             args: vec!["gateway".into()],
         },
+        cell: Program {
+            path: own_program()?,
+            args: vec!["cell".into()],
+        },
+        strict: args.sandbox == Strictness::Strict,
         secrets: match &args.secrets {
             Some(directory) => directory.clone(),
             None => StateDir::of(&args.manifest).secrets(),
@@ -92,6 +97,14 @@ pub(crate) fn own_program() -> anyhow::Result<PathBuf> {
     } else {
         PathBuf::from("/proc/self/exe")
     })
+}
+
+/// Becomes the program of a cell; why not, the supervisor has been told.
+pub(crate) fn cell(args: &Cell) -> Outcome {
+    match hearth_supervisor::cell::enter(args.descriptor) {
+        Ok(never) => match never {},
+        Err(_) => Outcome::Failed,
+    }
 }
 
 pub(crate) fn gateway(args: &Gateway) -> anyhow::Result<Outcome> {

@@ -106,6 +106,22 @@ impl Check<'_, '_> {
                 }
                 _ => expected("a whole number", node),
             },
+            Shape::Decimal { min, max } => {
+                let number = match &node.value {
+                    Value::Int(number) => Ok(*number as f64),
+                    Value::Float(number) => Ok(*number),
+                    _ => Err(expected("a number", node)),
+                };
+                match number.and_then(|number| match (*min..=*max).contains(&number) {
+                    true => Number::from_f64(number).ok_or_else(|| expected("a number", node)),
+                    false => Err(Wrong::new(format!(
+                        "expected {min} to {max}, found {number}"
+                    ))),
+                }) {
+                    Ok(number) => return Some(Json::Number(number)),
+                    Err(wrong) => wrong,
+                }
+            }
             Shape::Size { min, max } => {
                 let bytes = match &node.value {
                     Value::Int(number) => Ok(*number),

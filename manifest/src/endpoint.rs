@@ -1,6 +1,8 @@
 //! The servers that a resource's address names: what a worker is let to, and whose names are resolved
 //! for it.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use crate::secret::Filled;
@@ -30,6 +32,67 @@ impl Filled {
         found.dedup();
         found
     }
+}
+
+impl Filled {
+    /// The directories of the Unix sockets that resources name by absolute paths.
+    pub fn socket_directories(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        self.resources
+            .values()
+            .for_each(|value| collect_directories(value, &mut found));
+        found.sort();
+        found.dedup();
+        found
+    }
+}
+
+fn collect_directories(value: &Value, found: &mut Vec<PathBuf>) {
+    match value {
+        Value::String(text) => found.extend(socket_directories(text)),
+        Value::Object(map) => map.values().for_each(|one| collect_directories(one, found)),
+        Value::Array(list) => list.iter().for_each(|one| collect_directories(one, found)),
+        _ => {}
+    }
+}
+
+/// Those of one address: libpq's `host`, which is the directory, in its words, its query or, with
+/// `%2F`, in the place of a host; or the file of `unix:///path` and `redis+unix:///path`.
+fn socket_directories(address: &str) -> Vec<PathBuf> {
+    let hosts = |words: &mut dyn Iterator<Item = &str>| {
+        let hosts = words.filter_map(|word| word.strip_prefix("host=").map(str::to_owned));
+        hosts.collect::<Vec<_>>()
+    };
+    let named: Vec<String> = match address.split_once("://") {
+        None => hosts(&mut address.split_whitespace()),
+        Some(("postgres" | "postgresql", rest)) => {
+            let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
+            let authority = authority.split('/').next().unwrap_or_default();
+            let host = authority
+                .rsplit_once('@')
+                .map_or(authority, |(_, host)| host);
+            let mut named = hosts(&mut query.split('&'));
+            named.push(host.to_owned());
+            named
+        }
+        Some((scheme, rest)) if scheme == "unix" || scheme.ends_with("+unix") => {
+            let path = rest.split(['?', '#']).next().unwrap_or(rest);
+            let directory = path
+                .rsplit_once('/')
+                .map(|(directory, _)| directory.to_owned());
+            directory.into_iter().collect()
+        }
+        Some(_) => return Vec::new(),
+    };
+    let named = named.iter().flat_map(|list| list.split(','));
+    let paths = named.map(|one| {
+        one.trim_matches('\'')
+            .replace("%2F", "/")
+            .replace("%2f", "/")
+    });
+    // The root directory is not let in as one of sockets.
+    let absolute = paths.filter(|path| path.starts_with('/') && path.len() > 1);
+    absolute.map(PathBuf::from).collect()
 }
 
 fn wants_encryption(value: &Value) -> bool {
@@ -191,6 +254,33 @@ mod tests {
         assert!(wants("host=h user=u sslmode=require"));
         assert!(!wants("postgres://u@h/x?sslmode=prefer"));
         assert!(!wants("redis://cache"));
+    }
+
+    #[test]
+    fn unix_sockets_are_in_directories() {
+        let check = |address: &str, expect: &[&str]| {
+            let expect: Vec<PathBuf> = expect.iter().map(PathBuf::from).collect();
+            assert_eq!(socket_directories(address), expect, "{address}");
+        };
+        check(
+            "postgres://u@%2Fvar%2Frun%2Fpostgresql/x",
+            &["/var/run/postgresql"],
+        );
+        check("postgres://u@/x?user=a&host=/run/pg", &["/run/pg"]);
+        check("host='/run/pg' user=u", &["/run/pg"]);
+        check("host=/run/a,/run/b,c", &["/run/a", "/run/b"]);
+        check("unix:///run/memcached.sock", &["/run"]);
+        check("redis+unix:///run/redis/r.sock?db=1", &["/run/redis"]);
+        for none in [
+            "unix:///r.sock",
+            "unix://r",
+            "redis://h/1",
+            "https://h/a",
+            "",
+            "host=h",
+        ] {
+            check(none, &[]);
+        }
     }
 
     #[test]

@@ -284,13 +284,99 @@ static FUNCTION: Shape = Shape::Map(&[
         "[]",
         "Secrets that the handler gets by their names.",
     ),
-    not_yet(
-        "limits",
-        "Memory, CPU, processes and open files of a worker.",
+    default("limits", &LIMITS, "{}", "What each of its workers may use."),
+    default(
+        "sandbox",
+        &SANDBOX,
+        "{}",
+        "What a worker may reach beyond its own program and the servers of its resources.",
     ),
-    not_yet("sandbox", "What a worker may reach beyond its resources."),
     not_yet("cors", "Answers to cross-origin requests."),
     not_yet("health", "A path that tells whether the function is well."),
+]);
+
+static LIMITS: Shape = Shape::Map(&[
+    default(
+        "memory",
+        &Shape::Size {
+            min: 1 << 20,
+            max: 1 << 40,
+        },
+        "128MiB",
+        "Memory, files in `/tmp` included; a worker beyond is killed and started again.",
+    ),
+    absent(
+        "cpu",
+        &Shape::Decimal {
+            min: 0.01,
+            max: 1024.0,
+        },
+        "its share with others",
+        "Processors; a worker that wants more waits.",
+    ),
+    default(
+        "pids",
+        &Shape::Whole {
+            min: 1,
+            max: 1 << 20,
+        },
+        "64",
+        "Threads and processes; starting one more fails.",
+    ),
+    default(
+        "open_files",
+        &Shape::Whole {
+            min: 16,
+            max: 1 << 20,
+        },
+        "1024",
+        "Open files and sockets; opening one more fails.",
+    ),
+    default(
+        "tmp",
+        &Shape::Size {
+            min: 0,
+            max: 1 << 40,
+        },
+        "16MiB",
+        "Files in `/tmp`, which is the worker's own and ends with it; writing more fails.",
+    ),
+]);
+
+static SANDBOX: Shape = Shape::Map(&[
+    absent(
+        "mode",
+        &Shape::Text(&MODE),
+        "`best-effort` with `up` and `dev`",
+        "`strict`: what cannot be enforced fully is a refusal to start. `best-effort`: what the machine offers, the rest shown by `hearth status`. Where the platform is told to be strict, it is.",
+    ),
+    default(
+        "read",
+        &Shape::List {
+            each: &Shape::Text(&FILE),
+            least: 0,
+        },
+        "[]",
+        "Files and directories that it may read, relative to the manifest.",
+    ),
+    default(
+        "write",
+        &Shape::List {
+            each: &Shape::Text(&FILE),
+            least: 0,
+        },
+        "[]",
+        "Directories that it may read and write, relative to the manifest; made if they are missing.",
+    ),
+    default(
+        "connect",
+        &Shape::List {
+            each: &Shape::Whole { min: 1, max: 65535 },
+            least: 0,
+        },
+        "[]",
+        "TCP ports that it may connect to, on any host, besides those of its resources.",
+    ),
 ]);
 
 static ROUTE: Shape = Shape::Map(&[
@@ -369,6 +455,10 @@ static METHOD: TextRule = TextRule {
 };
 static ADDRESS: TextRule = TextRule::new("an address or `off`", address::PATTERN, |text| {
     Ok(address::print(address::parse(text)?))
+});
+static MODE: TextRule = TextRule::new("a mode", "^(strict|best-effort)$", |text| match text {
+    "strict" | "best-effort" => Ok(text.to_owned()),
+    _ => Err(no("a mode", text, &"it is `strict` or `best-effort`")),
 });
 static FILE: TextRule = TextRule::new("a file", NOT_EMPTY, |text| not_empty(text, "a file"));
 static COMMAND: TextRule =

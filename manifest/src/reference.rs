@@ -54,6 +54,7 @@ fn words(shape: &Shape) -> String {
         Shape::List { each, .. } => format!("a list, each {}", words(each)),
         Shape::Bool => "`true` or `false`".to_owned(),
         Shape::Whole { min, max } => format!("a number, {min} to {max}"),
+        Shape::Decimal { min, max } => format!("a number, {min} to {max}, with a fraction"),
         Shape::Size { min, max } => {
             format!("a size, {} to {}", size::print(*min), size::print(*max))
         }

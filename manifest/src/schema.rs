@@ -86,6 +86,9 @@ fn of(shape: &'static Shape) -> Json {
         }
         Shape::Bool => json!({ "type": "boolean" }),
         Shape::Whole { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Shape::Decimal { min, max } => {
+            json!({ "type": "number", "minimum": min, "maximum": max })
+        }
         Shape::Size { min, max } => json!({
             "anyOf": [
                 { "type": "integer", "minimum": min, "maximum": max },

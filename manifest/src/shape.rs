@@ -23,6 +23,8 @@ pub(crate) enum Shape {
     Bool,
     /// A whole number, both bounds included.
     Whole { min: u64, max: u64 },
+    /// A number with a fraction, both bounds included.
+    Decimal { min: f64, max: f64 },
     /// Bytes, both bounds included.
     Size { min: u64, max: u64 },
     /// A duration, both bounds included.

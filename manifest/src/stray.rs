@@ -67,6 +67,7 @@ pub(crate) fn maps_of(shape: &'static Shape) -> Option<(&'static [Key], String)>
         }
         Shape::Bool
         | Shape::Whole { .. }
+        | Shape::Decimal { .. }
         | Shape::Size { .. }
         | Shape::Duration { .. }
         | Shape::Name(_)

@@ -143,6 +143,52 @@ pub struct Function {
     pub resources: BTreeMap<String, serde_json::Value>,
     /// Names of secrets that the worker gets besides.
     pub secrets: Vec<String>,
+    /// What each worker may use.
+    pub limits: WorkerLimits,
+    /// What each worker may reach.
+    pub sandbox: Sandbox,
+}
+
+/// What one worker may use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerLimits {
+    /// Bytes of memory, files in `/tmp` included. Default 128 MiB.
+    #[serde(with = "size")]
+    pub memory: u64,
+    /// Processors; `None` for no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f64>,
+    /// Threads and processes. Default 64.
+    pub pids: u32,
+    /// Open descriptors. Default 1,024.
+    pub open_files: u32,
+    /// Bytes of files in `/tmp`. Default 16 MiB.
+    #[serde(with = "size")]
+    pub tmp: u64,
+}
+
+/// What one worker may reach beyond its program and the servers of its resources.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// How strictly it is enforced; `None` leaves it to the platform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// What it may read; as written in the manifest (relative to its directory).
+    pub read: Vec<PathBuf>,
+    /// Directories that it may write; as written in the manifest.
+    pub write: Vec<PathBuf>,
+    /// TCP ports that it may connect to besides.
+    pub connect: Vec<u16>,
+}
+
+/// How strictly a sandbox is enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// What the machine offers; the rest is shown.
+    BestEffort,
+    /// Everything, or the worker does not start.
+    Strict,
 }
 
 /// A command that makes a function's binary.

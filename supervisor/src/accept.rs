@@ -28,6 +28,10 @@ pub struct Options {
     pub format: Format,
     /// The program that is the gateway.
     pub gateway: Program,
+    /// The program that makes a cell of itself.
+    pub cell: Program,
+    /// Sandboxes are strict, whatever the manifest says.
+    pub strict: bool,
     /// The directory with values of secrets.
     pub secrets: PathBuf,
 }

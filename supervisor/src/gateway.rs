@@ -14,10 +14,12 @@ use hearth_protocol::head::LogRecord;
 use hearth_protocol::link::{CODEC, CertifiedKey, Link, Snapshot, WorkerAdd, encode};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::cell;
 use crate::event::Event;
 use crate::journal::{Journal, Record};
 use crate::listen::Listener;
-use crate::process::{Process, Who};
+use crate::machine::{GATEWAY_USER, Machine};
+use crate::process::{Process, Start, Who};
 use crate::run::News;
 use crate::wire::{Wire, WireError};
 use crate::worker;
@@ -28,7 +30,7 @@ pub struct Program {
     /// Where it is.
     pub path: PathBuf,
     /// What it is told first: `hearth` is many programs in one.
-    pub args: Vec<OsString>,
+    pub args: Vec<String>,
 }
 
 /// The running gateway.
@@ -43,6 +45,7 @@ impl Gateway {
     /// Starts it on these listeners and shows it the certificates.
     pub fn start(
         program: &Program,
+        machine: &Machine,
         threads: u32,
         listeners: &[Listener],
         certificates: &[CertifiedKey],
@@ -61,20 +64,31 @@ impl Gateway {
             ("LISTEN_FDNAMES".into(), names.join(":").into()),
         ];
         let mut args = program.args.clone();
-        args.extend(["--threads".into(), threads.to_string().into()]);
+        args.extend(["--threads".to_owned(), threads.to_string()]);
+        let kind = cell::Program::of(&program.path)?;
+        let (cgroup, known) = match &machine.cgroups {
+            Ok(groups) => (Some(groups.group("gateway")?), vec![]),
+            Err(_) => (None, vec![]),
+        };
+        let plan = cell::for_gateway(
+            (program.path.clone(), args),
+            &kind,
+            GATEWAY_USER,
+            &machine.host,
+            machine.strict,
+            known,
+        );
         let who = Who {
             source: "gateway",
             worker: None,
         };
-        let process = Process::start(
-            program.path.clone(),
-            args,
-            None,
+        let start = Start {
+            plan,
             env,
             descriptors,
-            &who,
-            journal,
-        )?;
+            cgroup,
+        };
+        let process = Process::start(start, machine, &who, journal)?;
         let (heard, journal) = (news.clone(), journal.clone());
         let trouble = journal.clone();
         let wire = Wire::start(

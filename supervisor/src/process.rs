@@ -3,18 +3,25 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 
-use hearth_sys::spawn::{Spawn, spawn};
+use hearth_sys::inherit::FIRST;
+use hearth_sys::memfile;
+use hearth_sys::spawn::{Child, Spawn, spawn};
+use nix::sched::CloneFlags;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 
+use crate::cell::{Apart, Plan};
+use crate::cgroup::{Cgroup, Events};
+use crate::confine::Confinement;
 use crate::journal::{Journal, Record};
+use crate::machine::Machine;
 
 /// Longest line of output; what is longer comes in pieces.
 const LINE: u64 = 16 * 1024;
@@ -23,11 +30,27 @@ const LINE: u64 = 16 * 1024;
 /// function is told goes over its control socket.
 const PASSED_ON: [&str; 5] = ["PATH", "TZ", "LANG", "LC_ALL", "RUST_BACKTRACE"];
 
-/// A child process in a group of its own.
+/// A child process in a session and a cell of its own.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
     pid: Pid,
+    cgroup: Option<Cgroup>,
+    /// What its cell says.
+    pub cell: Confinement,
+}
+
+/// What to start.
+#[derive(Debug)]
+pub struct Start {
+    /// Its cell, and the program in it.
+    pub plan: Plan,
+    /// Its environment, besides the few names that are passed on.
+    pub env: Vec<(OsString, OsString)>,
+    /// What it finds open from descriptor 3 on.
+    pub descriptors: Vec<OwnedFd>,
+    /// The control group it begins in.
+    pub cgroup: Option<Cgroup>,
 }
 
 /// What a child is about, for the records of its output.
@@ -51,39 +74,64 @@ impl Who {
 }
 
 impl Process {
-    /// Starts `program` with `descriptors` from 3 on and `env` besides the few names that are passed
-    /// on; every line it prints becomes a record.
+    /// Starts it; every line it prints becomes a record.
     pub fn start(
-        program: PathBuf,
-        args: Vec<OsString>,
-        directory: Option<PathBuf>,
-        env: Vec<(OsString, OsString)>,
-        descriptors: Vec<OwnedFd>,
+        start: Start,
+        machine: &Machine,
         who: &Who,
         journal: &Journal,
     ) -> io::Result<Process> {
+        let Start {
+            plan,
+            env,
+            mut descriptors,
+            cgroup,
+        } = start;
         let passed_on = PASSED_ON
             .into_iter()
             .filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
-        let env = passed_on.chain(env).collect();
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut args = machine.cell.args.clone();
+        args.push((FIRST as usize + descriptors.len()).to_string());
+        descriptors.push(theirs.into());
+        descriptors.push(memfile::sealed("cell", &serde_json::to_vec(&plan)?)?);
+        if let (true, Some(empty)) = (plan.network.empty, &machine.empty_network) {
+            descriptors.push(empty.try_clone()?);
+        }
+        let own = CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWPID
+            | CloneFlags::CLONE_NEWIPC
+            | CloneFlags::CLONE_NEWUTS;
         let mut child = spawn(Spawn {
-            program,
-            args,
-            env,
-            directory,
+            args: args.into_iter().map(OsString::from).collect(),
+            env: passed_on.chain(env).collect(),
             descriptors,
             // A worker serves many requests for one wake-up; if each pushed the gateway off its
             // processor, there would never be many. See docs/decisions/0005-batch.md.
             batch: who.worker.is_some(),
+            namespaces: match plan.apart {
+                Apart::ByRoot => own,
+                Apart::ByUser => own | CloneFlags::CLONE_NEWUSER,
+                Apart::Not => CloneFlags::empty(),
+            },
+            cgroup: cgroup.as_ref().map(Cgroup::open).transpose()?,
+            ..Spawn::new(machine.cell.path.clone())
         })?;
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
-        let out = child.stdout.take().map(OwnedFd::from);
-        let err = child.stderr.take().map(OwnedFd::from);
-        for pipe in [out, err].into_iter().flatten() {
+        for pipe in [child.stdout.take(), child.stderr.take()]
+            .into_iter()
+            .flatten()
+        {
             let pipe = pipe::Receiver::from_owned_fd(pipe)?;
             tokio::task::spawn_local(record_lines(pipe, who.clone(), journal.clone()));
         }
-        Ok(Process { child, pid })
+        let cell = Confinement::listen(ours, who.clone(), journal.clone())?;
+        Ok(Process {
+            child,
+            pid,
+            cgroup,
+            cell,
+        })
     }
 
     /// Its process id.
@@ -104,13 +152,34 @@ impl Process {
         }
         match self.child.try_wait() {
             Ok(None) => None,
-            Ok(Some(status)) => Some(describe(status)),
+            Ok(Some(status)) => Some(self.describe(status)),
             Err(error) => Some(format!("cannot tell how: {error}")),
+        }
+    }
+
+    /// What happened in its control group, if it has one.
+    pub fn events(&self) -> Option<Events> {
+        self.cgroup.as_ref().map(Cgroup::events)
+    }
+
+    fn describe(&self, status: ExitStatus) -> String {
+        if let Some(why) = self.cell.failed() {
+            return format!("its cell could not be made: {why}");
+        }
+        let how = describe(status);
+        match self.events() {
+            Some(events) if events.memory_kills > 0 => {
+                format!("{how}: it needed more memory than limits.memory allows")
+            }
+            _ => how,
         }
     }
 
     /// Kills it and what it started.
     pub fn kill(&self) {
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.kill();
+        }
         if killpg(self.pid, Signal::SIGKILL).is_err() {
             let _ = kill(self.pid, Signal::SIGKILL);
         }

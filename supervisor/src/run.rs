@@ -20,6 +20,7 @@ use crate::gateway::Gateway;
 use crate::journal::{Journal, Record};
 use crate::listen::{Listener, bind};
 use crate::load::base;
+use crate::machine::Machine;
 use crate::plan::Platform;
 use crate::state::{Held, StateDir};
 use crate::status;
@@ -74,6 +75,7 @@ pub fn run(options: Options) -> Result<(), RunError> {
 struct Runner {
     options: Options,
     accepted: Accepted,
+    machine: Machine,
     listeners: Vec<Listener>,
     generation: u64,
     platform: Platform,
@@ -109,6 +111,9 @@ impl Runner {
         raise_open_files();
         let held = StateDir::of(&options.manifest).hold()?;
         let accepted = accept(&options, &held, &journal, None)?;
+        let users = held.directory().users();
+        let machine = Machine::look(options.cell.clone(), options.strict, users)
+            .map_err(set_up("who is which user"))?;
         let listeners = bind(&accepted.manifest.gateway.listen, vec![])?;
         let (asking, asked) = mpsc::unbounded_channel();
         control::listen(&held.directory().socket(), journal.clone(), asking)
@@ -128,6 +133,7 @@ impl Runner {
         Ok(Runner {
             options,
             accepted,
+            machine,
             listeners,
             generation: 1,
             platform,
@@ -277,6 +283,7 @@ impl Runner {
         let list = &certificates.list;
         match Gateway::start(
             program,
+            &self.machine,
             *threads,
             &self.listeners,
             list,
@@ -305,7 +312,8 @@ impl Runner {
             body_bytes: accepted.manifest.gateway.limits.body_bytes,
         };
         let base = base(&self.options.manifest);
-        match Worker::start(id, name, orders, &base, &self.journal, &self.news) {
+        let machine = &mut self.machine;
+        match Worker::start(id, name, orders, &base, machine, &self.journal, &self.news) {
             Ok(worker) => {
                 self.workers.insert(id, worker);
                 None

@@ -71,6 +71,11 @@ impl StateDir {
         self.0.join("secrets")
     }
 
+    /// Which function is which user, where root gives each one of its own.
+    pub fn users(&self) -> PathBuf {
+        self.0.join("users.json")
+    }
+
     /// Where the self-signed certificate is kept.
     pub fn tls(&self) -> PathBuf {
         self.0.join("tls")

@@ -17,10 +17,12 @@ use hearth_protocol::{Codec, VERSION};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::authorities;
+use crate::cell::{self, Host, Mechanism};
 use crate::event::Event;
 use crate::journal::Journal;
+use crate::machine::Machine;
 use crate::names::Names;
-use crate::process::{Process, Who};
+use crate::process::{Process, Start, Who};
 use crate::run::News;
 use crate::wire::{Wire, WireError};
 
@@ -86,6 +88,7 @@ impl Worker {
         name: &str,
         orders: Orders,
         base: &Path,
+        machine: &mut Machine,
         journal: &Journal,
         news: &UnboundedSender<News>,
     ) -> io::Result<Worker> {
@@ -94,11 +97,39 @@ impl Worker {
             source: "worker",
             worker: Some((name.to_owned(), id)),
         };
-        // Made absolute: a path without a slash would be looked for elsewhere.
-        let program = std::path::absolute(base.join(&orders.function.binary))?;
-        let directory = Some(base.to_owned());
-        let passed = vec![OwnedFd::from(theirs)];
-        let process = Process::start(program, vec![], directory, vec![], passed, &who, journal)?;
+        // Made absolute: within its cell there is no other directory to start from.
+        let base = std::path::absolute(base)?;
+        let program = base.join(&orders.function.binary);
+        let kind = cell::Program::of(&program)?;
+        let user = machine.user(name)?;
+        make_writable(&orders.function, &base, &machine.host, user)?;
+        let (cgroup, known) = match &machine.cgroups {
+            Ok(groups) => {
+                let (group, held) =
+                    groups.worker(&format!("{name}.{id}"), &orders.function.limits)?;
+                (Some(group), held)
+            }
+            Err(why) => {
+                let missing = ["memory", "pids", "cpu"].map(|name| Mechanism::missing(name, why));
+                (None, missing.into())
+            }
+        };
+        let plan = cell::for_worker(
+            (name, &orders.function, &orders.filled),
+            (program, &kind),
+            &base,
+            user,
+            &machine.host,
+            machine.strict,
+            known,
+        );
+        let start = Start {
+            plan,
+            env: vec![],
+            descriptors: vec![OwnedFd::from(theirs)],
+            cgroup,
+        };
+        let process = Process::start(start, machine, &who, journal)?;
         let codec = Rc::new(Cell::new(None));
         let pulse = Rc::new(Cell::new(Pulse::Starting));
         let mut conversation = Conversation {
@@ -213,6 +244,21 @@ impl Worker {
         message.encode(&mut bytes);
         self.wire.send(bytes, descriptors);
     }
+}
+
+/// Makes the directories that it may write and that are missing; they are its own.
+fn make_writable(function: &Function, base: &Path, host: &Host, user: u32) -> io::Result<()> {
+    for path in &function.sandbox.write {
+        let path = base.join(path);
+        if path.exists() {
+            continue;
+        }
+        std::fs::create_dir_all(&path)?;
+        if host.user.0 == 0 {
+            std::os::unix::fs::chown(&path, Some(user), Some(user))?;
+        }
+    }
+    Ok(())
 }
 
 /// What is known of a worker's side of the conversation.

@@ -1,16 +1,19 @@
 //! Small safe wrappers around what the standard library does not offer.
 //!
 //! The only crate of the project with `unsafe` in it. Each module owns one topic and knows nothing
-//! of Hearth: descriptors given at start, descriptors sent over sockets, children, sealed memory
-//! files, memory given back, waiting, Unix sockets below deep directories, what musl lacks.
+//! of Hearth: descriptors given at start, descriptors sent over sockets, children, mounts,
+//! filters of system calls, sealed memory files, memory given back, waiting, Unix sockets below deep directories, what musl lacks.
 
 pub mod inherit;
 pub mod lock;
 pub mod memfile;
 pub mod memory;
+pub mod mount;
 #[cfg(all(target_env = "musl", target_pointer_width = "64"))]
 mod musl;
 pub mod passing;
+pub mod privilege;
+pub mod seccomp;
 pub mod spawn;
 pub mod unix;
 pub mod wait;

@@ -1,11 +1,12 @@
 //! A built worker, spoken to over the real wire as supervisor and gateway would.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::ToSocketAddrs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use hearth_protocol::{
     CONTROL_ROOM, Codec, DATA_ROOM, FrameBuffer, INITIAL_CREDIT, MAX_CHUNK, MAX_CONTROL_LEN,
     MAX_DATA_LEN, VERSION,
 };
-use hearth_sys::spawn::{Spawn, spawn};
+use hearth_sys::spawn::{Child, Spawn, spawn};
 
 use super::{Answer, Platform, routed};
 use crate::request::Request;
@@ -92,12 +93,8 @@ impl Worker {
     pub fn start(program: impl AsRef<Path>, platform: Platform) -> Result<Worker, Broken> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut child = spawn(Spawn {
-            program: std::path::absolute(program)?,
-            args: Vec::new(),
-            env: Vec::new(),
-            directory: None,
             descriptors: vec![OwnedFd::from(theirs)],
-            batch: false,
+            ..Spawn::new(std::path::absolute(program)?)
         })?;
         if let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) {
             pass_on(out);
@@ -374,9 +371,12 @@ fn head(request: &Request) -> RequestHead<'_> {
 
 /// What a worker prints is printed by its test.
 #[expect(clippy::print_stderr, reason = "a test has no other log")]
-fn pass_on(from: impl Read + Send + 'static) {
+fn pass_on(from: OwnedFd) {
     std::thread::spawn(move || {
-        for line in BufReader::new(from).lines().map_while(Result::ok) {
+        for line in BufReader::new(File::from(from))
+            .lines()
+            .map_while(Result::ok)
+        {
             eprintln!("{line}");
         }
     });

@@ -1,0 +1,181 @@
+//! Cells: what a process of ours is started in, so that it gets what its manifest says and nothing else.
+//!
+//! [`plan`] derives a [`Plan`] from the manifest and the machine, purely. The child that becomes the
+//! worker runs [`enter`]: step by step it gives up what the plan does not name, tells the supervisor
+//! what holds ([`Word`]), and executes the program. The order of the steps is that of `enter.rs`.
+
+mod calls;
+mod enter;
+mod files;
+mod identity;
+mod plan;
+mod program;
+mod reach;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use enter::enter;
+pub use plan::{Host, for_gateway, for_worker};
+pub use program::Program;
+
+/// What a cell is made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What cannot be enforced is a reason not to start.
+    pub strict: bool,
+    /// Its host name, where that is its own.
+    pub name: String,
+    /// The program, where it is kept.
+    pub program: PathBuf,
+    /// Where it is seen from within.
+    pub shown: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its working directory.
+    pub directory: PathBuf,
+    /// Who it is.
+    pub identity: Identity,
+    /// The namespaces that it begins in, of its own.
+    pub apart: Apart,
+    /// Files and directories that it reaches; all others it does not.
+    pub files: Vec<Reach>,
+    /// Bytes of its `/tmp`.
+    pub tmp: u64,
+    /// What it reaches of networks.
+    pub network: Network,
+    /// Its system calls.
+    pub calls: Calls,
+    /// Limits of its process: name and value (setrlimit(2)).
+    pub limits: Vec<(Limit, u64)>,
+    /// What is known of it before it begins: the cgroup's part.
+    pub known: Vec<Mechanism>,
+}
+
+/// Who a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identity {
+    /// A user and group of its own, that root made it.
+    Own(u32),
+    /// The user that runs the platform, and the group.
+    Same(u32, u32),
+}
+
+/// The namespaces of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Apart {
+    /// Its own, by root's right.
+    ByRoot,
+    /// Its own, within a user namespace.
+    ByUser,
+    /// The platform's.
+    Not,
+}
+
+/// A file or directory that is reached.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Reach {
+    /// Where.
+    pub path: PathBuf,
+    /// For what.
+    pub to: Access,
+}
+
+/// What may be done with what is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Read.
+    Read,
+    /// Read, and execute: libraries, interpreters.
+    Execute,
+    /// Read and write.
+    Write,
+    /// A device that is harmless: read and write.
+    Device,
+    /// Sockets in it can be connected to.
+    Connect,
+}
+
+/// What is reached of networks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Sockets of families that reach out can be made at all, and TCP ports connected to.
+    pub ports: Vec<u16>,
+    /// Unix sockets with a name can be connected to.
+    pub unix: bool,
+    /// It enters the empty network namespace, which comes as a descriptor.
+    pub empty: bool,
+    /// It accepts on listeners that it was given.
+    pub serve: bool,
+}
+
+/// The system calls that a process may make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calls {
+    /// It may send signals: only where they cannot leave the cell.
+    pub signals: bool,
+}
+
+/// A limit of a process, in the words of getrlimit(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// Bytes of a core dump.
+    Core,
+    /// Bytes of private memory that can be written.
+    Data,
+    /// Processes and threads of its user.
+    Processes,
+    /// Open descriptors.
+    OpenFiles,
+    /// Bytes of memory kept from being swapped.
+    Locked,
+    /// Bytes of POSIX message queues.
+    Queues,
+}
+
+/// What is enforced of a cell, or why it is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mechanism {
+    /// `user`, `namespaces`, `files`, `network`, `capabilities`, `landlock`, `seccomp`, `memory`, ...
+    pub name: String,
+    /// Whether it is.
+    pub enforced: bool,
+    /// How, or why not.
+    pub detail: String,
+}
+
+impl Mechanism {
+    /// One that holds.
+    pub fn enforced(name: &str, detail: impl Into<String>) -> Mechanism {
+        Mechanism {
+            name: name.to_owned(),
+            enforced: true,
+            detail: detail.into(),
+        }
+    }
+
+    /// One that does not.
+    pub fn missing(name: &str, why: impl Into<String>) -> Mechanism {
+        Mechanism {
+            name: name.to_owned(),
+            enforced: false,
+            detail: why.into(),
+        }
+    }
+}
+
+/// What a cell says before it becomes its program: one JSON object a line. With the first word comes
+/// the listener of refused system calls, if there is one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Word {
+    /// This holds.
+    Stands(Vec<Mechanism>),
+    /// It could not be made, and why.
+    Failed(String),
+}

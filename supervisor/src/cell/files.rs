@@ -1,0 +1,99 @@
+//! The file system of a cell: an empty one in memory, with what the plan names put into it, each thing
+//! at the path it has outside.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use hearth_sys::mount::{Attributes, Tree};
+
+use super::{Access, Plan};
+
+/// Where the new root stands for a moment; every system has it.
+const STAGE: &str = "/proc";
+
+/// Room for the directories that hold what is mounted, and no more.
+const ROOT: [(&str, &str); 3] = [("size", "64k"), ("nr_inodes", "1024"), ("mode", "755")];
+
+/// Files in `/tmp`, so that many small ones do not take the kernel's memory past their size.
+const TMP_INODES: u64 = 4096;
+
+/// Makes it and enters it. `user` owns `/tmp`. What the machine does not have of the plan's is left out.
+///
+/// # Errors
+/// What the system says, with the place it says it about.
+pub(super) fn enter(plan: &Plan, user: (u32, u32)) -> Result<(), (String, io::Error)> {
+    let at = |path: &Path| {
+        let path = path.display().to_string();
+        move |error| (path, error)
+    };
+    let here = |what: &'static str| move |error| (what.to_owned(), error);
+    // Taken while the old files are there, put in their places when only these are.
+    let mut taken = Vec::new();
+    for reach in &plan.files {
+        let path = &reach.path;
+        let Ok(file) = fs::metadata(path) else {
+            continue;
+        };
+        let tree = Tree::copy(path).map_err(at(path))?;
+        tree.restrict(attributes(reach.to)).map_err(at(path))?;
+        taken.push((path, file.is_dir(), tree));
+    }
+    let program = Tree::copy(&plan.program).map_err(at(&plan.program))?;
+    let sealed = Attributes::NO_PRIVILEGE.and(Attributes::READ_ONLY);
+    program.restrict(sealed).map_err(at(&plan.program))?;
+    taken.push((&plan.shown, false, program));
+
+    let root =
+        Tree::memory(&ROOT, Attributes::NO_PRIVILEGE).map_err(here("a file system in memory"))?;
+    root.enter(Path::new(STAGE))
+        .map_err(here("the root directory"))?;
+    if plan.tmp > 0 {
+        let (size, inodes) = (plan.tmp.to_string(), TMP_INODES.to_string());
+        let (uid, gid) = (user.0.to_string(), user.1.to_string());
+        let options = [
+            ("size", size.as_str()),
+            ("nr_inodes", &inodes),
+            ("mode", "700"),
+            ("uid", &uid),
+            ("gid", &gid),
+        ];
+        let closed = Attributes::NO_PRIVILEGE.and(Attributes::NO_EXEC);
+        let tmp = Tree::memory(&options, closed).map_err(here("/tmp"))?;
+        fs::create_dir("/tmp").map_err(here("/tmp"))?;
+        tmp.attach(Path::new("/tmp")).map_err(here("/tmp"))?;
+    }
+    for (path, is_directory, tree) in &taken {
+        make_place(path, *is_directory).map_err(at(path))?;
+        tree.attach(path).map_err(at(path))?;
+    }
+    make_place(&plan.directory, true).map_err(at(&plan.directory))?;
+    let still = Attributes::READ_ONLY.and(Attributes::NO_EXEC);
+    root.restrict_alone(still)
+        .map_err(here("the root directory"))?;
+    std::env::set_current_dir(&plan.directory).map_err(at(&plan.directory))
+}
+
+fn attributes(to: Access) -> Attributes {
+    let least = Attributes::NO_PRIVILEGE;
+    match to {
+        Access::Read | Access::Connect => least.and(Attributes::READ_ONLY).and(Attributes::NO_EXEC),
+        Access::Execute => least.and(Attributes::READ_ONLY),
+        Access::Write => least.and(Attributes::NO_EXEC),
+        Access::Device => Attributes::NO_EXEC,
+    }
+}
+
+/// Makes what is to be mounted over, unless it is there: in a directory that is mounted already.
+fn make_place(path: &Path, is_directory: bool) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    if is_directory {
+        return fs::create_dir_all(path);
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    File::create(path).map(drop)
+}

@@ -1,0 +1,58 @@
+//! Who a cell's process is, and that it can become nobody else.
+
+use std::fs;
+use std::io;
+
+use caps::CapSet;
+use caps::errors::CapsError;
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+
+/// Makes the user of the platform, in a user namespace of its own, who he is outside.
+pub(super) fn map(uid: u32, gid: u32) -> io::Result<()> {
+    // Without groups to give up, which the kernel demands first (user_namespaces(7)).
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+    fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))
+}
+
+/// Gives up for good what could be gained: the bounding set, and every way around it. Needs
+/// CAP_SETPCAP, so it comes before the change of user.
+pub(super) fn bound() -> io::Result<()> {
+    let bounding = caps::read(None, CapSet::Bounding).map_err(told)?;
+    for capability in bounding {
+        caps::drop(None, CapSet::Bounding, capability).map_err(told)?;
+    }
+    hearth_sys::privilege::lock_securebits()
+}
+
+/// Becomes a user of its own, without other groups.
+pub(super) fn become_user(id: u32) -> nix::Result<()> {
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    setgroups(&[])?;
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)
+}
+
+/// Gives up what there is, and looks that nothing is left.
+pub(super) fn clear() -> io::Result<()> {
+    // The order matters: what is effective must be permitted.
+    let sets = [
+        CapSet::Ambient,
+        CapSet::Inheritable,
+        CapSet::Effective,
+        CapSet::Permitted,
+    ];
+    for set in sets {
+        caps::clear(None, set).map_err(told)?;
+    }
+    for set in sets.into_iter().chain([CapSet::Bounding]) {
+        if !caps::read(None, set).map_err(told)?.is_empty() {
+            return Err(io::Error::other(format!("{set:?} capabilities are left")));
+        }
+    }
+    Ok(())
+}
+
+fn told(error: CapsError) -> io::Error {
+    io::Error::other(error.to_string())
+}

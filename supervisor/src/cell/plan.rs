@@ -1,0 +1,333 @@
+//! What a cell is to be, from the manifest and what the machine offers. Pure.
+
+use std::path::{Path, PathBuf};
+
+use hearth_manifest::{Filled, Function, Mode};
+
+use super::{Access, Apart, Calls, Identity, Limit, Mechanism, Network, Plan, Program, Reach};
+
+/// Where libraries, and what finds them, lie on Linux systems.
+const LIBRARIES: [&str; 8] = [
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/etc/ld.so.cache",
+];
+
+/// Where interpreters and what belongs to them lie.
+const INTERPRETERS: [&str; 3] = ["/bin", "/usr", "/etc/alternatives"];
+
+/// Systems that keep everything under names of their own have their loaders there, too.
+const STORES: [&str; 2] = ["/nix/store", "/gnu/store"];
+
+/// What programs that are not built for the cell alone expect to find.
+const DEVICES: [&str; 3] = ["/dev/null", "/dev/zero", "/dev/urandom"];
+
+/// A coarse guard where nothing better is to be had: so much private memory a worker of this limit may
+/// have mapped, used or not.
+const DATA_AT_LEAST: u64 = 1 << 30;
+
+/// As coarse: so many processes and threads the user of a worker may have, with all others of that user.
+const PROCESSES_AT_LEAST: u64 = 1024;
+
+/// What the machine offers to cells.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Which namespaces can be had.
+    pub apart: Apart,
+    /// Why there are none, if so.
+    pub why_not_apart: Option<String>,
+    /// Who the platform runs as: user and group.
+    pub user: (u32, u32),
+    /// The version of Landlock, or 0.
+    pub landlock: u32,
+    /// An empty network namespace can be entered.
+    pub empty_network: bool,
+}
+
+impl Host {
+    fn is_root(&self) -> bool {
+        self.user.0 == 0
+    }
+
+    /// Whether signals stay within a cell: in a process namespace, or by Landlock's scopes.
+    fn keeps_signals(&self) -> bool {
+        self.apart != Apart::Not || self.landlock >= 6
+    }
+}
+
+/// The cell of a function's worker. `program` is what is executed, `base` the manifest's directory,
+/// `known` what the cgroup gives.
+pub fn for_worker(
+    (name, function, filled): (&str, &Function, &Filled),
+    (program, kind): (PathBuf, &Program),
+    base: &Path,
+    user: u32,
+    host: &Host,
+    strict: bool,
+    known: Vec<Mechanism>,
+) -> Plan {
+    let sandbox = &function.sandbox;
+    let mut files = needs(kind);
+    let listed = |paths: &[PathBuf], to| {
+        let paths = paths.iter().map(|path| base.join(path));
+        paths.map(|path| Reach { path, to }).collect::<Vec<_>>()
+    };
+    files.extend(listed(&sandbox.read, Access::Read));
+    files.extend(listed(&sandbox.write, Access::Write));
+    let sockets = filled.socket_directories();
+    let unix = !sockets.is_empty();
+    files.extend(sockets.into_iter().map(|path| Reach {
+        path,
+        to: Access::Connect,
+    }));
+    let mut ports: Vec<u16> = filled.endpoints().iter().map(|one| one.port).collect();
+    ports.extend(&sandbox.connect);
+    ports.sort_unstable();
+    ports.dedup();
+    let limits = &function.limits;
+    let enforced = |name| known.iter().any(|one| one.name == name && one.enforced);
+    let mut process = vec![
+        (Limit::Core, 0),
+        (Limit::OpenFiles, limits.open_files.into()),
+        (Limit::Locked, 64 << 10),
+        (Limit::Queues, 0),
+    ];
+    if !enforced("memory") {
+        process.push((
+            Limit::Data,
+            limits.memory.saturating_mul(4).max(DATA_AT_LEAST),
+        ));
+    }
+    match host.apart {
+        // The processes of this user in this user namespace are those of the cell.
+        Apart::ByUser => process.push((Limit::Processes, limits.pids.into())),
+        _ if enforced("pids") => {}
+        // Whoever runs the platform has other processes, too.
+        _ if !host.is_root() => {}
+        _ => process.push((
+            Limit::Processes,
+            u64::from(limits.pids).max(PROCESSES_AT_LEAST),
+        )),
+    }
+    Plan {
+        strict: strict || sandbox.mode == Some(Mode::Strict),
+        name: name.to_owned(),
+        program,
+        shown: base.join(&function.binary),
+        args: Vec::new(),
+        directory: base.to_owned(),
+        identity: match host.is_root() {
+            true => Identity::Own(user),
+            false => Identity::Same(host.user.0, host.user.1),
+        },
+        apart: host.apart,
+        files: in_order(files),
+        tmp: limits.tmp,
+        network: Network {
+            empty: ports.is_empty() && !unix && host.empty_network,
+            ports,
+            unix,
+            serve: false,
+        },
+        calls: Calls {
+            signals: host.keeps_signals(),
+        },
+        limits: process,
+        known: known.into_iter().chain(not_apart(host)).collect(),
+    }
+}
+
+/// The cell of the gateway, which is `hearth` itself: no file but what it needs to begin, no way out
+/// but what the listeners it was given accept.
+pub fn for_gateway(
+    (program, args): (PathBuf, Vec<String>),
+    kind: &Program,
+    user: u32,
+    host: &Host,
+    strict: bool,
+    known: Vec<Mechanism>,
+) -> Plan {
+    Plan {
+        strict,
+        name: "gateway".to_owned(),
+        shown: program.clone(),
+        program,
+        args,
+        directory: "/".into(),
+        identity: match host.is_root() {
+            true => Identity::Own(user),
+            false => Identity::Same(host.user.0, host.user.1),
+        },
+        apart: host.apart,
+        files: in_order(needs(kind)),
+        tmp: 0,
+        network: Network {
+            serve: true,
+            ..Network::default()
+        },
+        calls: Calls {
+            signals: host.keeps_signals(),
+        },
+        // Descriptors it needs as many as clients come; the supervisor's own limit is passed on.
+        limits: vec![(Limit::Core, 0), (Limit::Queues, 0)],
+        known: known.into_iter().chain(not_apart(host)).collect(),
+    }
+}
+
+fn not_apart(host: &Host) -> Option<Mechanism> {
+    let why = host.why_not_apart.as_ref()?;
+    Some(Mechanism::missing("namespaces", why))
+}
+
+/// What a program of this kind needs to begin.
+fn needs(kind: &Program) -> Vec<Reach> {
+    let reach = |to| {
+        move |path: &str| Reach {
+            path: path.into(),
+            to,
+        }
+    };
+    let loader = match kind {
+        Program::Static => return Vec::new(),
+        Program::Dynamic(path) | Program::Script(path) => path,
+    };
+    let mut files: Vec<Reach> = LIBRARIES.map(reach(Access::Execute)).into();
+    files.extend(DEVICES.map(reach(Access::Device)));
+    if let Program::Script(_) = kind {
+        files.extend(INTERPRETERS.map(reach(Access::Execute)));
+    }
+    match STORES.iter().find(|store| loader.starts_with(store)) {
+        Some(store) => files.push(reach(Access::Execute)(store)),
+        None if loader.is_absolute() => files.push(Reach {
+            path: loader.clone(),
+            to: Access::Execute,
+        }),
+        None => {}
+    }
+    files
+}
+
+/// Directories before what is in them; of two for one place, the one that allows more.
+fn in_order(mut files: Vec<Reach>) -> Vec<Reach> {
+    files.sort_by(|one, other| one.path.cmp(&other.path).then(other.to.cmp(&one.to)));
+    files.dedup_by(|next, kept| next.path == kept.path);
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: Host = Host {
+        apart: Apart::ByRoot,
+        why_not_apart: None,
+        user: (0, 0),
+        landlock: 7,
+        empty_network: true,
+    };
+
+    fn plan(keys: &str, kind: &Program, host: &Host) -> Plan {
+        let text = format!(
+            "service: s\nfunctions:\n  f:\n    routes: [{{ path: / }}]\n    binary: bin/f\n{keys}"
+        );
+        let manifest = hearth_manifest::parse("edge.yaml", text.as_bytes()).unwrap();
+        let function = &manifest.manifest.functions["f"];
+        let filled = function.fill(|_| Err(())).unwrap();
+        for_worker(
+            ("f", function, &filled),
+            ("/kept/f".into(), kind),
+            Path::new("/srv"),
+            100_000,
+            host,
+            false,
+            vec![],
+        )
+    }
+
+    fn paths(plan: &Plan) -> Vec<(&str, Access)> {
+        let files = plan.files.iter();
+        files
+            .map(|one| (one.path.to_str().unwrap(), one.to))
+            .collect()
+    }
+
+    #[test]
+    fn a_static_worker_without_resources_reaches_nothing() {
+        let plan = plan("", &Program::Static, &ROOT);
+        assert_eq!(paths(&plan), []);
+        assert_eq!(
+            plan.network,
+            Network {
+                empty: true,
+                ..Network::default()
+            }
+        );
+        assert_eq!(plan.identity, Identity::Own(100_000));
+        assert_eq!(plan.shown, Path::new("/srv/bin/f"));
+        assert!(!plan.strict);
+    }
+
+    #[test]
+    fn resources_are_ports_and_directories_of_sockets() {
+        let keys = r#"
+    resources:
+      postgres: "postgres://u:p@db/shop"
+      cache: "redis://cache:7000"
+      local: "postgres:///shop?host=/run/postgresql"
+    sandbox: { mode: strict, read: [templates], write: [/var/f, templates], connect: [9000, 7000] }
+"#;
+        let plan = plan(keys, &Program::Static, &ROOT);
+        assert_eq!(
+            paths(&plan),
+            [
+                ("/run/postgresql", Access::Connect),
+                ("/srv/templates", Access::Write),
+                ("/var/f", Access::Write),
+            ]
+        );
+        let network = Network {
+            ports: vec![5432, 7000, 9000],
+            unix: true,
+            ..Network::default()
+        };
+        assert_eq!(plan.network, network);
+        assert!(plan.strict);
+    }
+
+    #[test]
+    fn programs_that_need_a_system_get_its_libraries_to_read() {
+        let dynamic = Program::Dynamic("/lib64/ld-linux-x86-64.so.2".into());
+        let seen = plan("", &dynamic, &ROOT);
+        assert!(paths(&seen).contains(&("/usr/lib", Access::Execute)));
+        assert!(!paths(&seen).iter().any(|(path, _)| *path == "/usr"));
+        let script = plan("", &Program::Script("/nix/store/x/bin/sh".into()), &ROOT);
+        assert!(paths(&script).contains(&("/usr", Access::Execute)));
+        assert!(paths(&script).contains(&("/nix/store", Access::Execute)));
+        let allowed = |one: &&(&str, Access)| one.1 != Access::Execute && one.1 != Access::Device;
+        assert_eq!(paths(&script).iter().find(allowed), None);
+    }
+
+    #[test]
+    fn without_root_the_user_stays_and_what_is_missing_is_said() {
+        let poor = Host {
+            apart: Apart::Not,
+            why_not_apart: Some("forbidden here".to_owned()),
+            user: (1000, 100),
+            landlock: 5,
+            empty_network: false,
+        };
+        let plan = plan("", &Program::Static, &poor);
+        assert_eq!(plan.identity, Identity::Same(1000, 100));
+        assert_eq!(
+            plan.known,
+            [Mechanism::missing("namespaces", "forbidden here")]
+        );
+        assert!(!plan.calls.signals, "they would reach the user's own");
+        assert!(!plan.network.empty);
+    }
+}

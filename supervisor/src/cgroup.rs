@@ -1,0 +1,280 @@
+//! Control groups, version 2 (cgroups(7)): what a process may use of the machine, and what came of it.
+//!
+//! The platform takes a part of the tree for itself, with a group in it for each process. Every limit
+//! is read back: where a controller is not passed on, its files are not there and nothing says so.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use hearth_manifest::WorkerLimits;
+
+use crate::cell::Mechanism;
+
+/// Controllers whose limits a worker has; the first three must be there for a strict sandbox.
+const CONTROLLERS: [&str; 4] = ["memory", "pids", "cpu", "io"];
+
+/// How long a turn of the processor's share is, in microseconds (`cpu.max`).
+const PERIOD: u64 = 100_000;
+
+/// The platform's part of the tree.
+#[derive(Debug)]
+pub struct Cgroups {
+    directory: PathBuf,
+    controllers: Vec<String>,
+}
+
+/// One process's group. Dropping it kills what is left in it and removes it.
+#[derive(Debug)]
+pub struct Cgroup {
+    directory: PathBuf,
+}
+
+/// What happened in a group since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Events {
+    /// Processes killed because its memory did not suffice.
+    pub memory_kills: u64,
+    /// Threads or processes that could not be started.
+    pub pids_refused: u64,
+    /// Turns in which its share of the processor did not suffice.
+    pub throttled: u64,
+    /// Microseconds that it waited for the next turn in all.
+    pub throttled_us: u64,
+}
+
+impl Cgroups {
+    /// Takes the part of the tree that this process is in.
+    ///
+    /// # Errors
+    /// Why there is none, in words for whoever started the platform.
+    pub fn take() -> Result<Cgroups, String> {
+        let mounted = mount_point().ok_or("no cgroup v2 file system is mounted")?;
+        let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
+        let own = own.ok_or("this process is in no group of cgroup v2")?;
+        let begin = mounted.join(own);
+        let said = |what: &str| {
+            let place = begin.display().to_string();
+            let what = what.to_owned();
+            move |error: io::Error| format!("{what} {place}: {error}")
+        };
+        let offered = fs::read_to_string(begin.join("cgroup.controllers"))
+            .map_err(said("cannot read the controllers of"))?;
+        let controllers: Vec<String> = CONTROLLERS
+            .into_iter()
+            .filter(|one| offered.split_whitespace().any(|name| name == *one))
+            .map(str::to_owned)
+            .collect();
+        if controllers.is_empty() {
+            return Err(format!(
+                "no controller is passed on to {}; `systemd-run --user --scope -p Delegate=yes` gives a part of the tree",
+                begin.display()
+            ));
+        }
+        let directory = begin.join(format!("hearth-{}", std::process::id()));
+        sweep(&begin);
+        fs::create_dir_all(&directory).map_err(said("cannot make a group in"))?;
+        let groups = Cgroups {
+            directory,
+            controllers,
+        };
+        // Groups with processes of their own cannot pass controllers on (but for the root): we go into
+        // a leaf.
+        let leaf = groups.directory.join("supervisor");
+        fs::create_dir_all(&leaf)
+            .and_then(|()| fs::write(leaf.join("cgroup.procs"), "0"))
+            .map_err(said("cannot move within"))?;
+        for place in [&begin, &groups.directory] {
+            for controller in &groups.controllers {
+                fs::write(
+                    place.join("cgroup.subtree_control"),
+                    format!("+{controller}"),
+                )
+                .map_err(|error| {
+                    let why = match error.raw_os_error() {
+                        Some(nix::libc::EBUSY) => "other processes are in this group; \
+                                 `systemd-run --user --scope -p Delegate=yes` gives one of its own"
+                            .to_owned(),
+                        _ => error.to_string(),
+                    };
+                    format!(
+                        "{controller} cannot be passed on in {}: {why}",
+                        place.display()
+                    )
+                })?;
+            }
+        }
+        Ok(groups)
+    }
+
+    /// A new group of this name with a worker's limits, and what of them holds.
+    pub fn worker(
+        &self,
+        name: &str,
+        limits: &WorkerLimits,
+    ) -> io::Result<(Cgroup, Vec<Mechanism>)> {
+        let group = self.group(name)?;
+        let page = page_size();
+        let memory = (limits.memory / page * page).to_string();
+        // Just below, it is made to wait for memory to be given back, before it is killed.
+        let high = ((limits.memory - limits.memory / 16) / page * page).to_string();
+        let cpu = match limits.cpu {
+            Some(share) => format!("{} {PERIOD}", (share * PERIOD as f64) as u64),
+            None => format!("max {PERIOD}"),
+        };
+        let mut list = Vec::new();
+        let mut hold = |name: &str, detail: String, values: &[(&str, &str)]| {
+            if !self.controllers.iter().any(|one| one == name) {
+                let why = "its controller is not passed on to this group";
+                list.push(Mechanism::missing(name, why));
+                return;
+            }
+            let held = values
+                .iter()
+                .try_for_each(|(file, value)| group.set(file, value));
+            list.push(match held {
+                Ok(()) => Mechanism::enforced(name, detail),
+                Err(error) => Mechanism::missing(name, error.to_string()),
+            });
+        };
+        let mebibytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+        let mut kept = vec![("memory.max", memory.as_str()), ("memory.high", &high)];
+        // A kernel without swap has no such file.
+        if group.directory.join("memory.swap.max").exists() {
+            kept.push(("memory.swap.max", "0"));
+        }
+        kept.push(("memory.oom.group", "1"));
+        hold("memory", mebibytes(limits.memory), &kept);
+        hold(
+            "pids",
+            limits.pids.to_string(),
+            &[("pids.max", &limits.pids.to_string())],
+        );
+        let share = match limits.cpu {
+            Some(share) => format!("{share} processors"),
+            None => "its share with others".to_owned(),
+        };
+        hold("cpu", share, &[("cpu.max", &cpu)]);
+        if self.controllers.iter().any(|one| one == "io")
+            && group.directory.join("io.weight").exists()
+        {
+            hold(
+                "io",
+                "its share with others".to_owned(),
+                &[("io.weight", "default 100")],
+            );
+        }
+        Ok((group, list))
+    }
+
+    /// A new group without limits: for the gateway.
+    pub fn group(&self, name: &str) -> io::Result<Cgroup> {
+        let directory = self.directory.join(name);
+        match fs::create_dir(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(Cgroup { directory }),
+        }
+    }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        // Back to where we came from, so that nothing of ours stays behind.
+        if let Some(parent) = self.directory.parent() {
+            let _ = fs::write(parent.join("cgroup.procs"), "0");
+        }
+        remove(&self.directory);
+    }
+}
+
+impl Cgroup {
+    /// Its directory, for a process to begin in.
+    pub fn open(&self) -> io::Result<OwnedFd> {
+        Ok(File::open(&self.directory)?.into())
+    }
+
+    /// Kills all that is in it.
+    pub fn kill(&self) {
+        let _ = fs::write(self.directory.join("cgroup.kill"), "1");
+    }
+
+    /// What happened in it.
+    pub fn events(&self) -> Events {
+        let number = |file: &str, key: &str| {
+            let text = fs::read_to_string(self.directory.join(file)).ok()?;
+            let found = text.lines().find_map(|line| line.strip_prefix(key));
+            found?.trim().parse().ok()
+        };
+        Events {
+            memory_kills: number("memory.events", "oom_kill ").unwrap_or(0),
+            pids_refused: number("pids.events", "max ").unwrap_or(0),
+            throttled: number("cpu.stat", "nr_throttled ").unwrap_or(0),
+            throttled_us: number("cpu.stat", "throttled_usec ").unwrap_or(0),
+        }
+    }
+
+    /// Writes a value and reads it back.
+    fn set(&self, file: &str, value: &str) -> io::Result<()> {
+        let path = self.directory.join(file);
+        let told = |what: &str, error: io::Error| {
+            io::Error::new(error.kind(), format!("{file} {what}: {error}"))
+        };
+        fs::write(&path, value).map_err(|error| told("cannot be written", error))?;
+        let read = fs::read_to_string(&path).map_err(|error| told("cannot be read", error))?;
+        match read.lines().next() == Some(value) {
+            true => Ok(()),
+            false => Err(io::Error::other(format!(
+                "{file} was set to {value} and is {}",
+                read.trim()
+            ))),
+        }
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        self.kill();
+        // What was killed may not be gone yet; the group is then removed with the platform's own, or by
+        // the next platform.
+        let _ = fs::remove_dir(&self.directory);
+    }
+}
+
+fn page_size() -> u64 {
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+    let size = size
+        .ok()
+        .flatten()
+        .and_then(|size| u64::try_from(size).ok());
+    size.unwrap_or(4096)
+}
+
+/// Where cgroup v2 is mounted: alone, or beside the controllers of version 1.
+fn mount_point() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let found = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
+    found.split(' ').nth(4).map(PathBuf::from)
+}
+
+/// Removes what dead platforms left.
+fn sweep(begin: &Path) {
+    let groups = fs::read_dir(begin).into_iter().flatten().flatten();
+    for group in groups {
+        let name = group.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix("hearth-"));
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            remove(&group.path());
+        }
+    }
+}
+
+/// Removes a group and those in it, as far as nobody is in them.
+fn remove(group: &Path) {
+    let below = fs::read_dir(group).into_iter().flatten().flatten();
+    for entry in below.filter(|one| one.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove(&entry.path());
+    }
+    let _ = fs::remove_dir(group);
+}

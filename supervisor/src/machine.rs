@@ -1,0 +1,140 @@
+//! What this machine offers to cells, found out once at the start, and who is who in them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use hearth_sys::{privilege, spawn};
+use nix::unistd::{getgid, getuid};
+
+use crate::cell::{Apart, Host};
+use crate::cgroup::Cgroups;
+use crate::gateway::Program;
+
+/// The first user of functions, as root has it; others follow. Where systemd and Debian have none.
+const FIRST_USER: u32 = 100_000;
+
+/// The gateway's.
+pub const GATEWAY_USER: u32 = FIRST_USER - 1;
+
+/// The machine, as far as cells need it.
+#[derive(Debug)]
+pub struct Machine {
+    /// What it offers.
+    pub host: Host,
+    /// The empty network namespace, where one could be made.
+    pub empty_network: Option<OwnedFd>,
+    /// The platform's control groups, or why there are none.
+    pub cgroups: Result<Cgroups, String>,
+    /// The program that makes a cell of itself.
+    pub cell: Program,
+    /// What cannot be enforced is a reason not to start, whatever the manifest says.
+    pub strict: bool,
+    users: Users,
+}
+
+impl Machine {
+    /// Looks. `users` is the file that keeps which function is which user.
+    ///
+    /// # Errors
+    /// That file cannot be read.
+    pub fn look(cell: Program, strict: bool, users: PathBuf) -> io::Result<Machine> {
+        let user = (getuid().as_raw(), getgid().as_raw());
+        let (apart, why_not_apart) = match user.0 {
+            0 => (Apart::ByRoot, None),
+            _ => match spawn::try_user_namespace() {
+                Ok(()) => (Apart::ByUser, None),
+                Err(error) => {
+                    let why = format!("an ordinary user may have none here: {error}");
+                    (Apart::Not, Some(why))
+                }
+            },
+        };
+        let empty_network = match apart {
+            Apart::ByRoot => privilege::empty_network().ok(),
+            Apart::ByUser | Apart::Not => None,
+        };
+        Ok(Machine {
+            host: Host {
+                apart,
+                why_not_apart,
+                user,
+                landlock: privilege::landlock_version(),
+                empty_network: empty_network.is_some(),
+            },
+            empty_network,
+            cgroups: Cgroups::take(),
+            cell,
+            strict,
+            users: Users::read(users)?,
+        })
+    }
+
+    /// The user of a function: the same whenever it is asked for.
+    ///
+    /// # Errors
+    /// A new one cannot be kept.
+    pub fn user(&mut self, function: &str) -> io::Result<u32> {
+        match self.host.user.0 {
+            0 => self.users.of(function),
+            // Nobody else can be given.
+            own => Ok(own),
+        }
+    }
+}
+
+/// Which function is which user: a JSON object, kept because files belong to users.
+#[derive(Debug)]
+struct Users {
+    file: PathBuf,
+    known: BTreeMap<String, u32>,
+}
+
+impl Users {
+    fn read(file: PathBuf) -> io::Result<Users> {
+        let known = match fs::read(&file) {
+            Ok(text) => serde_json::from_slice(&text)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(Users { file, known })
+    }
+
+    fn of(&mut self, function: &str) -> io::Result<u32> {
+        if let Some(user) = self.known.get(function) {
+            return Ok(*user);
+        }
+        let last = self.known.values().max();
+        let user = last.map_or(FIRST_USER, |last| last + 1);
+        self.known.insert(function.to_owned(), user);
+        // Whole or not at all: a torn file would give files of one function to another.
+        let next = self.file.with_extension("next");
+        fs::write(&next, serde_json::to_vec(&self.known)?)?;
+        File::open(&next)?.sync_all()?;
+        fs::rename(&next, &self.file)?;
+        Ok(user)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_stays_who_it_is() {
+        let directory = std::env::temp_dir().join(format!("hearth-users-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let file = directory.join("users.json");
+        let mut users = Users::read(file.clone()).unwrap();
+        assert_eq!(users.of("b").unwrap(), FIRST_USER);
+        assert_eq!(users.of("a").unwrap(), FIRST_USER + 1);
+        let mut again = Users::read(file.clone()).unwrap();
+        assert_eq!(again.of("a").unwrap(), FIRST_USER + 1);
+        assert_eq!(again.of("c").unwrap(), FIRST_USER + 2);
+        fs::write(&file, "{ torn").unwrap();
+        assert!(Users::read(file).is_err(), "who is who must not be guessed");
+        fs::remove_dir_all(directory).unwrap();
+    }
+}
