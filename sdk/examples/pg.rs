@@ -23,7 +23,7 @@ async fn start() -> Result<Postgres, Box<dyn std::error::Error>> {
 
 async fn handle(database: Postgres, request: Request) -> Result<Response, Problem> {
     match request.path.as_str() {
-        "/pid" => Ok(Response::text(std::process::id().to_string())),
+        "/worker" => Ok(Response::text(hearth_sdk::worker().to_string())),
         // Takes two connections where others take one.
         "/two" => {
             let _first = database.get().await?;

@@ -44,7 +44,9 @@ fn handle(state: &mut State, req: Request) -> Result<Response, Problem> {
         "/count" => Response::text(count(&req)?.to_string()),
         "/pipe" => pipe(req),
         "/json" => answer_order(&req.json::<Order>()?),
-        "/pid" => Response::json(&json!({ "pid": std::process::id(), "count": state.requests })),
+        "/worker" => {
+            Response::json(&json!({ "worker": hearth_sdk::worker(), "count": state.requests }))
+        }
         "/env" => Response::json(&configuration(&req)),
         "/sleep" => sleep(&req),
         "/stream" => stream(number(&req, "bytes")),
@@ -106,7 +108,7 @@ fn configuration(req: &Request) -> Value {
         "secret": hearth_sdk::secret(name),
         "process_environment": std::env::vars().collect::<Vec<_>>(),
         "arguments": std::env::args().collect::<Vec<_>>(),
-        "pid": std::process::id(),
+        "worker": hearth_sdk::worker(),
     })
 }
 
@@ -147,7 +149,7 @@ fn sleep(req: &Request) -> Response {
     let begin = since_1970();
     std::thread::sleep(Duration::from_millis(number(req, "ms")));
     Response::json(&json!({
-        "pid": std::process::id(),
+        "worker": hearth_sdk::worker(),
         "begin": begin,
         "end": since_1970(),
     }))

@@ -71,7 +71,7 @@ async fn handle(state: Rc<State>, request: Request) -> Result<Response, Problem>
     Ok(match request.path.as_str() {
         "/sleep" => {
             sleep(Duration::from_millis(number())).await;
-            Response::text(std::process::id().to_string())
+            Response::text(hearth_sdk::worker().to_string())
         }
         "/state" => Response::text(format!(
             "running {} most {} ticks {}",

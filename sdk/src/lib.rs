@@ -75,6 +75,12 @@ pub use response::{BodyWriter, IntoResponse, Response};
 pub use serve::{Function, serve};
 pub use text::Text;
 
+/// This worker's number, as `hearth status` and the log show it. Its process id tells nothing: a
+/// worker has a process namespace of its own, in which it is the first.
+pub fn worker() -> u64 {
+    handshake::config().worker
+}
+
 /// A value of the function's `env` in the manifest.
 ///
 /// It reaches the worker over its control socket and stands in no process environment.

@@ -3,11 +3,13 @@
 //! One request a connection. `status` and `reload` answer with one line; `logs` with one line a
 //! record, and with `follow` it goes on until the client hangs up.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cell::Mechanism;
 use crate::journal::Record;
 use crate::state::StateDir;
 
@@ -118,6 +120,12 @@ pub struct WorkerStatus {
     /// Its process.
     #[serde(flatten)]
     pub process: ProcessStatus,
+    /// What of its sandbox is enforced, and why the rest is not.
+    #[serde(default)]
+    pub sandbox: Vec<Mechanism>,
+    /// How often which system call was refused.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// Why a platform could not be asked.

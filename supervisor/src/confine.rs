@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::rc::Rc;
 
 use hearth_sys::passing;
-use hearth_sys::seccomp::{receive, refuse};
+use hearth_sys::seccomp::{Notice, receive, refuse};
 use nix::libc;
 use syscalls::Sysno;
 use tokio::io::Interest;
@@ -136,16 +136,23 @@ impl Confinement {
             };
             let _ = refuse(listener.get_ref().as_fd(), &notice, libc::EPERM);
             count += 1;
-            self.refused_call(notice.call, count);
+            self.refused_call(&notice, count);
             if count >= MOST_REFUSED {
                 return;
             }
         }
     }
 
-    fn refused_call(&self, call: i32, count: u64) {
+    fn refused_call(&self, notice: &Notice, count: u64) {
+        let call = notice.call;
         let sysno = usize::try_from(call).ok().and_then(Sysno::new);
         let name = sysno.map_or_else(|| format!("call {call}"), |known| known.name().to_owned());
+        // C libraries look for a cache of user names so, and do without: no reason for a warning.
+        let unix = notice.args[0] == u64::from(libc::AF_UNIX.unsigned_abs());
+        let level = match sysno {
+            Some(Sysno::socket) if unix => "info",
+            _ => "warn",
+        };
         let seen = {
             let mut state = self.0.state.borrow_mut();
             let seen = state.refused.entry(name.clone()).or_default();
@@ -155,7 +162,7 @@ impl Confinement {
         // The first of each kind: the rest is counted.
         if seen == 1 {
             let text = format!("the system call `{name}` was refused (sandbox: seccomp)");
-            self.0.journal.add(&self.0.who.record("warn", text));
+            self.0.journal.add(&self.0.who.record(level, text));
         }
         if count == MOST_REFUSED {
             let text = format!("{count} system calls were refused; no more are counted");

@@ -72,13 +72,14 @@ impl Machine {
         })
     }
 
-    /// The user of a function: the same whenever it is asked for.
+    /// The user of a function: the same whenever it is asked for, and with `files` of its own also after
+    /// the next start.
     ///
     /// # Errors
     /// A new one cannot be kept.
-    pub fn user(&mut self, function: &str) -> io::Result<u32> {
+    pub fn user(&mut self, function: &str, files: bool) -> io::Result<u32> {
         match self.host.user.0 {
-            0 => self.users.of(function),
+            0 => self.users.of(function, files),
             // Nobody else can be given.
             own => Ok(own),
         }
@@ -90,31 +91,45 @@ impl Machine {
 struct Users {
     file: PathBuf,
     known: BTreeMap<String, u32>,
+    kept: bool,
 }
 
 impl Users {
     fn read(file: PathBuf) -> io::Result<Users> {
-        let known = match fs::read(&file) {
-            Ok(text) => serde_json::from_slice(&text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+        let (known, kept) = match fs::read(&file) {
+            Ok(text) => (serde_json::from_slice(&text)?, true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (BTreeMap::new(), false),
             Err(error) => return Err(error),
         };
-        Ok(Users { file, known })
+        Ok(Users { file, known, kept })
     }
 
-    fn of(&mut self, function: &str) -> io::Result<u32> {
+    /// Kept as soon as one of them has files that will belong to it.
+    fn of(&mut self, function: &str, files: bool) -> io::Result<u32> {
         if let Some(user) = self.known.get(function) {
-            return Ok(*user);
+            let user = *user;
+            if files && !self.kept {
+                self.keep()?;
+            }
+            return Ok(user);
         }
         let last = self.known.values().max();
         let user = last.map_or(FIRST_USER, |last| last + 1);
         self.known.insert(function.to_owned(), user);
+        if files || self.kept {
+            self.keep()?;
+        }
+        Ok(user)
+    }
+
+    fn keep(&mut self) -> io::Result<()> {
         // Whole or not at all: a torn file would give files of one function to another.
         let next = self.file.with_extension("next");
         fs::write(&next, serde_json::to_vec(&self.known)?)?;
         File::open(&next)?.sync_all()?;
         fs::rename(&next, &self.file)?;
-        Ok(user)
+        self.kept = true;
+        Ok(())
     }
 }
 
@@ -128,11 +143,16 @@ mod tests {
         fs::create_dir_all(&directory).unwrap();
         let file = directory.join("users.json");
         let mut users = Users::read(file.clone()).unwrap();
-        assert_eq!(users.of("b").unwrap(), FIRST_USER);
-        assert_eq!(users.of("a").unwrap(), FIRST_USER + 1);
+        assert_eq!(users.of("b", false).unwrap(), FIRST_USER);
+        assert!(!file.exists(), "nothing belongs to anybody");
+        assert_eq!(users.of("a", true).unwrap(), FIRST_USER + 1);
         let mut again = Users::read(file.clone()).unwrap();
-        assert_eq!(again.of("a").unwrap(), FIRST_USER + 1);
-        assert_eq!(again.of("c").unwrap(), FIRST_USER + 2);
+        assert_eq!(again.of("a", false).unwrap(), FIRST_USER + 1);
+        assert_eq!(again.of("c", false).unwrap(), FIRST_USER + 2);
+        assert_eq!(
+            Users::read(file.clone()).unwrap().of("c", true).unwrap(),
+            FIRST_USER + 2
+        );
         fs::write(&file, "{ torn").unwrap();
         assert!(Users::read(file).is_err(), "who is who must not be guessed");
         fs::remove_dir_all(directory).unwrap();

@@ -464,11 +464,13 @@ impl Runner {
     fn status(&self) -> Status {
         let manifest = &self.accepted.manifest;
         let now = Instant::now();
-        let pid_of = |id| Some(self.workers.get(&id)?.process.pid());
+        let process_of = |id| Some(&self.workers.get(&id)?.process);
         let functions = manifest
             .functions
             .iter()
-            .map(|(name, one)| status::function(name, one, self.platform.view(name), pid_of, now))
+            .map(|(name, one)| {
+                status::function(name, one, self.platform.view(name), process_of, now)
+            })
             .collect();
         Status {
             service: manifest.service.clone(),

@@ -121,7 +121,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         let _ = fs::remove_file(self.directory.socket());
         drop(self.lock.take());
-        if self.directory.tls().exists() {
+        if self.directory.tls().exists() || self.directory.users().exists() {
             return;
         }
         // It keeps nothing. Removing directories fails, rightly, where another platform lives in them.

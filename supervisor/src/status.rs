@@ -9,6 +9,7 @@ use hearth_manifest::{Function, Manifest};
 use crate::api::{FunctionStatus, ListenerStatus, ProcessStatus, WorkerStatus};
 use crate::listen::Listener;
 use crate::plan::{FunctionView, Phase};
+use crate::process::Process;
 
 /// A process and its memory.
 pub fn process(pid: Option<u32>) -> ProcessStatus {
@@ -27,12 +28,12 @@ fn proportional_memory(pid: u32) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// A function; `pid_of` tells a worker's process.
-pub fn function(
+/// A function; `process_of` tells a worker's process.
+pub fn function<'a>(
     name: &str,
     function: &Function,
     view: Option<FunctionView>,
-    pid_of: impl Fn(u32) -> Option<u32>,
+    process_of: impl Fn(u32) -> Option<&'a Process>,
     now: Instant,
 ) -> FunctionStatus {
     let view = view.unwrap_or(FunctionView {
@@ -65,7 +66,11 @@ pub fn function(
             .to_owned(),
             for_ms: u64::try_from(now.saturating_duration_since(*since).as_millis())
                 .unwrap_or(u64::MAX),
-            process: process(pid_of(*id)),
+            process: process(process_of(*id).map(Process::pid)),
+            sandbox: process_of(*id).map_or_else(Vec::new, |one| one.cell.stands()),
+            refused: process_of(*id)
+                .map(|one| one.cell.refused())
+                .unwrap_or_default(),
         })
         .collect();
     FunctionStatus {

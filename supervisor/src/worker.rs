@@ -101,7 +101,7 @@ impl Worker {
         let base = std::path::absolute(base)?;
         let program = base.join(&orders.function.binary);
         let kind = cell::Program::of(&program)?;
-        let user = machine.user(name)?;
+        let user = machine.user(name, !orders.function.sandbox.write.is_empty())?;
         make_writable(&orders.function, &base, &machine.host, user)?;
         let (cgroup, known) = match &machine.cgroups {
             Ok(groups) => {

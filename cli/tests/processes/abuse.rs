@@ -181,7 +181,10 @@ fn every_malformed_request_has_its_answer() {
             "{bytes:?}: {answer}"
         );
     }
-    assert_eq!(platform.get("/pid").json()["pid"], platform.worker("probe"));
+    assert_eq!(
+        platform.get("/worker").json()["worker"],
+        platform.worker_number("probe")
+    );
 }
 
 #[test]
@@ -190,14 +193,14 @@ fn with_both_lengths_chunks_count_and_what_follows_is_never_read_as_a_request() 
     let both = ["Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"];
     for fields in [both.concat(), [both[1], both[0]].concat()] {
         let smuggling = format!(
-            "POST /echo HTTP/1.1\r\nHost: a\r\n{fields}\r\n0\r\n\r\nGET /pid HTTP/1.1\r\nHost: a\r\n\r\n"
+            "POST /echo HTTP/1.1\r\nHost: a\r\n{fields}\r\n0\r\n\r\nGET /worker HTTP/1.1\r\nHost: a\r\n\r\n"
         );
         let (answer, then) = exchange(&platform, smuggling.as_bytes());
         assert_eq!((status(&answer), then), (200, Closed), "{answer}");
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
     }
     // The same behind one length alone is a request.
-    let honest = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /pid HTTP/1.1\r\nHost: a\r\n\r\n";
+    let honest = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /worker HTTP/1.1\r\nHost: a\r\n\r\n";
     let (answer, _) = exchange(&platform, honest.as_bytes());
     assert_eq!(answer.matches("HTTP/1.1 200").count(), 2, "{answer}");
 }
@@ -249,7 +252,7 @@ fn a_client_that_closes_its_sending_side_has_gone_but_for_an_answer_that_is_read
         let _ = stream.read_to_string(&mut answer);
         answer
     };
-    assert_eq!(status(&ask("/pid")), 200);
+    assert_eq!(status(&ask("/worker")), 200);
     assert_eq!(ask("/sleep?ms=1500"), "");
 }
 
@@ -262,12 +265,12 @@ fn ten_thousand_idle_connections_hold_up_nobody() {
     let gateway = r#"gateway: { listen: { http: "127.0.0.1:0" }, limits: { connections: 10100 } }"#;
     let platform = Platform::start_in(Place::new(&format!("{gateway}{PROBE}")));
     let gateway = platform.gateway();
-    assert_eq!(platform.get("/pid").status(), 200);
+    assert_eq!(platform.get("/worker").status(), 200);
     let before = process::memory(gateway);
     let mut idle: Vec<TcpStream> = Vec::with_capacity(COUNT);
     for _ in 0..COUNT {
         let mut stream = TcpStream::connect(platform.http()).unwrap();
-        let request = b"GET /pid HTTP/1.1\r\nHost: a\r\n\r\n";
+        let request = b"GET /worker HTTP/1.1\r\nHost: a\r\n\r\n";
         stream.write_all(request).unwrap();
         let mut room = [0; 12];
         stream.read_exact(&mut room).unwrap();
@@ -275,7 +278,7 @@ fn ten_thousand_idle_connections_hold_up_nobody() {
         idle.push(stream);
     }
     let asked = Instant::now();
-    assert_eq!(platform.get("/pid").status(), 200);
+    assert_eq!(platform.get("/worker").status(), 200);
     assert!(asked.elapsed() < Duration::from_secs(1));
     let most = process::memory(gateway);
     assert!(

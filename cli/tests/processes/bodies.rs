@@ -134,12 +134,16 @@ fn upload_too_much(client: &mut Client, line: &str) {
 #[test]
 fn a_chunked_body_above_the_limit_is_413_and_its_worker_serves_on() {
     let platform = with_limits("body_bytes: 1MiB");
-    let before = platform.get("/pid").json()["pid"].clone();
+    let before = platform.get("/worker").json()["worker"].clone();
     for route in ["/echo", "/count"] {
         let mut client = platform.connect();
         upload_too_much(&mut client, &format!("POST {route}"));
         client.answer("POST").problem(413, "limit");
-        assert_eq!(platform.get("/pid").json()["pid"], before, "after {route}");
+        assert_eq!(
+            platform.get("/worker").json()["worker"],
+            before,
+            "after {route}"
+        );
     }
 }
 
@@ -156,9 +160,9 @@ fn a_chunked_body_above_the_limit_harms_nobody_where_the_function_does_not_read_
     client.send_chunk(&pattern(64 * 1024)).unwrap();
     client.answer("POST").problem(413, "limit");
     // The worker knows nothing of it yet and answers: that is thrown away, and breaks no rule.
-    let after = platform.get("/pid");
+    let after = platform.get("/worker");
     assert_eq!(after.status(), 200, "{}", after.text());
-    assert_eq!(after.json()["pid"], worker);
+    assert_eq!(after.json()["worker"], platform.worker_number("probe"));
 }
 
 #[test]
@@ -224,7 +228,7 @@ fn a_streamed_answer_arrives_piece_by_piece() {
 #[test]
 fn a_stream_that_panics_breaks_the_answer_off_and_its_worker_serves_on() {
     let platform = Platform::start(PROBE);
-    let before = platform.worker("probe");
+    let before = platform.worker_number("probe");
     let mut client = platform.connect();
     client.send(request("GET /panic-stream", &[], b""));
     let head = client.head();
@@ -237,7 +241,7 @@ fn a_stream_that_panics_breaks_the_answer_off_and_its_worker_serves_on() {
     platform.wait_for_record("the access log says that it broke off", |record| {
         record["request"] == id && record["fields"]["broken"].is_string()
     });
-    assert_eq!(platform.get("/pid").json()["pid"], before);
+    assert_eq!(platform.get("/worker").json()["worker"], before);
 }
 
 #[test]
@@ -254,7 +258,7 @@ fn what_a_stream_sent_before_it_failed_reaches_the_client() {
 const SLOW_AND_OTHER: &str = r#"
 functions:
   slow:
-    routes: [{ path: /stream }, { path: /pid }]
+    routes: [{ path: /stream }, { path: /worker }]
     binary: probe
     scale: { min: 2 }
   other: { routes: [{ path: /small }, { path: /echo }], binary: probe }
@@ -291,7 +295,7 @@ fn a_slow_reader_fills_no_memory_and_holds_up_nobody_else() {
     let body = pattern(100_000);
     for _ in 0..100 {
         assert!(other.ask("POST /echo", &[], &body).body == body);
-        assert_eq!(other.ask("GET /pid", &[], b"").status(), 200);
+        assert_eq!(other.ask("GET /worker", &[], b"").status(), 200);
     }
     for (pid, before) in pids.iter().zip(before) {
         let grown = process::memory(*pid).saturating_sub(before);
@@ -307,7 +311,7 @@ fn a_slow_reader_at_one_worker_holds_up_no_request_while_another_worker_is_free(
     let ask = |count: usize| {
         let mut client = platform.connect();
         for _ in 0..count {
-            let answer = client.ask("GET /pid", &[], b"");
+            let answer = client.ask("GET /worker", &[], b"");
             assert_eq!(answer.status(), 200, "{}", answer.text());
         }
     };
@@ -340,13 +344,13 @@ fn a_reader_that_pauses_gets_the_rest_when_it_reads_on() {
 #[test]
 fn a_client_that_goes_away_in_the_middle_of_its_answer_frees_the_worker() {
     let platform = Platform::start(PROBE);
-    let before = platform.worker("probe");
+    let before = platform.worker_number("probe");
     let mut client = platform.connect();
     client.send(request("GET /stream?bytes=1000000000000", &[], b""));
     let head = client.head();
     client.chunk().unwrap().unwrap();
     client.hang_up();
-    assert_eq!(platform.get("/pid").json()["pid"], before);
+    assert_eq!(platform.get("/worker").json()["worker"], before);
     let id = head.header("x-request-id").unwrap();
     platform.wait_for_record("the access log has it", |record| record["request"] == id);
 }
@@ -354,7 +358,7 @@ fn a_client_that_goes_away_in_the_middle_of_its_answer_frees_the_worker() {
 #[test]
 fn a_client_that_goes_away_in_the_middle_of_its_body_frees_the_worker() {
     let platform = Platform::start(PROBE);
-    let before = platform.worker("probe");
+    let before = platform.worker_number("probe");
     for route in ["/count", "/echo", "/pipe"] {
         let mut client = platform.connect();
         let line = format!("POST {route}");
@@ -364,7 +368,7 @@ fn a_client_that_goes_away_in_the_middle_of_its_body_frees_the_worker() {
             &pattern(300_000),
         ));
         client.hang_up();
-        assert_eq!(platform.get("/pid").json()["pid"], before);
+        assert_eq!(platform.get("/worker").json()["worker"], before);
     }
 }
 
@@ -373,7 +377,7 @@ fn a_small_body_that_does_not_come_holds_no_worker() {
     let platform = Platform::start(PROBE);
     let mut slow = platform.connect();
     slow.send(request("POST /echo", &["Content-Length: 8"], b"half"));
-    assert_eq!(platform.get("/pid").status(), 200);
+    assert_eq!(platform.get("/worker").status(), 200);
     slow.send(b" all");
     assert_eq!(slow.answer("POST").text(), "half all");
 }

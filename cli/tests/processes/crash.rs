@@ -23,7 +23,7 @@ fn workers(platform: &Platform) -> Vec<u32> {
 #[test]
 fn killed_workers_lose_no_request_that_may_be_sent_twice() {
     let platform = Platform::start(&format!("{PROBE}    scale: {{ min: 4, max: 4 }}\n"));
-    let load = Load::start(platform.http(), &["GET /pid", "GET /sleep?ms=2"]);
+    let load = Load::start(platform.http(), &["GET /worker", "GET /sleep?ms=2"]);
     for _ in 0..6 {
         let before = load.answered();
         wait::until("requests go on", || {
@@ -54,14 +54,14 @@ fn a_killed_gateway_is_replaced_no_connection_is_refused_and_the_workers_keep_th
         wait::until("a new gateway answers", || {
             let mut client = platform.connect();
             client
-                .try_send(request("GET /pid", &["Connection: close"], b""))
+                .try_send(request("GET /worker", &["Connection: close"], b""))
                 .ok()?;
             (client.try_head().ok()?.status == 200).then_some(())
         });
         assert_ne!(platform.gateway(), gateway);
     }
     assert_eq!(platform.worker("probe"), worker);
-    assert!(platform.get("/pid").json()["count"].as_u64().unwrap() >= 4);
+    assert!(platform.get("/worker").json()["count"].as_u64().unwrap() >= 4);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_worker_that_hangs_in_a_request_is_504_and_then_replaced() {
     client.send(request("GET /sleep?ms=3600000", &[], b""));
     client.answer("GET").problem(504, "timeout");
     wait::within(FOUND, "another worker answers", || {
-        let answer = platform.get("/pid");
+        let answer = platform.get("/worker");
         (answer.status() == 200).then_some(())
     });
     assert_ne!(platform.worker("probe"), hanging);
@@ -87,7 +87,7 @@ fn a_worker_that_hangs_in_a_request_is_504_and_then_replaced() {
 #[test]
 fn a_worker_that_hangs_with_nothing_to_do_is_replaced() {
     let platform = Platform::start(PROBE);
-    assert_eq!(platform.get("/pid").status(), 200);
+    assert_eq!(platform.get("/worker").status(), 200);
     let stopped = platform.worker("probe");
     process::signal(stopped, Signal::SIGSTOP);
     wait::within(FOUND, "another worker takes its place", || {
@@ -97,7 +97,7 @@ fn a_worker_that_hangs_with_nothing_to_do_is_replaced() {
     platform.wait_for_record("its reason is in the log", |record| {
         record["message"] == "has nothing to do and does not answer"
     });
-    assert_eq!(platform.get("/pid").status(), 200);
+    assert_eq!(platform.get("/worker").status(), 200);
 }
 
 #[test]

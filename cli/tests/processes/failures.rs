@@ -14,15 +14,15 @@ use crate::wait;
 const TWO: &str = r#"
 functions:
   probe: { routes: [{ path: "/{path+}" }], binary: probe }
-  bystander: { domains: [bystander.example], routes: [{ path: /pid }], binary: probe }
+  bystander: { domains: [bystander.example], routes: [{ path: /worker }], binary: probe }
 "#;
 
 fn bystander(platform: &Platform) -> (u64, u64) {
     let seen = platform
-        .ask("GET /pid", &["Host: bystander.example"], b"")
+        .ask("GET /worker", &["Host: bystander.example"], b"")
         .json();
     (
-        seen["pid"].as_u64().unwrap(),
+        seen["worker"].as_u64().unwrap(),
         seen["count"].as_u64().unwrap(),
     )
 }
@@ -34,7 +34,7 @@ fn assert_untouched(platform: &Platform, before: (u64, u64)) {
 #[test]
 fn a_function_that_takes_too_long_is_504_and_its_worker_serves_again_afterwards() {
     let platform = Platform::start(&format!("{PROBE}    timeout: 300ms\n"));
-    let before = platform.get("/pid").json()["pid"].clone();
+    let before = platform.get("/worker").json()["worker"].clone();
     let begin = Instant::now();
     let problem = platform.get("/sleep?ms=2000").problem(504, "timeout");
     let took = begin.elapsed();
@@ -44,18 +44,18 @@ fn a_function_that_takes_too_long_is_504_and_its_worker_serves_again_afterwards(
         "{problem}"
     );
     // The handler still runs, so the next request waits, and not for ever.
-    platform.get("/pid").problem(503, "queue");
+    platform.get("/worker").problem(503, "queue");
     let after = wait::until("the worker serves again", || {
-        let answer = platform.get("/pid");
+        let answer = platform.get("/worker");
         (answer.status() == 200).then(|| answer.json())
     });
-    assert_eq!(after["pid"], before);
+    assert_eq!(after["worker"], before);
 }
 
 #[test]
 fn a_panic_is_500_its_reason_is_logged_under_the_requests_id_and_the_state_lives_on() {
     let platform = Platform::start(PROBE);
-    let before = platform.get("/pid").json();
+    let before = platform.get("/worker").json();
     let answer = platform.get("/panic");
     let problem = answer.problem(500, "worker");
     assert!(!answer.text().contains("asked to panic"), "{problem}");
@@ -72,8 +72,8 @@ fn a_panic_is_500_its_reason_is_logged_under_the_requests_id_and_the_state_lives
         (&record["level"], &record["function"]),
         (&"error".into(), &"probe".into())
     );
-    let after = platform.get("/pid").json();
-    assert_eq!(after["pid"], before["pid"]);
+    let after = platform.get("/worker").json();
+    assert_eq!(after["worker"], before["worker"]);
     assert_eq!(
         after["count"].as_u64(),
         before["count"].as_u64().map(|count| count + 2)
@@ -97,12 +97,16 @@ fn a_panic_in_the_middle_of_a_stream_is_logged_under_the_requests_id() {
 #[test]
 fn answers_that_are_no_http_are_502_and_the_worker_serves_on() {
     let platform = Platform::start(PROBE);
-    let before = platform.worker("probe");
+    let before = platform.worker_number("probe");
     for route in ["/bad-header", "/bad-status", "/long-header"] {
         let answer = platform.get(route);
         answer.problem(502, "worker");
         assert_eq!(answer.header("set-cookie"), None);
-        assert_eq!(platform.get("/pid").json()["pid"], before, "after {route}");
+        assert_eq!(
+            platform.get("/worker").json()["worker"],
+            before,
+            "after {route}"
+        );
     }
 }
 
@@ -110,10 +114,10 @@ fn answers_that_are_no_http_are_502_and_the_worker_serves_on() {
 fn a_worker_that_ends_in_a_post_makes_it_502_and_is_replaced() {
     let platform = Platform::start(TWO);
     let untouched = bystander(&platform);
-    let before = platform.worker("probe");
+    let before = platform.worker_number("probe");
     platform.ask("POST /exit", &[], b"").problem(502, "worker");
-    let after = platform.get("/pid").json();
-    assert_ne!(after["pid"], before);
+    let after = platform.get("/worker").json();
+    assert_ne!(after["worker"], before);
     assert_eq!(after["count"], 1);
     // Asked once only: one worker died of it.
     assert_eq!(platform.function("probe")["restarts"], 1);
@@ -131,7 +135,7 @@ fn a_worker_that_ends_in_a_get_has_it_tried_once_more_on_the_next_worker() {
     wait::until("both deaths are booked", || {
         (restarts() == Some(2)).then_some(())
     });
-    assert_eq!(platform.get("/pid").json()["count"], 1);
+    assert_eq!(platform.get("/worker").json()["count"], 1);
     assert_eq!(restarts(), Some(2));
     assert_untouched(&platform, untouched);
 }
@@ -139,35 +143,35 @@ fn a_worker_that_ends_in_a_get_has_it_tried_once_more_on_the_next_worker() {
 #[test]
 fn a_get_whose_worker_is_killed_is_answered_by_the_next_one() {
     let platform = Platform::start(PROBE);
-    let before = platform.worker("probe");
+    let (before, number) = (platform.worker("probe"), platform.worker_number("probe"));
     let mut client = platform.connect();
     client.send(request("GET /sleep?ms=1000", &[], b""));
     process::wait_until_it_sleeps(before);
     process::signal(before, Signal::SIGKILL);
     let answer = client.answer("GET");
     assert_eq!(answer.status(), 200, "{}", answer.text());
-    assert_ne!(answer.json()["pid"], before);
+    assert_ne!(answer.json()["worker"], number);
 }
 
 #[test]
 fn a_killed_worker_is_replaced_and_requests_sent_meanwhile_wait_and_succeed() {
     let platform = Platform::start(TWO);
     let untouched = bystander(&platform);
-    let before = platform.worker("probe");
+    let (before, number) = (platform.worker("probe"), platform.worker_number("probe"));
     process::signal(before, Signal::SIGKILL);
-    let pids: Vec<u64> = std::thread::scope(|scope| {
+    let workers: Vec<u64> = std::thread::scope(|scope| {
         let asked: Vec<_> = (0..10)
-            .map(|_| scope.spawn(|| platform.get("/pid")))
+            .map(|_| scope.spawn(|| platform.get("/worker")))
             .collect();
         let answers = asked.into_iter().map(|one| one.join().unwrap());
         answers
             .map(|answer| {
                 assert_eq!(answer.status(), 200, "{}", answer.text());
-                answer.json()["pid"].as_u64().unwrap()
+                answer.json()["worker"].as_u64().unwrap()
             })
             .collect()
     });
-    assert!(pids.iter().all(|pid| *pid != u64::from(before)), "{pids:?}");
+    assert!(workers.iter().all(|one| *one != number), "{workers:?}");
     let function = platform.function("probe");
     assert_eq!(function["restarts"], 1);
     assert_eq!(function["last_error"], "ended: SIGKILL");
@@ -188,7 +192,7 @@ fn a_worker_that_breaks_the_protocol_costs_its_request_and_is_replaced() {
             .contains("broke the protocol"),
         "{problem}"
     );
-    let after = platform.get("/pid");
+    let after = platform.get("/worker");
     assert_eq!(after.status(), 200, "{}", after.text());
     assert_eq!(platform.gateway(), untouched);
 }

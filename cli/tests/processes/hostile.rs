@@ -48,7 +48,7 @@ fn manifest(env: &str) -> String {
 gateway: {{ listen: {{ http: "127.0.0.1:0" }} }}
 functions:
   hostile: {{ routes: [{{ path: "/{{act}}" }}], binary: hostile, timeout: 2s, env: {env} }}
-  bystander: {{ domains: [bystander.example], routes: [{{ path: /pid }}], binary: probe }}
+  bystander: {{ domains: [bystander.example], routes: [{{ path: /worker }}], binary: probe }}
 "#
     )
 }
@@ -62,8 +62,8 @@ fn place(env: &str) -> Place {
 }
 
 fn bystander(platform: &Platform) -> u64 {
-    let answer = platform.ask("GET /pid", &["Host: bystander.example"], b"");
-    answer.json()["pid"].as_u64().unwrap()
+    let answer = platform.ask("GET /worker", &["Host: bystander.example"], b"");
+    answer.json()["worker"].as_u64().unwrap()
 }
 
 /// A POST, so that nothing is tried again.
@@ -116,7 +116,7 @@ fn a_worker_that_says_ready_twice_is_killed_and_one_that_never_does_too() {
     ] {
         let platform = Platform::begin(place(env));
         let ready = || {
-            let answer = platform.ask("GET /pid", &["Host: bystander.example"], b"");
+            let answer = platform.ask("GET /worker", &["Host: bystander.example"], b"");
             (answer.status() == 200).then_some(())
         };
         wait::until("the other function serves", ready);
@@ -130,7 +130,10 @@ fn a_worker_that_says_ready_twice_is_killed_and_one_that_never_does_too() {
 
 #[test]
 fn what_is_given_back_is_tried_again_only_with_its_whole_body() {
-    let two = manifest("{}").replace("timeout: 2s", "timeout: 2s, scale: { min: 2, max: 2 }");
+    let two = manifest("{}").replace(
+        "timeout: 2s",
+        "timeout: 2s, scale: { min: 2, max: 2 }, sandbox: { write: [kept] }",
+    );
     let tried = |body: &[u8]| {
         let place = place("{}");
         place.write(&two);

@@ -71,7 +71,7 @@ fn many_streams_of_one_connection_are_answered_side_by_side() {
         .collect();
     let pids: BTreeSet<u64> = answers
         .iter()
-        .filter_map(|one| one["pid"].as_u64())
+        .filter_map(|one| one["worker"].as_u64())
         .collect();
     assert_eq!(pids.len(), 2, "both workers answer");
     let overlap = |a: &Value, b: &Value| {
@@ -80,7 +80,7 @@ fn many_streams_of_one_connection_are_answered_side_by_side() {
     let side_by_side = answers.iter().any(|a| {
         answers
             .iter()
-            .any(|b| a["pid"] != b["pid"] && overlap(a, b))
+            .any(|b| a["worker"] != b["worker"] && overlap(a, b))
     });
     assert!(side_by_side, "{out}");
 }

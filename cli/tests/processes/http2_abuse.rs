@@ -121,7 +121,7 @@ impl Peer {
         let mut most = 0;
         while !writing.is_finished() {
             let asked = Instant::now();
-            assert_eq!(platform.get("/pid").status(), 200);
+            assert_eq!(platform.get("/worker").status(), 200);
             let took = asked.elapsed();
             assert!(took < Duration::from_secs(1), "held up for {took:?}");
             most = most.max(process::memory(platform.gateway()));
@@ -135,7 +135,7 @@ impl Peer {
 
 /// A request that is answered, so that what the others do is not simply ignored.
 fn is_served(peer: &mut Peer) {
-    peer.0.write_all(&get(1, "/pid")).unwrap();
+    peer.0.write_all(&get(1, "/worker")).unwrap();
     loop {
         let (kind, _, stream, _) = peer.next().unwrap();
         if (kind, stream) == (HEADERS, 1) {
@@ -166,7 +166,7 @@ fn requests_that_are_reset_at_once_end_in_enhance_your_calm() {
     }
     // Where the kernel has reset the connection by now, GOAWAY was lost with it.
     assert!(matches!(peer.dismissed(), None | Some(ENHANCE_YOUR_CALM)));
-    assert_eq!(platform.get("/pid").status(), 200);
+    assert_eq!(platform.get("/worker").status(), 200);
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_head_without_end_is_refused_soon() {
     let sent = sent.count();
     assert!(sent < 10_000, "it took {sent} frames");
     assert!(process::memory(gateway) < before + MODEST);
-    assert_eq!(platform.get("/pid").status(), 200);
+    assert_eq!(platform.get("/worker").status(), 200);
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn who_opens_no_window_is_a_slow_reader() {
     assert!(begin.elapsed() < Duration::from_secs(10));
     assert!(process::memory(platform.gateway()) < before + MODEST);
     wait::within(Duration::from_secs(5), "somebody else is answered", || {
-        (platform.get("/pid").status() == 200).then_some(())
+        (platform.get("/worker").status() == 200).then_some(())
     });
 }
 

@@ -15,13 +15,13 @@ use crate::wait;
 #[test]
 fn a_killed_gateway_is_back_on_its_port_and_workers_keep_their_state() {
     let platform = Platform::start(PROBE);
-    let before = platform.get("/pid").json();
+    let before = platform.get("/worker").json();
     let gateway = platform.gateway();
     process::signal(gateway, Signal::SIGKILL);
     process::wait_until_gone(&[gateway], wait::LIMIT);
     // The port was never closed: who connects now is served by the next gateway.
-    let after = platform.get("/pid").json();
-    assert_eq!(after["pid"], before["pid"]);
+    let after = platform.get("/worker").json();
+    assert_eq!(after["worker"], before["worker"]);
     assert_eq!(
         after["count"].as_u64(),
         before["count"].as_u64().map(|count| count + 1)
@@ -32,7 +32,7 @@ fn a_killed_gateway_is_back_on_its_port_and_workers_keep_their_state() {
 #[test]
 fn a_gateway_killed_in_the_middle_of_requests_leaves_their_worker_usable() {
     let platform = Platform::start(PROBE);
-    let before = platform.worker("probe");
+    let before = platform.worker_number("probe");
     let mut download = platform.connect();
     download.send(request("GET /stream?bytes=1000000000000", &[], b""));
     assert_eq!(download.head().status, 200);
@@ -40,7 +40,7 @@ fn a_gateway_killed_in_the_middle_of_requests_leaves_their_worker_usable() {
     wait::until("the download breaks off", || {
         download.chunk().is_err().then_some(())
     });
-    assert_eq!(platform.get("/pid").json()["pid"], before);
+    assert_eq!(platform.get("/worker").json()["worker"], before);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn with_the_supervisor_dies_everything_and_the_next_start_replaces_what_it_left(
     ];
     assert!(left.iter().all(|path| path.exists()));
     let platform = Platform::start_in(place);
-    assert_eq!(platform.get("/pid").json()["count"], 1);
+    assert_eq!(platform.get("/worker").json()["count"], 1);
 }
 
 fn entries(directory: &Path) -> Vec<String> {

@@ -83,7 +83,7 @@ print("told", "many", sorted({told(one) for one in open_ones})[-1], flush=True)
 with open("/dev/null", "rb") as null:
     socket.send_fds(control, [frame(11, b"localhost")], [null.fileno()])
 control.sendall(frame(3))
-while not os.path.exists("rude"):
+while not os.path.exists("signs/rude"):
     time.sleep(0.05)
 control.sendall(frame(11, b"localhost"))
 control.recv(1)
@@ -93,12 +93,14 @@ control.recv(1)
 fn a_worker_learns_the_addresses_of_its_resources_and_of_nobody_else() {
     let place = Place::new(&format!(
         "{HTTP_ONLY}\nfunctions:\n  nosy:\n    routes: [{{ path: / }}]\n    binary: nosy\n    \
-         resources: {{ one: {{ redis: \"redis://localhost\" }}, two: {{ redis: \"redis://{NOBODY}\" }} }}\n"
+         resources: {{ one: {{ redis: \"redis://localhost\" }}, two: {{ redis: \"redis://{NOBODY}\" }} }}\n    \
+         sandbox: {{ read: [signs] }}\n"
     ));
     let program = place.path().join("nosy");
     std::fs::write(&program, NOSY).unwrap();
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
-    let rude = place.path().join("rude");
+    std::fs::create_dir(place.path().join("signs")).unwrap();
+    let rude = place.path().join("signs/rude");
     let platform = Platform::start_in(place);
     let refused = "1 no resource of the function names this host";
     for (host, expect) in [

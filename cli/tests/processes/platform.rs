@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,8 +18,43 @@ use crate::http::{Answer, Client};
 use crate::process;
 use crate::wait;
 
-/// `hearth` itself.
+/// `hearth` itself, as it was built with this test.
 const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
+
+/// Where all programs are, if they were not built here: a machine that only runs tests.
+const PROGRAMS: &str = "HEARTH_PROGRAMS";
+
+fn given(name: &str) -> Option<PathBuf> {
+    std::env::var_os(PROGRAMS).map(|directory| Path::new(&directory).join(name))
+}
+
+/// `hearth` itself.
+fn hearth() -> PathBuf {
+    given("hearth").unwrap_or_else(|| HEARTH.into())
+}
+
+/// The worker that is hostile on request.
+pub(crate) fn hostile() -> PathBuf {
+    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let built = || build(&["--package", "hearth-hostile"]);
+    given("hostile").unwrap_or_else(|| {
+        let built = BUILT.get_or_init(built).as_deref();
+        built
+            .expect("the hostile worker can be built")
+            .join("hostile")
+    })
+}
+
+/// The examples of `hearth-sdk`, which every place has beside its manifest.
+const EXAMPLES: [&str; 7] = [
+    "probe",
+    "skeleton",
+    "lifecycle",
+    "side",
+    "pg",
+    "caches",
+    "blocking",
+];
 
 /// Only plain HTTP, on a port that the kernel chooses.
 pub(crate) const HTTP_ONLY: &str =
@@ -39,20 +75,17 @@ pub(crate) struct Place(PathBuf);
 impl Place {
     /// Writes this manifest, to which `service` is added.
     pub(crate) fn new(manifest: &str) -> Place {
+        Place::new_in(&std::env::temp_dir(), manifest)
+    }
+
+    /// The same, below this directory.
+    pub(crate) fn new_in(directory: &Path, manifest: &str) -> Place {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("hearth-test-{}-{number}", std::process::id());
-        let place = Place(std::env::temp_dir().join(name));
+        let place = Place(directory.join(name));
         fs::create_dir(&place.0).unwrap();
-        for example in [
-            "probe",
-            "skeleton",
-            "lifecycle",
-            "side",
-            "pg",
-            "caches",
-            "blocking",
-        ] {
+        for example in EXAMPLES {
             symlink(examples().join(example), place.0.join(example)).unwrap();
         }
         place.write(manifest);
@@ -84,7 +117,7 @@ impl Place {
 
     /// A verb about this manifest that has not been started yet.
     pub(crate) fn command(&self, verb: &str, args: &[&str]) -> Command {
-        let mut command = Command::new(HEARTH);
+        let mut command = Command::new(hearth());
         command.arg(verb).arg(self.manifest()).args(args);
         command.stdin(Stdio::null());
         command
@@ -153,8 +186,35 @@ impl Platform {
 
     fn begin_with(place: Place, environment: &[(&str, &Path)]) -> Platform {
         // With a descriptor that is open and means nothing to it: no child of its may get that.
-        let mut up = Command::new("sh")
-            .args(["-c", r#"exec "$0" "$@" 9</dev/null"#, HEARTH, "up"])
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", r#"exec "$0" "$@" 9</dev/null"#])
+            .arg(hearth());
+        Platform::run(place, &mut command, environment)
+    }
+
+    /// Runs a place's manifest as this user, and waits until all functions are ready.
+    pub(crate) fn start_as(place: Place, user: u32) -> Platform {
+        // Of a directory that is open to that user.
+        let program = place.path().join("hearth");
+        fs::copy(hearth(), &program).unwrap();
+        let mut command = Command::new(program);
+        command.uid(user).gid(user);
+        let platform = Platform::run(place, &mut command, &[]);
+        platform.wait_ready();
+        platform
+    }
+
+    /// Runs a place's manifest where there is no shell, and waits until all functions are ready.
+    pub(crate) fn start_bare(place: Place) -> Platform {
+        let platform = Platform::run(place, &mut Command::new(hearth()), &[]);
+        platform.wait_ready();
+        platform
+    }
+
+    fn run(place: Place, command: &mut Command, environment: &[(&str, &Path)]) -> Platform {
+        let mut up = command
+            .arg("up")
             .arg(place.manifest())
             .args(["--log", "json"])
             .envs(environment.iter().copied())
@@ -252,6 +312,14 @@ impl Platform {
         pid(&workers[0])
     }
 
+    /// The number of a function's only worker, as the worker itself knows it.
+    pub(crate) fn worker_number(&self, function: &str) -> u64 {
+        let worker = self.function(function)["workers"][0]["id"].clone();
+        worker
+            .as_u64()
+            .unwrap_or_else(|| panic!("no worker: {worker}"))
+    }
+
     pub(crate) fn gateway(&self) -> u32 {
         pid(&self.status()["gateway"])
     }
@@ -330,7 +398,8 @@ fn examples() -> &'static Path {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let args = ["--package", "hearth-sdk", "--examples", "--all-features"];
-        build(&args).map(|directory| directory.join("examples"))
+        let built = || build(&args).map(|directory| directory.join("examples"));
+        given("").or_else(built)
     });
     built.as_deref().expect("the examples can be built")
 }

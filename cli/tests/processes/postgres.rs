@@ -74,7 +74,7 @@ fn connections_are_kept_across_requests() {
 fn a_server_that_is_killed_and_comes_back_is_used_again_and_nothing_else_is_lost() {
     let mut server = Postgres::start();
     let platform = migrated(&server);
-    let worker = platform.get("/pid").text().to_owned();
+    let worker = platform.get("/worker").text().to_owned();
     assert_eq!(platform.get("/item?1").text(), "kettle");
     server.kill();
     let lost = Instant::now();
@@ -98,7 +98,7 @@ fn a_server_that_is_killed_and_comes_back_is_used_again_and_nothing_else_is_lost
         }
     });
     println!("answers were 503 for {healed:?} after the server was back");
-    assert_eq!(platform.get("/pid").text(), worker);
+    assert_eq!(platform.get("/worker").text(), worker);
     assert_hidden(&platform);
 }
 
@@ -231,7 +231,7 @@ fn a_query_that_outlasts_its_requests_time_is_a_504_and_stopped_at_the_server() 
     let server = Postgres::start();
     let more = "timeout: 1s\n    env: { MIGRATE: \"yes\" }";
     let platform = Platform::start_in(place(&server.address(), more));
-    let worker = platform.get("/pid").text().to_owned();
+    let worker = platform.get("/worker").text().to_owned();
     let mut client = platform.connect();
     client.send(request("GET /sleep?60000", &[], b""));
     wait::until("the query runs", || {
@@ -248,7 +248,7 @@ fn a_query_that_outlasts_its_requests_time_is_a_504_and_stopped_at_the_server() 
     wait::until("one connection is left", || {
         connections(&server).starts_with("1|").then_some(())
     });
-    assert_eq!(platform.get("/pid").text(), worker);
+    assert_eq!(platform.get("/worker").text(), worker);
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn waiting_requests_are_served_in_the_order_they_came() {
     }
     let _busy = occupy(&platform, 4);
     for client in &mut clients {
-        client.send(request("GET /pid", &[], b""));
+        client.send(request("GET /worker", &[], b""));
     }
     let counts: Vec<u64> = clients
         .iter_mut()
@@ -117,7 +117,7 @@ fn by_worker(answers: &[Value]) -> BTreeMap<u64, Vec<(u64, u64)>> {
     for answer in answers {
         let number = |name: &str| answer[name].as_u64().unwrap();
         let times = (number("begin"), number("end"));
-        workers.entry(number("pid")).or_default().push(times);
+        workers.entry(number("worker")).or_default().push(times);
     }
     for times in workers.values_mut() {
         times.sort_unstable();

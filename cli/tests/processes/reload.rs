@@ -10,7 +10,7 @@ fn manifest(path: &str) -> String {
     format!(
         r#"
 gateway: {{ listen: {{ http: "127.0.0.1:0" }} }}
-functions: {{ f: {{ routes: [{{ path: "{path}" }}, {{ path: /pid }}], binary: probe }} }}
+functions: {{ f: {{ routes: [{{ path: "{path}" }}, {{ path: /worker }}], binary: probe }} }}
 "#
     )
 }
@@ -36,7 +36,7 @@ fn a_good_manifest_is_served_on_the_same_port_once_reload_returns() {
 #[test]
 fn a_broken_manifest_is_refused_with_its_reason_and_the_old_one_serves_on_untouched() {
     let platform = started();
-    let before = platform.get("/pid").json()["pid"].clone();
+    let before = platform.get("/worker").json()["worker"].clone();
     let missing = manifest("/new").replace("binary: probe", "binary: missing");
     let broken = [
         ("functions: 7".to_owned(), "functions"),
@@ -50,7 +50,7 @@ fn a_broken_manifest_is_refused_with_its_reason_and_the_old_one_serves_on_untouc
         let said = String::from_utf8(reloaded.stderr).unwrap();
         assert!(said.contains(reason), "{said}");
         assert_eq!(platform.get("/old").status(), 200);
-        assert_eq!(platform.get("/pid").json()["pid"], before);
+        assert_eq!(platform.get("/worker").json()["worker"], before);
     }
     assert_eq!(platform.status()["generation"], 1);
 }
@@ -120,7 +120,7 @@ fn reloads_under_load_lose_no_request() {
     let platform = Platform::start_in(Place::new(&two("{ N: '0' }", "{}")));
     let load = Load::start(
         platform.http(),
-        &["GET /pid", "POST /echo", "GET /sleep?ms=3"],
+        &["GET /worker", "POST /echo", "GET /sleep?ms=3"],
     );
     for round in 1..=10 {
         let before = load.answered();
@@ -168,7 +168,7 @@ fn a_reload_of_what_is_the_same_changes_nothing() {
 #[test]
 fn a_function_that_cannot_start_is_refused_with_its_reason_and_the_old_one_serves_on() {
     let platform = Platform::start_in(Place::new(&two("{}", "{}")));
-    let before = platform.worker("a");
+    let before = platform.worker_number("a");
     let broken = [
         ("{ FAIL_START: no key }", "a: could not start: "),
         ("{ FAIL_START: again }", "again"),
@@ -179,7 +179,7 @@ fn a_function_that_cannot_start_is_refused_with_its_reason_and_the_old_one_serve
         assert_eq!(reloaded.status.code(), Some(1), "{reloaded:?}");
         let said = String::from_utf8(reloaded.stderr).unwrap();
         assert!(said.contains(reason), "{said}");
-        assert_eq!(platform.get("/pid").json()["pid"], before);
+        assert_eq!(platform.get("/worker").json()["worker"], before);
         assert_eq!(
             platform.get("/env?N").json()["env"],
             serde_json::Value::Null
@@ -276,5 +276,5 @@ fn a_function_that_is_taken_away_answers_no_more_and_its_worker_ends() {
     platform.place.write(&only_a.collect::<Vec<_>>().join("\n"));
     assert!(platform.place.hearth("reload", &[]).status.success());
     crate::process::wait_until_gone(&[gone], std::time::Duration::from_secs(5));
-    assert_eq!(platform.get("/pid").status(), 200);
+    assert_eq!(platform.get("/worker").status(), 200);
 }

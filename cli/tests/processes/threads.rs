@@ -19,7 +19,7 @@ fn ask_on_many_connections(platform: &Platform) -> Vec<u64> {
     let mut counts = Vec::new();
     for _ in 0..4 {
         for client in &mut clients {
-            let answer = client.ask("GET /pid", &[], b"");
+            let answer = client.ask("GET /worker", &[], b"");
             assert_eq!(answer.status(), 200, "{}", answer.text());
             counts.push(answer.json()["count"].as_u64().unwrap());
         }

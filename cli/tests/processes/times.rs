@@ -28,7 +28,7 @@ fn an_idle_connection_is_closed_when_its_time_is_over_and_a_busy_one_is_not() {
     let platform = with("idle_timeout: 1s");
     let mut idle = platform.connect();
     let mut busy = platform.connect();
-    assert_eq!(idle.ask("GET /pid", &[], b"").status(), 200);
+    assert_eq!(idle.ask("GET /worker", &[], b"").status(), 200);
     // Longer than an idle connection may be.
     assert_eq!(busy.ask("GET /sleep?ms=2500", &[], b"").status(), 200);
     assert!(until_hung_up(&mut idle) < Duration::from_millis(500));
@@ -81,7 +81,7 @@ fn a_client_that_takes_nothing_is_let_go_and_the_memory_comes_back() {
     let workers = "    scale: { min: 4, max: 4 }\n";
     let platform = Platform::start_in(Place::new(&format!("{gateway}{PROBE}{workers}")));
     let gateway = platform.gateway();
-    assert_eq!(platform.get("/pid").status(), 200);
+    assert_eq!(platform.get("/worker").status(), 200);
     let before = process::memory(gateway);
     let mut readers: Vec<Client> = (0..8).map(|_| platform.connect()).collect();
     for reader in &mut readers {
@@ -93,7 +93,7 @@ fn a_client_that_takes_nothing_is_let_go_and_the_memory_comes_back() {
     // Twice four who take nothing, and the workers are free.
     wait::within(Duration::from_secs(10), "somebody else is answered", || {
         let mut other = platform.connect();
-        other.try_send(request("GET /pid", &[], b"")).ok()?;
+        other.try_send(request("GET /worker", &[], b"")).ok()?;
         (other.try_head().ok()?.status == 200).then_some(())
     });
     drop(readers);
@@ -139,11 +139,11 @@ fn an_answer_that_comes_before_the_body_ends_leaves_a_connection_that_can_be_use
     let mut client = platform.connect();
     for _ in 0..5 {
         // It does not look at its body.
-        client.send(request("POST /pid", &[&length], b""));
+        client.send(request("POST /worker", &[&length], b""));
         assert_eq!(client.answer("POST").status(), 200);
         client.send(&body);
     }
-    assert_eq!(client.ask("GET /pid", &[], b"").json()["count"], 6);
+    assert_eq!(client.ask("GET /worker", &[], b"").json()["count"], 6);
 }
 
 #[test]

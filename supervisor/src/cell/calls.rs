@@ -168,6 +168,10 @@ fn rules(plan: &Plan) -> BTreeMap<i64, Vec<Rule>> {
     };
     only("clone", vec![vec![bits(0, CLONE_NEW, 0)]]);
     only("prctl", PRCTL.map(|one| vec![is(0, one as u64)]).into());
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "another C library has them in another type"
+    )]
     only("ioctl", IOCTL.map(|one| vec![is(1, one as u64)]).into());
     // An unnamed pair is a pipe; of datagram sockets each could be sent elsewhere.
     let stream = |argument| bits(argument, SOCKET_KIND, libc::SOCK_STREAM as u64);

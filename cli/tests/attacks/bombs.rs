@@ -1,0 +1,118 @@
+//! What is taken from others by taking more: memory, the processor, processes that stay.
+
+use std::time::{Duration, Instant};
+
+use nix::unistd::geteuid;
+use serde_json::json;
+
+use crate::outcome::{Outcome, Table};
+use crate::scene::{By, Scene, order, processes_named};
+use crate::wait;
+
+fn by() -> By {
+    match geteuid().is_root() {
+        true => By::Root,
+        false => By::User,
+    }
+}
+
+#[test]
+fn memory_beyond_the_limit_ends_the_worker_that_takes_it_and_nobody_else() {
+    let scene = Scene::new(by());
+    // Where there is no control group, what can be mapped is limited, far above.
+    let grouped = scene.enforces("plain", "memory");
+    let bytes: u64 = if grouped { 160 << 20 } else { 1200 << 20 };
+    let bomb = json!({ "act": "memory bomb", "bytes": bytes });
+    let expected: &[&str] = if grouped {
+        &["died"]
+    } else {
+        &["ENOMEM", "died"]
+    };
+    let begin = Instant::now();
+    let attack = scene.inside("plain", &bomb);
+    println!("{attack} after {:.1} s", begin.elapsed().as_secs_f64());
+    let mut table = Table::default();
+    table.add(
+        "take memory",
+        (&scene.outside(&bomb), &["done"]),
+        (&attack, expected),
+    );
+    // It serves again, and the others never noticed.
+    let again = wait::until("it serves again", || {
+        Some(scene.inside("plain", &order("nothing"))).filter(|one| *one != Outcome::Died)
+    });
+    assert_eq!(again, Outcome::Done("nothing".to_owned()));
+    assert_eq!(scene.platform.function("neighbour")["restarts"], 0);
+    if grouped {
+        let why = scene.platform.function("plain")["last_error"].clone();
+        let why = why.as_str().unwrap();
+        assert!(why.contains("limits.memory"), "{why}");
+    }
+    table.conclude(1);
+}
+
+#[test]
+fn a_child_of_a_worker_ends_with_it() {
+    let scene = Scene::new(by());
+    let left = order("leave child");
+    let control = scene.outside(&left);
+    let Outcome::Done(child) = &control else {
+        panic!("{control:?}");
+    };
+    let child: u32 = child.parse().unwrap();
+    assert!(crate::process::runs(child), "outside it lives on");
+    crate::process::signal(child, nix::sys::signal::Signal::SIGKILL);
+
+    // Ours are the children of the platform's workers, and theirs.
+    let of_worker = |worker: u32| crate::process::children(worker);
+    let worker = scene.worker("plain");
+    scene.inside("plain", &left);
+    let children = of_worker(worker);
+    assert_eq!(children.len(), 1, "it has a child");
+    assert_eq!(scene.inside("plain", &order("die")), Outcome::Died);
+    crate::process::wait_until_gone(&children, Duration::from_secs(5));
+    assert!(
+        !processes_named("hostile").is_empty(),
+        "the next worker is there"
+    );
+}
+
+/// The time that 99 of a hundred requests are answered in.
+fn p99(scene: &Scene) -> Duration {
+    let mut client = scene.platform.connect();
+    let headers = ["Host: neighbour.example", "Content-Type: application/json"];
+    let order = order("nothing").to_string();
+    let mut times: Vec<Duration> = (0..300)
+        .map(|_| {
+            let begin = Instant::now();
+            assert_eq!(
+                client.ask("POST /", &headers, order.as_bytes()).status(),
+                200
+            );
+            begin.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times[times.len() * 99 / 100]
+}
+
+#[test]
+fn who_burns_the_processor_does_not_keep_its_neighbour_waiting() {
+    let scene = Scene::new(by());
+    let alone = p99(&scene);
+    let beside = std::thread::scope(|threads| {
+        let hog = threads.spawn(|| scene.inside("plain", &json!({ "act": "burn", "ms": 8000 })));
+        let other =
+            threads.spawn(|| scene.inside("connected", &json!({ "act": "burn", "ms": 8000 })));
+        let beside = p99(&scene);
+        assert!(
+            !hog.is_finished() && !other.is_finished(),
+            "they burn all the while"
+        );
+        beside
+    });
+    let ratio = beside.as_secs_f64() / alone.as_secs_f64();
+    println!("p99 of the neighbour: {alone:?} alone, {beside:?} beside two that burn: {ratio:.2}");
+    // Without a limit of their own, all share the processors; a machine under other load is no measure.
+    assert!(ratio < 2.0 || beside < Duration::from_millis(50), "{ratio}");
+}

@@ -1,0 +1,208 @@
+//! Where attacks take place: a platform with several functions that are all the hostile program, and
+//! things of others that they want.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::outcome::Outcome;
+use crate::platform::{Place, Platform, hostile, pid};
+
+/// The ordinary user of the tests, where they are started as root: nobody.
+const NOBODY: u32 = 65534;
+
+/// Who runs the platform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Root.
+    Root,
+    /// An ordinary user.
+    User,
+}
+
+pub(crate) struct Scene {
+    pub(crate) platform: Platform,
+    pub(crate) by: By,
+    /// A server that only `connected` names as its resource.
+    pub(crate) server: TcpListener,
+    /// A server of somebody else's.
+    pub(crate) foreign: TcpListener,
+    _abstract: UnixListener,
+    pub(crate) abstract_name: String,
+}
+
+/// Their limits are small, so that bombs need not be large.
+const LIMITS: &str = "limits: { memory: 96MiB, pids: 24, open_files: 64, tmp: 32MiB }";
+
+impl Scene {
+    pub(crate) fn new(by: By) -> Scene {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        let functions = format!(
+            r#"
+gateway: {{ listen: {{ http: "127.0.0.1:0", https: "127.0.0.1:0" }} }}
+functions:
+  plain:
+    domains: [plain.example]
+    routes: [{{ path: "/" }}]
+    binary: hostile
+    timeout: 60s
+    {LIMITS}
+  connected:
+    domains: [connected.example]
+    routes: [{{ path: "/" }}]
+    binary: hostile
+    timeout: 60s
+    resources: {{ server: "postgres://u:p@127.0.0.1:{port}/x" }}
+    sandbox: {{ read: [gift] }}
+    {LIMITS}
+  neighbour:
+    domains: [neighbour.example]
+    routes: [{{ path: "/" }}]
+    binary: neighbour
+"#
+        );
+        // Not below /tmp, which in a cell is the worker's own.
+        fs::create_dir_all("/var/tmp").unwrap();
+        let place = Place::new_in(Path::new("/var/tmp"), &functions);
+        let base = place.path().to_owned();
+        for name in ["hostile", "neighbour"] {
+            fs::copy(hostile(), base.join(name)).unwrap();
+        }
+        fs::write(base.join("stray"), "a file of the machine").unwrap();
+        fs::create_dir(base.join("gift")).unwrap();
+        fs::write(base.join("gift/text"), "to be read").unwrap();
+        let setuid = base.join("gift/setuid");
+        fs::copy(hostile(), &setuid).unwrap();
+        fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).unwrap();
+        if by == By::User {
+            for name in ["", "hostile", "neighbour", "gift", "gift/text"] {
+                chown(base.join(name), Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
+        let platform = match by {
+            By::Root => Platform::start_bare(place),
+            By::User => Platform::start_as(place, NOBODY),
+        };
+        let abstract_name = format!("hearth-attacks-{}", std::process::id());
+        let abstract_name = format!("{abstract_name}-{by:?}");
+        let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
+        Scene {
+            platform,
+            by,
+            server,
+            foreign,
+            _abstract: UnixListener::bind_addr(&address).unwrap(),
+            abstract_name,
+        }
+    }
+
+    /// A path beside the manifest.
+    pub(crate) fn path(&self, name: &str) -> String {
+        let path = self.platform.place.path().join(name);
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// The private key of the certificate that the platform signed for itself.
+    pub(crate) fn key(&self) -> String {
+        let tls = self.platform.place.state().join("tls");
+        let files = fs::read_dir(tls).unwrap();
+        let mut paths = files.map(|entry| entry.unwrap().path());
+        let key = paths.find(|path| path.to_str().unwrap().contains("key"));
+        key.unwrap().to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn worker(&self, function: &str) -> u32 {
+        self.platform.worker(function)
+    }
+
+    /// Some address in a process's memory that can be read.
+    pub(crate) fn address_in(&self, pid: u32) -> u64 {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        let stack = maps.lines().find(|line| line.contains("[stack]")).unwrap();
+        let end = stack.split(['-', ' ']).nth(1).unwrap();
+        u64::from_str_radix(end, 16).unwrap() - 8
+    }
+
+    /// Whether this mechanism is enforced of a function's worker.
+    pub(crate) fn enforces(&self, function: &str, mechanism: &str) -> bool {
+        let worker = self.platform.function(function)["workers"][0].clone();
+        let all = worker["sandbox"].as_array().unwrap().clone();
+        let found = all.iter().find(|one| one["name"] == mechanism);
+        found.is_some_and(|one| one["enforced"] == true)
+    }
+
+    /// More processes than a worker may start: by its control group, or the limit of its user in a
+    /// namespace; as root without groups only a coarse guard is left.
+    pub(crate) fn too_many(&self) -> u64 {
+        match self.by == By::User || self.enforces("plain", "pids") {
+            true => 40,
+            false => 1100,
+        }
+    }
+
+    /// The act outside of any sandbox, by who runs the platform.
+    pub(crate) fn outside(&self, order: &Value) -> Outcome {
+        let mut program = Command::new(self.path("hostile"));
+        if self.by == By::User {
+            program.uid(NOBODY).gid(NOBODY);
+        }
+        control(program, order)
+    }
+
+    /// The act by a function's worker.
+    pub(crate) fn inside(&self, function: &str, order: &Value) -> Outcome {
+        let host = format!("Host: {function}.example");
+        let headers = [host.as_str(), "Content-Type: application/json"];
+        let answer = self
+            .platform
+            .ask("POST /", &headers, order.to_string().as_bytes());
+        match answer.status() {
+            200 => Outcome::read(&answer.json()),
+            502 => Outcome::Died,
+            other => panic!("{order}: {other} {}", answer.text()),
+        }
+    }
+}
+
+/// Runs the hostile program by itself.
+pub(crate) fn control(mut program: Command, order: &Value) -> Outcome {
+    let output = program.arg("act").arg(order.to_string()).output().unwrap();
+    let said = serde_json::from_slice(&output.stdout);
+    Outcome::read(&said.unwrap_or_else(|_| panic!("{order}: {output:?}")))
+}
+
+/// The setuid file, by somebody who may execute it.
+pub(crate) fn as_nobody(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.uid(NOBODY).gid(NOBODY);
+    command
+}
+
+pub(crate) fn order(act: &str) -> Value {
+    json!({ "act": act })
+}
+
+/// Processes of the machine whose name this is.
+pub(crate) fn processes_named(name: &str) -> Vec<PathBuf> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let processes = all.map(|entry| entry.path());
+    let named = |path: &PathBuf| {
+        let comm = fs::read_to_string(path.join("comm")).unwrap_or_default();
+        comm.trim() == name
+    };
+    processes.filter(named).collect()
+}
+
+/// The gateway's process.
+pub(crate) fn gateway(scene: &Scene) -> u32 {
+    pid(&scene.platform.status()["gateway"])
+}

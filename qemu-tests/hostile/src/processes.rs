@@ -1,0 +1,228 @@
+//! Acts upon processes, and with more of everything than is allowed.
+
+use std::fs::File;
+use std::io;
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::sys::ptrace;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{ForkResult, Pid, fork};
+
+use crate::{Act, Done, Order};
+
+pub(crate) const ACTS: &[Act] = &[
+    ("who", who),
+    ("signal", signal),
+    ("signal all", signal_all),
+    ("ptrace", trace),
+    ("read memory", read_memory),
+    ("pidfd", pidfd),
+    ("fork bomb", fork_bomb),
+    ("thread bomb", thread_bomb),
+    ("memory bomb", memory_bomb),
+    ("fd bomb", fd_bomb),
+    ("burn", burn),
+    ("leave child", leave_child),
+    ("print", print),
+    ("become root", become_root),
+    ("raise", raise),
+    ("dumpable", dumpable),
+    ("nothing", |_| Ok("nothing".to_owned())),
+];
+
+/// Who this process is, in its own eyes: user, group, process.
+fn who(_: &Order) -> Done {
+    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    Ok(format!("{uid} {gid} {}", std::process::id()))
+}
+
+fn pid_of(order: &Order) -> Pid {
+    Pid::from_raw(i32::try_from(order.number("pid")).unwrap_or(i32::MAX))
+}
+
+fn signal(order: &Order) -> Done {
+    kill(pid_of(order), Signal::SIGCONT)?;
+    Ok("signalled".to_owned())
+}
+
+/// Asks whether there is anybody else to be signalled.
+fn signal_all(_: &Order) -> Done {
+    kill(Pid::from_raw(-1), None)?;
+    Ok("there is somebody".to_owned())
+}
+
+fn trace(order: &Order) -> Done {
+    let pid = pid_of(order);
+    ptrace::seize(pid, ptrace::Options::empty())?;
+    let _ = ptrace::detach(pid, None);
+    Ok("traced".to_owned())
+}
+
+fn read_memory(order: &Order) -> Done {
+    let mut byte = 0u8;
+    let local = libc::iovec {
+        iov_base: (&raw mut byte).cast(),
+        iov_len: 1,
+    };
+    let remote = libc::iovec {
+        iov_base: order.number("address") as *mut libc::c_void,
+        iov_len: 1,
+    };
+    let pid = pid_of(order).as_raw();
+    // SAFETY: one byte of ours is written; the other address is the other process's.
+    match unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) } {
+        1 => Ok("read".to_owned()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn pidfd(order: &Order) -> Done {
+    // SAFETY: numbers only.
+    match unsafe { libc::syscall(libc::SYS_pidfd_open, pid_of(order).as_raw(), 0) } {
+        fd if fd >= 0 => {
+            // SAFETY: just made, and known to nobody else.
+            unsafe { libc::close(fd as libc::c_int) };
+            Ok("opened".to_owned())
+        }
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Forks as often as is asked for; all children end again.
+fn fork_bomb(order: &Order) -> Done {
+    let mut children = Vec::new();
+    let result = loop {
+        if children.len() as u64 >= order.number("count") {
+            break Ok(format!("{} children", children.len()));
+        }
+        // SAFETY: the child only waits and ends.
+        match unsafe { fork() } {
+            Ok(ForkResult::Parent { child }) => children.push(child),
+            Ok(ForkResult::Child) => loop {
+                nix::unistd::pause();
+            },
+            Err(errno) => break Err(errno.into()),
+        }
+    };
+    for child in children {
+        let _ = kill(child, Signal::SIGKILL);
+        let _ = nix::sys::wait::waitpid(child, None);
+    }
+    result
+}
+
+fn thread_bomb(order: &Order) -> Done {
+    let (begin, end) = std::sync::mpsc::channel::<()>();
+    let end = std::sync::Arc::new(std::sync::Mutex::new(end));
+    let mut threads = Vec::new();
+    let result = loop {
+        if threads.len() as u64 >= order.number("count") {
+            break Ok(format!("{} threads", threads.len()));
+        }
+        let end = std::sync::Arc::clone(&end);
+        let small = std::thread::Builder::new().stack_size(16 * 1024);
+        match small.spawn(move || end.lock().map(|end| end.recv().is_ok()).is_ok()) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => break Err(error),
+        }
+    };
+    drop(begin);
+    threads.into_iter().for_each(|thread| {
+        let _ = thread.join();
+    });
+    result
+}
+
+/// Takes and touches as many bytes as are asked for.
+fn memory_bomb(order: &Order) -> Done {
+    const PIECE: usize = 1 << 20;
+    let mut taken: Vec<Vec<u8>> = Vec::new();
+    while (taken.len() * PIECE) < usize::try_from(order.number("bytes")).unwrap_or(usize::MAX) {
+        let mut piece = Vec::new();
+        if piece.try_reserve_exact(PIECE).is_err() {
+            return Err(io::Error::from_raw_os_error(libc::ENOMEM));
+        }
+        piece.resize(PIECE, 1);
+        taken.push(std::hint::black_box(piece));
+    }
+    Ok(format!("{} MiB", taken.len()))
+}
+
+fn fd_bomb(order: &Order) -> Done {
+    let mut open = Vec::new();
+    while (open.len() as u64) < order.number("count") {
+        open.push(File::from(std::os::fd::OwnedFd::from(std::io::pipe()?.0)));
+    }
+    Ok(format!("{} open", open.len()))
+}
+
+/// Uses a processor for so many milliseconds.
+fn burn(order: &Order) -> Done {
+    let end = Instant::now() + Duration::from_millis(order.number("ms"));
+    let mut turns = 0u64;
+    while Instant::now() < end {
+        turns = std::hint::black_box(turns + 1);
+    }
+    Ok("burnt".to_owned())
+}
+
+/// Leaves a child that outlasts this process, with a session of its own.
+fn leave_child(_: &Order) -> Done {
+    // SAFETY: the child makes system calls alone.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(child.to_string()),
+        ForkResult::Child => {
+            let _ = nix::unistd::setsid();
+            // Whoever reads what this process printed must not wait for the child.
+            for fd in 0..3 {
+                // SAFETY: the child uses none of them any more.
+                unsafe { libc::close(fd) };
+            }
+            loop {
+                nix::unistd::pause();
+            }
+        }
+    }
+}
+
+/// Prints lines that look like those of others.
+fn print(order: &Order) -> Done {
+    println!("{}", order.text("text"));
+    eprintln!("{}", order.text("text"));
+    hearth_sdk::log::info(order.text("text"));
+    Ok("printed".to_owned())
+}
+
+fn become_root(_: &Order) -> Done {
+    nix::unistd::setuid(nix::unistd::Uid::from_raw(0))?;
+    Ok("root".to_owned())
+}
+
+/// Makes all capabilities effective that may be.
+fn raise(_: &Order) -> Done {
+    // `_LINUX_CAPABILITY_VERSION_3`.
+    let header = [0x2008_0522u32, 0];
+    // Effective, permitted, inheritable; then the same of the upper word.
+    let mut sets = [0u32; 6];
+    // SAFETY: both structures have the layout of `linux/capability.h`.
+    let set = unsafe {
+        match libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) {
+            0 => {
+                (sets[0], sets[3]) = (sets[1], sets[4]);
+                libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr())
+            }
+            failed => failed,
+        }
+    };
+    match set {
+        0 if sets[0] != 0 => Ok(format!("{:x}", sets[0])),
+        0 => Err(io::Error::from_raw_os_error(libc::EPERM)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn dumpable(_: &Order) -> Done {
+    nix::sys::prctl::set_dumpable(true)?;
+    Ok("dumpable".to_owned())
+}
