@@ -188,6 +188,15 @@ pub(crate) struct Logs {
     /// Only records of this function
     #[arg(long, value_name = "NAME")]
     pub(crate) function: Option<String>,
+    /// Only records as grave as this, or graver: error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) level: Option<String>,
+    /// Only records since then: so long ago as 10m or 2h, or a time as 2026-11-24T14:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only records of this request, by its x-request-id
+    #[arg(long, value_name = "ID")]
+    pub(crate) request: Option<String>,
     /// Print records as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -2,25 +2,16 @@
 
 use std::fmt::Write;
 
-use anyhow::bail;
-use hearth_supervisor::api::{Answer, ProcessStatus, Request, Status, ask};
+use hearth_supervisor::api::{Client, ProcessStatus, Status};
 
 use crate::args;
 use crate::out::{self, Outcome};
 
 pub(crate) fn status(args: &args::Status) -> anyhow::Result<Outcome> {
-    let mut answer = None;
-    ask(&args.manifest, &Request::Status, |line| {
-        answer = Some(line);
-        false
-    })?;
-    match answer {
-        Some(Answer::Status(status)) if args.json => {
-            out::data(serde_json::to_string_pretty(&status)?)?
-        }
-        Some(Answer::Status(status)) => out::data(text(&status).trim_end())?,
-        Some(Answer::Failed(why)) => bail!(why),
-        other => bail!("the platform gave no status: {other:?}"),
+    let status: Status = Client::of(&args.manifest).get("/v1/status")?;
+    match args.json {
+        true => out::data(serde_json::to_string_pretty(&status)?)?,
+        false => out::data(text(&status).trim_end())?,
     }
     Ok(Outcome::Done)
 }
@@ -71,7 +62,7 @@ fn process(process: &ProcessStatus) -> String {
     let Some(pid) = process.pid else {
         return "not running".to_owned();
     };
-    match process.memory {
+    match process.pss_bytes {
         Some(bytes) => format!("pid {pid}, {} KiB", bytes / 1024),
         None => format!("pid {pid}"),
     }

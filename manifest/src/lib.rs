@@ -29,6 +29,7 @@ mod stray;
 mod types;
 
 pub use domain::DomainError;
+pub use duration::{print as print_duration, read as read_duration};
 pub use endpoint::Endpoint;
 pub use fault::{Fault, Faults, Kind};
 pub use path::PathError;

@@ -61,11 +61,8 @@ pub enum Format {
 impl Record {
     /// A record of now.
     pub fn new(source: &str, level: &str, message: impl Into<String>) -> Record {
-        let time = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO);
         Record {
-            time: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+            time: now(),
             level: level.to_owned(),
             source: source.to_owned(),
             message: message.into(),
@@ -110,6 +107,14 @@ impl Record {
         }
         line
     }
+}
+
+/// Milliseconds since 1970, UTC.
+pub fn now() -> u64 {
+    let time = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The journal. Cheap to clone; of one thread.

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::accept::{Accepted, Options, RunError, accept, wanted};
 use crate::action::{About, Action, Level};
-use crate::api::{Answer, Request, Status};
+use crate::api::{Answer, ProcessStatus, Request, Status};
 use crate::control::{self, Asked};
 use crate::event::Event;
 use crate::gateway::Gateway;
@@ -111,7 +111,8 @@ impl Runner {
         let accepted = accept(&options, &held, &journal, None)?;
         let listeners = bind(&accepted.manifest.gateway.listen, vec![])?;
         let (asking, asked) = mpsc::unbounded_channel();
-        control::listen(&held.directory().socket(), journal.clone(), asking)
+        let service = control::Service::new(journal.clone(), asking);
+        control::listen(&held.directory().socket(), service)
             .map_err(set_up("the control socket"))?;
         let signal = |kind| signal(kind).map_err(set_up("signals"));
         let signals = Signals {
@@ -300,6 +301,7 @@ impl Runner {
         let ((function, filled), accepted, later) = of_version?;
         let orders = Orders {
             function: function.clone(),
+            version,
             filled: filled.clone(),
             generation: self.generation + later,
             body_bytes: accepted.manifest.gateway.limits.body_bytes,
@@ -448,7 +450,7 @@ impl Runner {
                 let _ = asked.answer.send(Answer::Status(Box::new(self.status())));
             }
             Request::Reload => self.reload(vec![asked.answer]),
-            // Answered by the control socket itself.
+            // Answered by the control API itself.
             Request::Logs { .. } => {}
         }
     }
@@ -456,20 +458,27 @@ impl Runner {
     fn status(&self) -> Status {
         let manifest = &self.accepted.manifest;
         let now = Instant::now();
-        let pid_of = |id| Some(self.workers.get(&id)?.process.pid());
-        let functions = manifest
-            .functions
-            .iter()
-            .map(|(name, one)| status::function(name, one, self.platform.view(name), pid_of, now))
-            .collect();
+        let worker_of = |id| match self.workers.get(&id) {
+            Some(worker) => (Some(worker.process.pid()), worker.orders.version),
+            None => (None, 0),
+        };
+        let functions = manifest.functions.iter().map(|(name, one)| {
+            let version = self
+                .accepted
+                .makes
+                .get(name)
+                .map_or(0, |(_, number)| *number);
+            let view = self.platform.view(name);
+            status::function((name, version), one, view, worker_of, now)
+        });
         Status {
             service: manifest.service.clone(),
             manifest: self.options.manifest.display().to_string(),
-            pid: std::process::id(),
             generation: self.generation,
             listeners: status::listeners(&self.listeners),
-            gateway: status::process(self.gateway.as_ref().map(|gateway| gateway.process.pid())),
-            functions,
+            supervisor: ProcessStatus::of(Some(std::process::id())),
+            gateway: ProcessStatus::of(self.gateway.as_ref().map(|one| one.process.pid())),
+            functions: functions.collect(),
         }
     }
 }

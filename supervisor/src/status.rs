@@ -1,5 +1,6 @@
 //! How things stand, put together for `hearth status` and for the table that `up` prints.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
@@ -10,29 +11,12 @@ use crate::api::{FunctionStatus, ListenerStatus, ProcessStatus, WorkerStatus};
 use crate::listen::Listener;
 use crate::plan::{FunctionView, Phase};
 
-/// A process and its memory.
-pub fn process(pid: Option<u32>) -> ProcessStatus {
-    ProcessStatus {
-        pid,
-        memory: pid.and_then(proportional_memory),
-    }
-}
-
-/// A process's share of memory in bytes: its own pages, and its part of those it shares (PSS,
-/// proc_pid_smaps(5)).
-fn proportional_memory(pid: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
-}
-
-/// A function; `pid_of` tells a worker's process.
+/// A function of this version; `worker_of` tells a worker's process and version.
 pub fn function(
-    name: &str,
+    (name, version): (&str, u32),
     function: &Function,
     view: Option<FunctionView>,
-    pid_of: impl Fn(u32) -> Option<u32>,
+    worker_of: impl Fn(u32) -> (Option<u32>, u32),
     now: Instant,
 ) -> FunctionStatus {
     let view = view.unwrap_or(FunctionView {
@@ -53,24 +37,30 @@ pub fn function(
     let workers = view
         .workers
         .iter()
-        .map(|(id, phase, since)| WorkerStatus {
-            id: *id,
-            state: match phase {
-                Phase::Starting(_) => "starting",
-                Phase::Ready => "ready",
-                Phase::Replaced(_) => "draining",
-                Phase::Stopping(_) => "stopping",
-                Phase::Killed => "killed",
+        .map(|(id, phase, since)| {
+            let (pid, version) = worker_of(*id);
+            WorkerStatus {
+                id: *id,
+                state: match phase {
+                    Phase::Starting(_) => "starting",
+                    Phase::Ready => "ready",
+                    Phase::Replaced(_) => "draining",
+                    Phase::Stopping(_) => "stopping",
+                    Phase::Killed => "killed",
+                }
+                .to_owned(),
+                for_ms: u64::try_from(now.saturating_duration_since(*since).as_millis())
+                    .unwrap_or(u64::MAX),
+                version,
+                process: ProcessStatus::of(pid),
             }
-            .to_owned(),
-            for_ms: u64::try_from(now.saturating_duration_since(*since).as_millis())
-                .unwrap_or(u64::MAX),
-            process: process(pid_of(*id)),
         })
         .collect();
     FunctionStatus {
         name: name.to_owned(),
         state: state.to_owned(),
+        version,
+        limits: limits(function),
         routes: routes(function)
             .into_iter()
             .map(|(method, place)| format!("{method} {place}"))
@@ -79,6 +69,18 @@ pub fn function(
         last_error: view.last_error,
         workers,
     }
+}
+
+/// What a worker of it may have, by the manifest's keys and in its words.
+fn limits(function: &Function) -> BTreeMap<String, String> {
+    let timeout = hearth_manifest::print_duration(function.timeout);
+    [
+        ("concurrency", function.concurrency.to_string()),
+        ("timeout", timeout),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect()
 }
 
 /// The listeners.

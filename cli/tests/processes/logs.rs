@@ -123,7 +123,7 @@ fn status_shows_listeners_routes_workers_and_memory() {
     assert_eq!(status["generation"], 1);
     let listener = &status["listeners"][0];
     assert_eq!(listener["scheme"], "http");
-    assert!(status["gateway"]["memory"].as_u64().unwrap() > 0);
+    assert!(status["gateway"]["pss_bytes"].as_u64().unwrap() > 0);
     let function = &status["functions"][0];
     assert_eq!(function["name"], "probe");
     assert_eq!(function["state"], "ready");
@@ -133,7 +133,7 @@ fn status_shows_listeners_routes_workers_and_memory() {
     assert_eq!(workers.as_array().unwrap().len(), 2);
     for worker in workers.as_array().unwrap() {
         assert!(process::runs(crate::platform::pid(worker)));
-        assert!(worker["memory"].as_u64().unwrap() > 0);
+        assert!(worker["pss_bytes"].as_u64().unwrap() > 0);
     }
 
     let output = platform.place.hearth("status", &[]);

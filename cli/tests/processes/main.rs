@@ -13,6 +13,7 @@ mod abuse;
 mod bad_json;
 mod bodies;
 mod caches;
+mod control;
 mod crash;
 mod curl;
 mod dev;
