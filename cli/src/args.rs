@@ -33,6 +33,10 @@ pub(crate) enum Verb {
     Schema,
     /// Show the running platform
     Status(Status),
+    /// Show the running platform again and again, the busiest functions first
+    Top(Top),
+    /// Print what is measured, for Prometheus
+    Metrics(Metrics),
     /// Show the running platform's log
     Logs(Logs),
     /// Read the manifest again and serve it
@@ -70,6 +74,24 @@ pub(crate) struct Up {
     /// Read secrets from the files of this directory, not from where `hearth secret` keeps them
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) secrets: Option<PathBuf>,
+    /// Most of the log that is kept on disk beside the manifest; 0 keeps it in memory only
+    #[arg(long, value_name = "SIZE", default_value = LOG_SIZE, value_parser = size)]
+    pub(crate) log_size: u64,
+}
+
+/// What of the log is kept on disk: some 80,000 records.
+const LOG_SIZE: &str = "16MiB";
+
+/// Less would be less than one long record in each of the log's files.
+const LEAST_LOG: u64 = 1 << 20;
+
+fn size(text: &str) -> Result<u64, String> {
+    match hearth_manifest::read_size(text) {
+        Some(0) => Ok(0),
+        Some(bytes) if bytes >= LEAST_LOG => Ok(bytes),
+        Some(_) => Err("it is 0, or 1MiB at least".to_owned()),
+        None => Err("expected a size as 16MiB, or 0".to_owned()),
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -109,6 +131,9 @@ pub(crate) struct Dev {
     /// Read secrets from the files of this directory, not from where `hearth secret` keeps them
     #[arg(long, value_name = "DIRECTORY")]
     secrets: Option<PathBuf>,
+    /// Most of the log that is kept on disk beside the manifest; 0 keeps it in memory only
+    #[arg(long, value_name = "SIZE", default_value = LOG_SIZE, value_parser = size)]
+    log_size: u64,
 }
 
 impl Dev {
@@ -120,6 +145,7 @@ impl Dev {
             listen: self.listen,
             log: self.log,
             secrets: self.secrets,
+            log_size: self.log_size,
         }
     }
 }
@@ -172,6 +198,34 @@ pub(crate) struct Status {
     /// Print it as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Top {
+    /// The manifest that the platform was started with
+    #[arg(default_value = "edge.yaml")]
+    pub(crate) manifest: PathBuf,
+    /// What the busiest have the most of
+    #[arg(long, value_enum, default_value_t = SortBy::Cpu)]
+    pub(crate) sort: SortBy,
+    /// Print it once; so it is without a terminal, too
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum SortBy {
+    /// Processor time
+    Cpu,
+    /// Requests in a second
+    Requests,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Metrics {
+    /// The manifest that the platform was started with
+    #[arg(default_value = "edge.yaml")]
+    pub(crate) manifest: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

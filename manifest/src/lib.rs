@@ -35,9 +35,10 @@ pub use fault::{Fault, Faults, Kind};
 pub use path::PathError;
 pub use schema::schema;
 pub use secret::{Filled, Missing, is_secret_name};
+pub use size::read as read_size;
 pub use types::{
     Build, Certificate, Domain, EnvValue, Function, Gateway, GatewayLimits, Listen, Manifest,
-    PathPattern, Route, Scale, Segment, Tls,
+    Metrics, PathPattern, Route, Scale, Segment, Tls,
 };
 
 use fault::{At, Sink, Trail, Wrong};

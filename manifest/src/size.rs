@@ -18,6 +18,11 @@ const UNITS: [(&str, u64); 7] = [
 /// What `parse` accepts, as a regular expression.
 pub(crate) const PATTERN: &str = "^[0-9]+(B|KiB|MiB|GiB|KB|MB|GB)?$";
 
+/// Reads a size that stands elsewhere than in a manifest.
+pub fn read(text: &str) -> Option<u64> {
+    parse(text).ok()
+}
+
 /// Reads `1024`, `32KiB`, `10MB`.
 pub(crate) fn parse(text: &str) -> Result<u64, Wrong> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

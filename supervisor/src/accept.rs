@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use hearth_manifest::{Filled, Function, Manifest};
 
 use crate::certificate::{CertificateError, Chosen, choose};
+use crate::control::door::Door;
 use crate::gateway::Program;
 use crate::journal::{Format, Journal, Record};
 use crate::listen::ListenError;
@@ -30,6 +32,8 @@ pub struct Options {
     pub gateway: Program,
     /// The directory with values of secrets.
     pub secrets: PathBuf,
+    /// Most bytes of the log that are kept on disk; 0: none.
+    pub log_bytes: u64,
 }
 
 /// Listeners of the command line: outer `None` leaves the manifest's word, inner `None` is `off`.
@@ -56,6 +60,16 @@ pub enum RunError {
     /// A listener.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The address for metrics.
+    #[error(
+        "cannot listen on {address} for metrics; choose another address with `gateway.metrics.listen`"
+    )]
+    Metrics {
+        /// Which.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// Something of the system.
     #[error("cannot set up {what}")]
     SetUp {
@@ -73,6 +87,8 @@ pub(crate) struct Accepted {
     pub(crate) threads: u32,
     /// What each function's workers are, and the number of that.
     pub(crate) makes: BTreeMap<String, (Make, u32)>,
+    /// Where metrics are to be served over TCP.
+    pub(crate) metrics: Option<Rc<Door>>,
     /// Every file that was read for it, as it was just before.
     pub(crate) stamps: Stamps,
 }
@@ -151,6 +167,9 @@ pub(crate) fn accept(
         );
         journal.add(&Record::new("supervisor", "info", text));
     }
+    let known = before.and_then(|before| before.metrics.as_ref());
+    let metrics = Door::bind(manifest.gateway.metrics.listen, known)
+        .map_err(|(address, source)| RunError::Metrics { address, source })?;
     let threads = manifest
         .gateway
         .threads
@@ -160,6 +179,7 @@ pub(crate) fn accept(
         certificates,
         threads,
         makes,
+        metrics,
         stamps,
     })
 }

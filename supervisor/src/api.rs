@@ -25,6 +25,8 @@ pub enum Request {
     Logs(LogQuery),
     /// Read the manifest again and serve it.
     Reload,
+    /// What is measured, for Prometheus.
+    Metrics,
 }
 
 /// What the runner answers.
@@ -66,9 +68,14 @@ pub struct Status {
     pub generation: u64,
     /// Where it listens.
     pub listeners: Vec<ListenerStatus>,
+    /// Where metrics are served over TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<String>,
     /// The supervisor.
     #[serde(flatten)]
     pub supervisor: ProcessStatus,
+    /// Connections of clients that are open.
+    pub connections: u32,
     /// The gateway.
     pub gateway: ProcessStatus,
     /// The functions in order of their names.
@@ -135,6 +142,22 @@ impl ProcessStatus {
     }
 }
 
+/// Requests, as the gateway counts them: told once a second.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Requests {
+    /// Answered so far, with whatever status.
+    pub requests: u64,
+    /// With a worker now.
+    pub in_flight: u32,
+    /// Half of those of the last half to whole minute had the head of their answer within so many
+    /// milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50_ms: Option<f64>,
+    /// And 99 in 100 of them within so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_ms: Option<f64>,
+}
+
 /// A function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FunctionStatus {
@@ -151,6 +174,11 @@ pub struct FunctionStatus {
     /// Why the last that failed did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// Requests that wait for a worker now.
+    pub waiting: u32,
+    /// Its requests.
+    #[serde(flatten)]
+    pub requests: Requests,
     /// What its workers may have, by the manifest's keys and in its words.
     pub limits: BTreeMap<String, String>,
     /// Its workers.
@@ -171,4 +199,7 @@ pub struct WorkerStatus {
     /// Its process.
     #[serde(flatten)]
     pub process: ProcessStatus,
+    /// Its requests.
+    #[serde(flatten)]
+    pub requests: Requests,
 }

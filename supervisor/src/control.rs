@@ -5,8 +5,9 @@
 //! request means is [`crate::api::route`]'s business; what is not about the log alone goes to the
 //! runner.
 
+pub mod door;
 mod patient;
-mod reply;
+pub mod reply;
 
 use std::convert::Infallible;
 use std::io;
@@ -18,17 +19,20 @@ use std::time::Duration;
 use http::Response;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::unistd::geteuid;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::api::route::route;
 use crate::api::{Answer, Problem, Reloaded, Request, Status};
+use crate::exposition::Exposition;
+use crate::figures::Figures;
 use crate::journal::Journal;
 use crate::measure::Meter;
+use crate::{host, metrics};
 use patient::Patient;
 use reply::Reply;
 
@@ -43,6 +47,12 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// For so long a client may take nothing of what it is sent.
 const WRITE_TIME: Duration = Duration::from_secs(30);
+
+/// For so long the machine may take to tell of its disks and sensors.
+const HOST_TIME: Duration = Duration::from_secs(2);
+
+/// After a failure to accept: what it was may have passed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Largest head of a request.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -61,67 +71,115 @@ pub struct Asked {
 pub struct Service {
     journal: Journal,
     asked: mpsc::UnboundedSender<Asked>,
+    figures: Figures,
     meter: Arc<Mutex<Meter>>,
+    /// Held while the machine is asked.
+    machine: Arc<Mutex<()>>,
 }
 
 impl Service {
     /// Answers from the journal, and from the runner behind `asked`.
-    pub fn new(journal: Journal, asked: mpsc::UnboundedSender<Asked>) -> Service {
+    pub fn new(journal: Journal, figures: Figures, asked: mpsc::UnboundedSender<Asked>) -> Service {
         Service {
             journal,
             asked,
+            figures,
             meter: Arc::default(),
+            machine: Arc::default(),
         }
     }
 
     /// Answers one request, by its method, path and query.
     pub async fn answer(&self, method: &str, path: &str, query: Option<&str>) -> Response<Reply> {
         match route(method, path, query) {
+            Ok(request) => self.respond(request).await,
             Err(problem) => Reply::problem(&problem),
-            Ok(Request::Logs(query)) => Reply::lines(reply::records(&self.journal, &query)),
-            Ok(request @ (Request::Status | Request::Reload)) => match self.ask(request).await {
-                Some(Answer::Status(status)) => match self.measured(status).await {
-                    Some(status) => Reply::json(&status),
-                    None => Reply::problem(&Problem::internal("the processes cannot be measured")),
-                },
-                Some(Answer::Reloaded { functions }) => Reply::json(&Reloaded { functions }),
-                Some(Answer::Failed(why)) => Reply::problem(&Problem::refused(why)),
-                None => Reply::problem(&Problem::unavailable("the platform is stopping")),
-            },
         }
     }
 
-    /// With what its processes use. Many of them take a while, so another thread looks.
-    async fn measured(&self, mut status: Box<Status>) -> Option<Box<Status>> {
+    /// Answers one request.
+    pub async fn respond(&self, request: Request) -> Response<Reply> {
+        let answered = match request {
+            Request::Logs(query) => {
+                return Reply::lines(reply::records(&self.journal, &query));
+            }
+            Request::Status => self.status().await.map(|status| Reply::json(&status)),
+            Request::Metrics => match self.status().await {
+                Ok(status) => self.metrics(status).await,
+                Err(problem) => Err(problem),
+            },
+            Request::Reload => match self.ask(request).await {
+                Ok(Answer::Reloaded { functions }) => Ok(Reply::json(&Reloaded { functions })),
+                Ok(other) => Err(unexpected(&other)),
+                Err(problem) => Err(problem),
+            },
+        };
+        answered.unwrap_or_else(|problem| Reply::problem(&problem))
+    }
+
+    /// The status, with what its processes use. Many of them take a while, so another thread looks.
+    async fn status(&self) -> Result<Box<Status>, Problem> {
+        let mut status = match self.ask(Request::Status).await? {
+            Answer::Status(status) => status,
+            other => return Err(unexpected(&other)),
+        };
         let meter = Arc::clone(&self.meter);
         let measuring = tokio::task::spawn_blocking(move || {
             let mut meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
             meter.fill(&mut status);
             status
         });
-        measuring.await.ok()
+        let failed = |_| Problem::internal("the processes cannot be measured");
+        measuring.await.map_err(failed)
     }
 
-    async fn ask(&self, request: Request) -> Option<Answer> {
+    async fn metrics(&self, status: Box<Status>) -> Result<Response<Reply>, Problem> {
+        let answers = self.figures.answers();
+        let mut text = Exposition::default();
+        metrics::tell(&mut text, &status, &answers);
+        let mut text = text.into_text();
+        // What the machine does not tell in time is left out; while it still does not, nobody asks again.
+        let machine = Arc::clone(&self.machine);
+        let asking = tokio::task::spawn_blocking(move || {
+            let _alone = machine.try_lock().ok()?;
+            let mut text = Exposition::default();
+            host::tell(&mut text);
+            Some(text.into_text())
+        });
+        if let Ok(Ok(Some(host))) = tokio::time::timeout(HOST_TIME, asking).await {
+            text.push_str(&host);
+        }
+        Ok(Reply::text(text))
+    }
+
+    async fn ask(&self, request: Request) -> Result<Answer, Problem> {
         let (answer, answered) = oneshot::channel();
         let _ = self.asked.send(Asked { request, answer });
-        answered.await.ok()
+        match answered.await {
+            Ok(Answer::Failed(why)) => Err(Problem::refused(why)),
+            Ok(answer) => Ok(answer),
+            Err(_) => Err(Problem::unavailable("the platform is stopping")),
+        }
     }
 }
 
+fn unexpected(answer: &Answer) -> Problem {
+    Problem::internal(format!("the runner answers something else: {answer:?}"))
+}
+
 /// Listens at `path`.
-pub fn listen(path: &Path, service: Service) -> io::Result<()> {
+pub fn listen(path: &Path, service: Rc<Service>) -> io::Result<()> {
     let listener = hearth_sys::unix::bind(path)?;
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
-    let service = Rc::new(service);
     tokio::task::spawn_local(async move {
         let clients = Arc::new(Semaphore::new(CLIENTS));
         let away = Arc::new(Semaphore::new(TURNED_AWAY));
         // Of more than all of these, the kernel keeps the rest waiting.
         while let Ok(room) = Arc::clone(&away).acquire_owned().await {
             let Ok((stream, _)) = listener.accept().await else {
-                break;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
             };
             let asks = stream.peer_cred().map(|peer| peer.uid());
             let refused = match asks {
@@ -174,12 +232,22 @@ async fn converse(stream: Patient<UnixStream>, service: &Rc<Service>) {
         }
     };
     // What goes wrong with a client is the client's own affair.
-    let _ = http1::Builder::new()
+    let _ = connection(stream, service_fn(answer)).await;
+}
+
+/// Speaks HTTP/1.1 within the limits of this API.
+async fn connection<I, S>(stream: I, service: S) -> Result<(), hyper::Error>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: HttpService<Incoming, ResBody = Reply>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service_fn(answer))
-        .await;
+        .serve_connection(TokioIo::new(stream), service)
+        .await
 }
 
 /// Reads something of the request, so that the answer is not lost with what was not read, and says no.

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hearth_manifest::Manifest;
 use hearth_protocol::frame::Frame;
@@ -15,6 +15,7 @@ use hearth_protocol::link::{CODEC, CertifiedKey, Link, Snapshot, WorkerAdd, enco
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::event::Event;
+use crate::figures::Figures;
 use crate::journal::{Journal, Record};
 use crate::listen::Listener;
 use crate::process::{Process, Who};
@@ -46,7 +47,7 @@ impl Gateway {
         threads: u32,
         listeners: &[Listener],
         certificates: &[CertifiedKey],
-        journal: &Journal,
+        (journal, figures): (&Journal, &Figures),
         news: &UnboundedSender<News>,
     ) -> io::Result<Gateway> {
         let (ours, theirs) = UnixStream::pair()?;
@@ -75,11 +76,11 @@ impl Gateway {
             &who,
             journal,
         )?;
-        let (heard, journal) = (news.clone(), journal.clone());
+        let (heard, journal, figures) = (news.clone(), journal.clone(), figures.clone());
         let trouble = journal.clone();
         let wire = Wire::start(
             ours,
-            move |frame, _| hear(frame, &journal, &heard),
+            move |frame, _| hear(frame, &journal, &figures, &heard),
             move |why| {
                 // Its end is news of its own; here only what it did wrong before.
                 if let Some(why @ (WireError::Frame(_) | WireError::OutOfTurn(_))) = why {
@@ -153,6 +154,7 @@ impl Gateway {
 fn hear(
     frame: &Frame<'_>,
     journal: &Journal,
+    figures: &Figures,
     news: &UnboundedSender<News>,
 ) -> Result<(), WireError> {
     match Link::parse(frame)? {
@@ -174,6 +176,12 @@ fn hear(
                 .into_iter()
                 .map(to_record)
                 .for_each(|record| journal.add(&record));
+        }
+        Link::Stats { stats } => {
+            let stats = CODEC
+                .decode(stats)
+                .map_err(|error| WireError::OutOfTurn(error.to_string()))?;
+            figures.take(stats, Instant::now());
         }
         Link::Certificates
         | Link::WorkerAdd { .. }

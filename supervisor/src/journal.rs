@@ -1,20 +1,25 @@
 //! The platform's log: records of the supervisor, the gateway and the workers in one place.
 //!
-//! Keeps the last ones in memory, written out, for `hearth logs` and those who follow it, and prints
-//! each. Printing has a thread of its own: a terminal that has been stopped must not stop the
-//! supervisor.
+//! Keeps the last ones in memory, written out, for `hearth logs` and those who follow it, prints each,
+//! and gives each to the log on disk ([`crate::store`]). Printing and writing have threads of their
+//! own: neither a terminal that has been stopped nor a slow disk must stop the supervisor.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::store::writer::{self, Queue};
+use crate::store::{Found, Store};
 
 /// Bytes of records kept for `hearth logs`: some 5,000 of them.
 const KEPT_BYTES: usize = 1024 * 1024;
@@ -128,6 +133,27 @@ struct Inner {
     more: Notify,
     format: Format,
     printer: Option<SyncSender<String>>,
+    disk: RefCell<Option<(Store, Queue)>>,
+    threads: Threads,
+}
+
+/// The threads that print and write. They end once the last clone of the journal is gone.
+#[derive(Clone, Debug, Default)]
+pub struct Threads(Arc<Mutex<Vec<JoinHandle<()>>>>);
+
+impl Threads {
+    fn add(&self, thread: JoinHandle<()>) {
+        let mut threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.push(thread);
+    }
+
+    /// Waits until all is printed and written.
+    pub fn join(self) {
+        let mut threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// Records as lines of JSON: a third of what they take when taken apart.
@@ -204,29 +230,56 @@ impl Follower {
     }
 }
 
+/// A journal that does not live on for this.
+#[derive(Debug)]
+pub struct WeakJournal(Weak<Inner>);
+
+impl WeakJournal {
+    /// The journal, while there is one.
+    pub fn upgrade(&self) -> Option<Journal> {
+        self.0.upgrade().map(Journal)
+    }
+}
+
 impl Journal {
-    /// A journal that prints to stderr in this format, and the thread that does so: it ends, all
-    /// being printed, once the last clone of the journal is gone.
-    pub fn new(format: Format) -> (Journal, Option<JoinHandle<()>>) {
-        let (printer, thread) = match format {
-            Format::Quiet => (None, None),
+    /// A journal that prints to stderr in this format, and its threads.
+    pub fn new(format: Format) -> (Journal, Threads) {
+        let threads = Threads::default();
+        let printer = match format {
+            Format::Quiet => None,
             Format::Text | Format::Json => {
                 let (sender, receiver) = sync_channel(WAITING);
-                (
-                    Some(sender),
-                    Some(std::thread::spawn(move || print(&receiver))),
-                )
+                threads.add(std::thread::spawn(move || print(&receiver)));
+                Some(sender)
             }
         };
-        (
-            Journal(Rc::new(Inner {
-                kept: RefCell::default(),
-                more: Notify::new(),
-                format,
-                printer,
-            })),
-            thread,
-        )
+        let journal = Journal(Rc::new(Inner {
+            kept: RefCell::default(),
+            more: Notify::new(),
+            format,
+            printer,
+            disk: RefCell::default(),
+            threads: threads.clone(),
+        }));
+        (journal, threads)
+    }
+
+    /// A handle that does not keep it alive.
+    pub fn downgrade(&self) -> WeakJournal {
+        WeakJournal(Rc::downgrade(&self.0))
+    }
+
+    /// Keeps records on disk from now on, and those that there are already. Numbers go on from those
+    /// of earlier starts. Done once, before anybody follows.
+    pub fn keep(&self, store: Store, found: &Found, notices: UnboundedSender<Record>) {
+        let (queue, thread) = writer::start(store.clone(), notices);
+        self.0.threads.add(thread);
+        let mut kept = self.0.kept.borrow_mut();
+        kept.first += found.next;
+        for (number, line) in (kept.first..).zip(&kept.lines) {
+            queue.add(number, line);
+        }
+        *self.0.disk.borrow_mut() = Some((store, queue));
     }
 
     /// Adds a record.
@@ -238,7 +291,12 @@ impl Journal {
             Format::Json => self.print(line.clone()),
             Format::Quiet => {}
         }
-        self.0.kept.borrow_mut().add(line.into_boxed_str());
+        let mut kept = self.0.kept.borrow_mut();
+        if let Some((_, queue)) = &*self.0.disk.borrow() {
+            queue.add(kept.next(), &line);
+        }
+        kept.add(line.into_boxed_str());
+        drop(kept);
         self.0.more.notify_waiters();
     }
 
@@ -256,8 +314,15 @@ impl Journal {
         }
     }
 
-    /// The last `count` records that `wanted` lets through, oldest first, and a follower for what
-    /// comes after them.
+    /// What is on disk only: the store, and the number that all its records are below.
+    pub fn on_disk(&self) -> Option<(Store, u64)> {
+        let disk = self.0.disk.borrow();
+        let (store, _) = disk.as_ref()?;
+        Some((store.clone(), self.0.kept.borrow().first))
+    }
+
+    /// The last `count` records in memory that `wanted` lets through, oldest first, and a follower for
+    /// what comes after them.
     pub fn last(&self, count: usize, wanted: impl Fn(&Record) -> bool) -> (Vec<Record>, Follower) {
         let kept = self.0.kept.borrow();
         let numbers = (kept.first..kept.next()).rev();

@@ -4,6 +4,7 @@ mod reload;
 
 use std::collections::HashMap;
 use std::future::pending;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hearth_protocol::link::WorkerAdd;
@@ -14,8 +15,10 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use crate::accept::{Accepted, Options, RunError, accept, wanted};
 use crate::action::{About, Action, Level};
 use crate::api::{Answer, ProcessStatus, Request, Status};
+use crate::control::door::Doorman;
 use crate::control::{self, Asked};
 use crate::event::Event;
+use crate::figures::Figures;
 use crate::gateway::Gateway;
 use crate::journal::{Journal, Record};
 use crate::listen::{Listener, bind};
@@ -23,6 +26,7 @@ use crate::load::base;
 use crate::plan::Platform;
 use crate::state::{Held, StateDir};
 use crate::status;
+use crate::store::Store;
 use crate::watch::{LOOK, Watch};
 use crate::worker::{Orders, Worker};
 use reload::Reload;
@@ -56,7 +60,7 @@ pub fn run(options: Options) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(set_up("the runtime"))?;
-    let (journal, printer) = Journal::new(options.format);
+    let (journal, threads) = Journal::new(options.format);
     // Everything runs, and every child is started, on this one thread: children die with it.
     let local = tokio::task::LocalSet::new();
     let result = local.block_on(&runtime, async {
@@ -65,9 +69,7 @@ pub fn run(options: Options) -> Result<(), RunError> {
         Ok(())
     });
     drop((local, runtime));
-    if let Some(printer) = printer {
-        let _ = printer.join();
-    }
+    threads.join();
     result
 }
 
@@ -82,6 +84,8 @@ struct Runner {
     /// Processes that have ended, with how; what they said last may still be on its way.
     ended_workers: HashMap<u32, String>,
     journal: Journal,
+    figures: Figures,
+    doorman: Doorman,
     news: UnboundedSender<News>,
     receiver: UnboundedReceiver<News>,
     asked: UnboundedReceiver<Asked>,
@@ -110,8 +114,14 @@ impl Runner {
         let held = StateDir::of(&options.manifest).hold()?;
         let accepted = accept(&options, &held, &journal, None)?;
         let listeners = bind(&accepted.manifest.gateway.listen, vec![])?;
+        keep_log(&options, held.directory(), &journal);
         let (asking, asked) = mpsc::unbounded_channel();
-        let service = control::Service::new(journal.clone(), asking);
+        let figures = Figures::default();
+        let service = control::Service::new(journal.clone(), figures.clone(), asking);
+        let service = Rc::new(service);
+        let mut doorman = Doorman::new(Rc::clone(&service));
+        let opened = doorman.stand_at(accepted.metrics.as_ref());
+        opened.map_err(set_up("metrics"))?;
         control::listen(&held.directory().socket(), service)
             .map_err(set_up("the control socket"))?;
         let signal = |kind| signal(kind).map_err(set_up("signals"));
@@ -136,6 +146,8 @@ impl Runner {
             workers: HashMap::new(),
             ended_workers: HashMap::new(),
             journal,
+            figures,
+            doorman,
             news,
             receiver,
             asked,
@@ -206,6 +218,11 @@ impl Runner {
     fn step(&mut self, event: Event) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
+            match &event {
+                Event::WorkerEnded(id, _) => self.figures.forget(*id),
+                Event::GatewayEnded(_) => self.figures.gateway_ended(),
+                _ => {}
+            }
             for action in self.platform.step(Instant::now(), event) {
                 events.extend(self.act(action));
             }
@@ -281,7 +298,7 @@ impl Runner {
             *threads,
             &self.listeners,
             list,
-            &self.journal,
+            (&self.journal, &self.figures),
             &self.news,
         ) {
             Ok(gateway) => {
@@ -451,7 +468,7 @@ impl Runner {
             }
             Request::Reload => self.reload(vec![asked.answer]),
             // Answered by the control API itself.
-            Request::Logs { .. } => {}
+            Request::Logs(_) | Request::Metrics => {}
         }
     }
 
@@ -471,14 +488,59 @@ impl Runner {
             let view = self.platform.view(name);
             status::function((name, version), one, view, worker_of, now)
         });
-        Status {
+        let mut status = Status {
             service: manifest.service.clone(),
             manifest: self.options.manifest.display().to_string(),
             generation: self.generation,
             listeners: status::listeners(&self.listeners),
+            metrics: self
+                .accepted
+                .metrics
+                .as_ref()
+                .map(|door| door.address.to_string()),
             supervisor: ProcessStatus::of(Some(std::process::id())),
             gateway: ProcessStatus::of(self.gateway.as_ref().map(|one| one.process.pid())),
+            connections: 0,
             functions: functions.collect(),
+        };
+        self.figures.fill(&mut status, now);
+        status
+    }
+}
+
+/// Keeps the log on disk, where it can be: a platform serves without it, too.
+fn keep_log(options: &Options, directory: &StateDir, journal: &Journal) {
+    if options.log_bytes == 0 {
+        return;
+    }
+    let say = |level, text| journal.add(&Record::new("supervisor", level, text));
+    match Store::open(directory.log(), options.log_bytes) {
+        Ok((store, found)) => {
+            let (notices, mut noticed) = mpsc::unbounded_channel();
+            journal.keep(store, &found, notices);
+            // Its threads end with the journal, which this must not keep alive.
+            let weak = journal.downgrade();
+            tokio::task::spawn_local(async move {
+                while let Some(record) = noticed.recv().await {
+                    if let Some(journal) = weak.upgrade() {
+                        journal.add(&record);
+                    }
+                }
+            });
+            if found.torn > 0 {
+                let torn = found.torn;
+                let text = format!(
+                    "the last record of the log was not written whole; its {torn} bytes are left out"
+                );
+                say("warn", text);
+            }
+        }
+        Err(error) => {
+            let at = directory.log().display().to_string();
+            say(
+                "error",
+                format!("the log is not kept on disk in {at}: {error}"),
+            );
         }
     }
 }

@@ -71,6 +71,11 @@ impl StateDir {
         self.0.join("secrets")
     }
 
+    /// Where the log is kept.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
     /// Where the self-signed certificate is kept.
     pub fn tls(&self) -> PathBuf {
         self.0.join("tls")
@@ -116,7 +121,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         let _ = fs::remove_file(self.directory.socket());
         drop(self.lock.take());
-        if self.directory.tls().exists() {
+        if self.directory.tls().exists() || self.directory.log().exists() {
             return;
         }
         // It keeps nothing. Removing directories fails, rightly, where another platform lives in them.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use hearth_manifest::{Function, Manifest};
 
-use crate::api::{FunctionStatus, ListenerStatus, ProcessStatus, WorkerStatus};
+use crate::api::{FunctionStatus, ListenerStatus, ProcessStatus, Requests, WorkerStatus};
 use crate::listen::Listener;
 use crate::plan::{FunctionView, Phase};
 
@@ -53,6 +53,7 @@ pub fn function(
                     .unwrap_or(u64::MAX),
                 version,
                 process: ProcessStatus::of(pid),
+                requests: Requests::default(),
             }
         })
         .collect();
@@ -67,6 +68,8 @@ pub fn function(
             .collect(),
         restarts: view.restarted,
         last_error: view.last_error,
+        waiting: 0,
+        requests: Requests::default(),
         workers,
     }
 }

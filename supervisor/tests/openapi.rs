@@ -9,7 +9,8 @@ use std::path::Path;
 
 use hearth_supervisor::api::route::{MOST_LINES, ROUTES, route};
 use hearth_supervisor::api::{
-    FunctionStatus, ListenerStatus, Problem, ProcessStatus, Reloaded, Skipped, Status, WorkerStatus,
+    FunctionStatus, ListenerStatus, Problem, ProcessStatus, Reloaded, Requests, Skipped, Status,
+    WorkerStatus,
 };
 use hearth_supervisor::journal::Record;
 use serde::Serialize;
@@ -36,6 +37,15 @@ fn process() -> ProcessStatus {
     }
 }
 
+fn requests() -> Requests {
+    Requests {
+        requests: 1,
+        in_flight: 1,
+        p50_ms: Some(0.5),
+        p99_ms: Some(0.5),
+    }
+}
+
 /// One value of each answer's type with every field of it. None is made with `..`: a new field does not
 /// compile until it stands here, and then fails until it is in the document.
 fn full() -> Vec<(&'static str, Value)> {
@@ -45,6 +55,7 @@ fn full() -> Vec<(&'static str, Value)> {
         for_ms: 1,
         version: 1,
         process: process(),
+        requests: requests(),
     };
     let function = FunctionStatus {
         name: "f".to_owned(),
@@ -53,6 +64,8 @@ fn full() -> Vec<(&'static str, Value)> {
         routes: vec!["GET */".to_owned()],
         restarts: 0,
         last_error: Some("ended".to_owned()),
+        waiting: 0,
+        requests: requests(),
         limits: BTreeMap::from([("timeout".to_owned(), "10s".to_owned())]),
         workers: vec![worker],
     };
@@ -64,6 +77,8 @@ fn full() -> Vec<(&'static str, Value)> {
             scheme: "http".to_owned(),
             address: "127.0.0.1:80".to_owned(),
         }],
+        connections: 1,
+        metrics: Some("127.0.0.1:9180".to_owned()),
         supervisor: process(),
         gateway: process(),
         functions: vec![function],
@@ -96,6 +111,8 @@ fn least() -> Vec<(&'static str, Value)> {
         manifest: "edge.yaml".to_owned(),
         generation: 1,
         listeners: vec![],
+        connections: 0,
+        metrics: None,
         supervisor: ProcessStatus::default(),
         gateway: ProcessStatus::default(),
         functions: vec![],

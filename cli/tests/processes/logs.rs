@@ -141,8 +141,14 @@ fn status_shows_listeners_routes_workers_and_memory() {
     let text = String::from_utf8(output.stdout).unwrap();
     let listens = format!("test (generation 1) on http://{}", platform.http());
     assert!(text.starts_with(&listens), "{text}");
-    assert!(
-        text.contains("probe: ready\n  ANY */{path+}\n  worker 1 ready for "),
-        "{text}"
-    );
+    let row = |name: &str| {
+        let line = text.lines().find(|line| line.trim().starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("no {name} in {text}"));
+        line.split_whitespace().collect::<Vec<_>>()
+    };
+    assert_eq!(row("probe")[1..3], ["ready", "1"]);
+    let pid = crate::platform::pid(&workers[0]).to_string();
+    assert_eq!(row("worker 1")[2..5], [pid.as_str(), "ready", "1"]);
+    let rest = "\nprobe\n  ANY */{path+}\n  limits: concurrency 1, timeout 10s";
+    assert!(text.contains(rest), "{text}");
 }

@@ -18,7 +18,7 @@ use crate::process;
 use crate::wait;
 
 /// `hearth` itself.
-const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
+pub(crate) const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
 
 /// Only plain HTTP, on a port that the kernel chooses.
 pub(crate) const HTTP_ONLY: &str =
@@ -151,12 +151,23 @@ impl Platform {
         Platform::begin_with(place, &[])
     }
 
+    /// The same with other words on the command line, and waits until all functions are ready.
+    pub(crate) fn start_told(place: Place, args: &[&str]) -> Platform {
+        let platform = Platform::launch(place, &[], args);
+        platform.wait_ready();
+        platform
+    }
+
     fn begin_with(place: Place, environment: &[(&str, &Path)]) -> Platform {
+        Platform::launch(place, environment, &["--log", "json"])
+    }
+
+    fn launch(place: Place, environment: &[(&str, &Path)], args: &[&str]) -> Platform {
         // With a descriptor that is open and means nothing to it: no child of its may get that.
         let mut up = Command::new("sh")
             .args(["-c", r#"exec "$0" "$@" 9</dev/null"#, HEARTH, "up"])
             .arg(place.manifest())
-            .args(["--log", "json"])
+            .args(args)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -185,7 +196,8 @@ impl Platform {
             let address = Some(listener["address"].as_str().unwrap().parse().unwrap());
             match listener["scheme"].as_str() {
                 Some("http") => platform.http = address,
-                _ => platform.https = address,
+                Some("https") => platform.https = address,
+                other => panic!("a listener for {other:?}"),
             }
         }
         platform
@@ -342,6 +354,8 @@ pub(crate) fn function(name: &str) -> PathBuf {
         let packages = [
             "--package",
             "hearth-examples",
+            "--package",
+            "hello",
             "--package",
             "items_postgres",
         ];

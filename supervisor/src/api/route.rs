@@ -49,6 +49,12 @@ pub const ROUTES: &[Route] = &[
         parameters: &[],
         read: |_| Ok(Request::Reload),
     },
+    Route {
+        method: "GET",
+        path: "/v1/metrics",
+        parameters: &[],
+        read: |_| Ok(Request::Metrics),
+    },
 ];
 
 /// What is asked.
@@ -157,6 +163,7 @@ mod tests {
     fn requests_are_read() {
         assert_eq!(asked("GET /v1/status"), Ok(Request::Status));
         assert_eq!(asked("POST /v1/reload?"), Ok(Request::Reload));
+        assert_eq!(asked("GET /v1/metrics"), Ok(Request::Metrics));
         let all = LogQuery {
             lines: 100,
             follow: false,

@@ -12,8 +12,9 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::api::{Problem, Skipped};
+use crate::exposition::CONTENT_TYPE as CONTENT;
 use crate::filter::LogQuery;
-use crate::journal::{Journal, News, now};
+use crate::journal::{Journal, News, Record, now};
 
 /// Lines that may wait for a client. Behind them its records wait in the journal, and are passed
 /// over, and counted, once that is full.
@@ -47,6 +48,11 @@ impl Reply {
             }
             Err(error) => Reply::problem(&Problem::internal(error.to_string())),
         }
+    }
+
+    /// Metrics.
+    pub fn text(text: String) -> Response<Reply> {
+        Reply::with(StatusCode::OK, CONTENT, Reply::Whole(Some(text.into())))
     }
 
     /// Lines of JSON.
@@ -109,7 +115,22 @@ pub(super) fn records(journal: &Journal, query: &LogQuery) -> mpsc::Receiver<Byt
     let filter = query.filter(now());
     let (last, mut follower) = journal.last(query.lines, |record| filter.wants(record));
     let follow = query.follow;
+    let missing = query.lines - last.len();
+    let older = journal.on_disk().filter(|_| missing > 0);
     tokio::task::spawn_local(async move {
+        if let Some((store, before)) = older {
+            let (sender, filter) = (sender.clone(), filter.clone());
+            let telling = tokio::task::spawn_blocking(move || {
+                let wanted = |record: &Record| filter.wants(record);
+                store.tell(before, missing, wanted, |json| {
+                    sender
+                        .blocking_send((json.to_owned() + "\n").into())
+                        .is_ok()
+                })
+            });
+            // What cannot be read is not there; that the disk fails is said by who writes.
+            let _ = telling.await;
+        }
         for record in last {
             if sender.send(line(&record)).await.is_err() {
                 return;
