@@ -77,6 +77,10 @@ pub(crate) struct Up {
     /// Most of the log that is kept on disk beside the manifest; 0 keeps it in memory only
     #[arg(long, value_name = "SIZE", default_value = LOG_SIZE, value_parser = size)]
     pub(crate) log_size: u64,
+    /// Answer at this socket as the system's journal and keep what comes in the log; for a machine that
+    /// has no other journal, and then at /run/systemd/journal/socket
+    #[arg(long, value_name = "PATH")]
+    pub(crate) journal_socket: Option<PathBuf>,
 }
 
 /// What of the log is kept on disk: some 80,000 records.
@@ -146,6 +150,7 @@ impl Dev {
             log: self.log,
             secrets: self.secrets,
             log_size: self.log_size,
+            journal_socket: None,
         }
     }
 }
@@ -158,6 +163,8 @@ pub(crate) enum LogFormat {
     Json,
     /// Nothing; see `hearth logs`
     Quiet,
+    /// Nothing: the system's journal has it, as `journalctl -t hearth`
+    Journal,
 }
 
 #[derive(Debug, clap::Args)]

@@ -12,9 +12,11 @@ use crate::certificate::{CertificateError, Chosen, choose};
 use crate::control::door::Door;
 use crate::gateway::Program;
 use crate::journal::{Format, Journal, Record};
+use crate::journald;
 use crate::listen::ListenError;
 use crate::load::{LoadError, base, check_binaries, load};
 use crate::plan::Wanted;
+use crate::receiver::ReceiverError;
 use crate::secret::Secrets;
 use crate::state::{Held, StateError};
 use crate::watch::{Stamp, Stamps};
@@ -34,6 +36,8 @@ pub struct Options {
     pub secrets: PathBuf,
     /// Most bytes of the log that are kept on disk; 0: none.
     pub log_bytes: u64,
+    /// Where to answer as the system's journal.
+    pub journal_socket: Option<PathBuf>,
 }
 
 /// Listeners of the command line: outer `None` leaves the manifest's word, inner `None` is `off`.
@@ -70,6 +74,15 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// No journal where records were to go.
+    #[error(
+        "no journal answers at {}; leave out `--log journal`",
+        journald::SOCKET
+    )]
+    NoJournal(#[source] io::Error),
+    /// The place of the journal.
+    #[error(transparent)]
+    Receiver(#[from] ReceiverError),
     /// Something of the system.
     #[error("cannot set up {what}")]
     SetUp {

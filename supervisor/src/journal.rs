@@ -61,6 +61,8 @@ pub enum Format {
     Json,
     /// Not at all.
     Quiet,
+    /// Not at all either: they go to the system's journal.
+    Journal,
 }
 
 impl Record {
@@ -134,6 +136,7 @@ struct Inner {
     format: Format,
     printer: Option<SyncSender<String>>,
     disk: RefCell<Option<(Store, Queue)>>,
+    system: RefCell<Option<SyncSender<Record>>>,
     threads: Threads,
 }
 
@@ -246,7 +249,7 @@ impl Journal {
     pub fn new(format: Format) -> (Journal, Threads) {
         let threads = Threads::default();
         let printer = match format {
-            Format::Quiet => None,
+            Format::Quiet | Format::Journal => None,
             Format::Text | Format::Json => {
                 let (sender, receiver) = sync_channel(WAITING);
                 threads.add(std::thread::spawn(move || print(&receiver)));
@@ -259,9 +262,16 @@ impl Journal {
             format,
             printer,
             disk: RefCell::default(),
+            system: RefCell::default(),
             threads: threads.clone(),
         }));
         (journal, threads)
+    }
+
+    /// Tells the system's journal each record from now on.
+    pub fn tell_system(&self, (sender, thread): (SyncSender<Record>, JoinHandle<()>)) {
+        self.0.threads.add(thread);
+        *self.0.system.borrow_mut() = Some(sender);
     }
 
     /// A handle that does not keep it alive.
@@ -289,7 +299,11 @@ impl Journal {
         match self.0.format {
             Format::Text => self.print(record.to_line()),
             Format::Json => self.print(line.clone()),
-            Format::Quiet => {}
+            Format::Quiet | Format::Journal => {}
+        }
+        if let Some(system) = &*self.0.system.borrow() {
+            // A journal that does not keep up misses records; `hearth logs` has them.
+            let _ = system.try_send(record.clone());
         }
         let mut kept = self.0.kept.borrow_mut();
         if let Some((_, queue)) = &*self.0.disk.borrow() {

@@ -4,6 +4,7 @@ mod reload;
 
 use std::collections::HashMap;
 use std::future::pending;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -20,10 +21,12 @@ use crate::control::{self, Asked};
 use crate::event::Event;
 use crate::figures::Figures;
 use crate::gateway::Gateway;
-use crate::journal::{Journal, Record};
+use crate::journal::{Format, Journal, Record, Threads};
+use crate::journald;
 use crate::listen::{Listener, bind};
 use crate::load::base;
 use crate::plan::Platform;
+use crate::receiver::Receiver;
 use crate::state::{Held, StateDir};
 use crate::status;
 use crate::store::Store;
@@ -60,7 +63,7 @@ pub fn run(options: Options) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(set_up("the runtime"))?;
-    let (journal, threads) = Journal::new(options.format);
+    let (journal, threads) = open_journal(&options)?;
     // Everything runs, and every child is started, on this one thread: children die with it.
     let local = tokio::task::LocalSet::new();
     let result = local.block_on(&runtime, async {
@@ -96,6 +99,8 @@ struct Runner {
     ping_at: Instant,
     waiting_said: Option<Instant>,
     ended: bool,
+    /// Where it answers as the system's journal.
+    _journal_socket: Option<Receiver>,
     /// Dropped last: it takes the control socket and the lock away.
     held: Held,
 }
@@ -115,6 +120,10 @@ impl Runner {
         let accepted = accept(&options, &held, &journal, None)?;
         let listeners = bind(&accepted.manifest.gateway.listen, vec![])?;
         keep_log(&options, held.directory(), &journal);
+        let receiver = options.journal_socket.as_deref();
+        let journal_socket = receiver
+            .map(|path| Receiver::start(path, journal.clone()))
+            .transpose()?;
         let (asking, asked) = mpsc::unbounded_channel();
         let figures = Figures::default();
         let service = control::Service::new(journal.clone(), figures.clone(), asking);
@@ -158,6 +167,7 @@ impl Runner {
             ping_at: now + PING,
             waiting_said: Some(now + WAITING_SAID / 2),
             ended: false,
+            _journal_socket: journal_socket,
             held,
         })
     }
@@ -506,6 +516,27 @@ impl Runner {
         self.figures.fill(&mut status, now);
         status
     }
+}
+
+/// The journal, with the way to the system's where there is one, or there must be.
+fn open_journal(options: &Options) -> Result<(Journal, Threads), RunError> {
+    // One that is the journal itself would hear itself for ever.
+    let own = options.journal_socket.as_deref() == Some(Path::new(journald::SOCKET));
+    let system = match options.format {
+        Format::Quiet => None,
+        _ if own => None,
+        Format::Journal => Some(journald::start().map_err(RunError::NoJournal)?),
+        Format::Text | Format::Json => journald::start().ok(),
+    };
+    let format = match system {
+        Some(_) if journald::is_stderr() => Format::Journal,
+        _ => options.format,
+    };
+    let (journal, threads) = Journal::new(format);
+    if let Some(system) = system {
+        journal.tell_system(system);
+    }
+    Ok((journal, threads))
 }
 
 /// Keeps the log on disk, where it can be: a platform serves without it, too.

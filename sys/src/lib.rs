@@ -2,8 +2,9 @@
 //!
 //! The only crate of the project with `unsafe` in it. Each module owns one topic and knows nothing
 //! of Hearth: descriptors given at start, descriptors sent over sockets, children, sealed memory
-//! files, memory given back, waiting, Unix sockets below deep directories, what musl lacks.
+//! files, datagrams, memory given back, waiting, Unix sockets below deep directories, what musl lacks.
 
+pub mod datagram;
 pub mod inherit;
 pub mod lock;
 pub mod memfile;

@@ -26,6 +26,7 @@ mod http;
 mod http2;
 mod http2_abuse;
 mod items;
+mod journal;
 mod lifecycle;
 mod lives;
 mod load;
