@@ -256,33 +256,41 @@ impl LinkEnd {
             answers: self.unrouted.take(),
             ..FunctionStats::default()
         };
-        let of_pools = self.pools.iter().map(|(name, pool)| FunctionStats {
-            name: name.clone(),
-            waiting: u32::try_from(pool.waiting()).unwrap_or(u32::MAX),
-            answers: pool.answers.take(),
-        });
+        // Of most functions and workers of many there is nothing to tell.
         let before = &mut self.told.waiting;
-        let mut functions: Vec<FunctionStats> = of_pools
-            .chain([unrouted])
-            .filter(|one| {
-                let changed = before.insert(one.name.clone(), one.waiting).unwrap_or(0);
-                changed != one.waiting || !one.answers.is_empty()
+        let of_pools = self.pools.iter().filter_map(|(name, pool)| {
+            let waiting = u32::try_from(pool.waiting()).unwrap_or(u32::MAX);
+            let answers = pool.answers.take();
+            let same = before.get(name).copied().unwrap_or(0) == waiting;
+            if same && answers.is_empty() {
+                return None;
+            }
+            before.insert(name.clone(), waiting);
+            Some(FunctionStats {
+                name: name.clone(),
+                waiting,
+                answers,
             })
-            .collect();
+        });
+        let mut functions: Vec<FunctionStats> = of_pools.collect();
+        functions.extend((!unrouted.answers.is_empty()).then_some(unrouted));
         before.retain(|_, waiting| *waiting > 0);
         let before = &mut self.told.in_flight;
-        let mut workers: Vec<WorkerStats> = self
-            .workers
-            .values()
-            .chain(&self.leaving)
-            .map(|worker| WorkerStats {
-                worker: worker.id,
-                in_flight: worker.in_flight(),
-                answers: worker.answers.take().unwrap_or_default(),
-            })
-            .filter(|one| {
-                let changed = before.insert(one.worker, one.in_flight).unwrap_or(0);
-                changed != one.in_flight || !one.answers.buckets.is_empty()
+        let of_workers = self.workers.values().chain(&self.leaving);
+        let mut workers: Vec<WorkerStats> = of_workers
+            .filter_map(|worker| {
+                let in_flight = worker.in_flight();
+                let answers = worker.answers.take();
+                let same = before.get(&worker.id).copied().unwrap_or(0) == in_flight;
+                if same && answers.is_none() {
+                    return None;
+                }
+                before.insert(worker.id, in_flight);
+                Some(WorkerStats {
+                    worker: worker.id,
+                    in_flight,
+                    answers: answers.unwrap_or_default(),
+                })
             })
             .collect();
         before.retain(|_, in_flight| *in_flight > 0);

@@ -136,6 +136,12 @@ impl Figures {
                     .iter()
                     .any(|function| function.name == *name)
         });
+        // A last message about a worker may come after its end.
+        let functions = status.functions.iter();
+        let workers: Vec<u32> = functions
+            .flat_map(|one| one.workers.iter().map(|worker| worker.id))
+            .collect();
+        told.workers.retain(|id, _| workers.contains(id));
         status.connections = told.connections;
         for function in &mut status.functions {
             for worker in &mut function.workers {

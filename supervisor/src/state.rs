@@ -1,4 +1,4 @@
-//! The directory where a running platform keeps its lock, its control socket and its own
+//! The directory where a running platform keeps its lock, its control socket, its log and its own
 //! certificate: `.hearth/NAME` beside the manifest, NAME being the manifest's file name.
 
 use std::ffi::OsStr;

@@ -83,8 +83,15 @@ impl Store {
             let name = entry.file_name();
             let first = name.to_str().and_then(|name| name.strip_suffix(".log"));
             if let Some(first) = first.and_then(|first| first.parse().ok()) {
-                let bytes = fs::metadata(entry.path())?.len();
-                segments.push(Segment { first, bytes });
+                match fs::metadata(entry.path()) {
+                    Ok(meta) => segments.push(Segment {
+                        first,
+                        bytes: meta.len(),
+                    }),
+                    // Who writes may just have taken it away.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         segments.sort();
