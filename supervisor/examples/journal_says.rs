@@ -16,9 +16,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut record = Record::new("worker", &level, "m".repeat(length)).about("items", Some(3));
     record.request = Some("r1".to_owned());
     record.fields.insert("tenant".to_owned(), "acme".into());
-    let (sender, thread) = journald::start()?;
-    sender.send(record)?;
-    drop(sender);
+    let (entrance, thread) = journald::start()?;
+    entrance.offer(record);
+    drop(entrance);
     thread.join().map_err(|_| "the thread panicked")?;
     Ok(())
 }

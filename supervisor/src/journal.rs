@@ -8,7 +8,6 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
 use std::rc::{Rc, Weak};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,6 +17,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::queue::{Entrance, Exit, queue};
 use crate::store::writer::{self, Queue};
 use crate::store::{Found, Store};
 
@@ -134,9 +134,9 @@ struct Inner {
     /// Tells those who follow that there is more.
     more: Notify,
     format: Format,
-    printer: Option<SyncSender<String>>,
+    printer: Option<Entrance<String>>,
     disk: RefCell<Option<(Store, Queue)>>,
-    system: RefCell<Option<SyncSender<Record>>>,
+    system: RefCell<Option<Entrance<Record>>>,
     threads: Threads,
 }
 
@@ -251,9 +251,9 @@ impl Journal {
         let printer = match format {
             Format::Quiet | Format::Journal => None,
             Format::Text | Format::Json => {
-                let (sender, receiver) = sync_channel(WAITING);
-                threads.add(std::thread::spawn(move || print(&receiver)));
-                Some(sender)
+                let (entrance, lines) = queue(WAITING);
+                threads.add(std::thread::spawn(move || print(&lines)));
+                Some(entrance)
             }
         };
         let journal = Journal(Rc::new(Inner {
@@ -269,9 +269,9 @@ impl Journal {
     }
 
     /// Tells the system's journal each record from now on.
-    pub fn tell_system(&self, (sender, thread): (SyncSender<Record>, JoinHandle<()>)) {
+    pub fn tell_system(&self, (entrance, thread): (Entrance<Record>, JoinHandle<()>)) {
         self.0.threads.add(thread);
-        *self.0.system.borrow_mut() = Some(sender);
+        *self.0.system.borrow_mut() = Some(entrance);
     }
 
     /// A handle that does not keep it alive.
@@ -287,7 +287,7 @@ impl Journal {
         let mut kept = self.0.kept.borrow_mut();
         kept.first += found.next;
         for (number, line) in (kept.first..).zip(&kept.lines) {
-            queue.add(number, line);
+            queue.offer((number, line.clone()));
         }
         *self.0.disk.borrow_mut() = Some((store, queue));
     }
@@ -303,11 +303,11 @@ impl Journal {
         }
         if let Some(system) = &*self.0.system.borrow() {
             // A journal that does not keep up misses records; `hearth logs` has them.
-            let _ = system.try_send(record.clone());
+            system.offer(record.clone());
         }
         let mut kept = self.0.kept.borrow_mut();
         if let Some((_, queue)) = &*self.0.disk.borrow() {
-            queue.add(kept.next(), &line);
+            queue.offer((kept.next(), line.as_str().into()));
         }
         kept.add(line.into_boxed_str());
         drop(kept);
@@ -324,7 +324,7 @@ impl Journal {
     fn print(&self, line: String) {
         if let Some(printer) = &self.0.printer {
             // A terminal that does not keep up misses lines; `hearth logs` has them.
-            let _ = printer.try_send(line);
+            printer.offer(line);
         }
     }
 
@@ -351,8 +351,8 @@ impl Journal {
     }
 }
 
-fn print(lines: &Receiver<String>) {
-    while let Ok(line) = lines.recv() {
+fn print(lines: &Exit<String>) {
+    while let Some(line) = lines.next() {
         // With nobody to read it there is nothing left to do about it.
         let _ = writeln!(std::io::stderr(), "{line}");
     }

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use tracing::subscriber::with_default;
@@ -12,6 +11,7 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::journal::Record;
+use crate::queue::{Entrance, queue};
 
 /// Where a journal answers, if there is one; tracing-journald knows no other place.
 pub const SOCKET: &str = "/run/systemd/journal/socket";
@@ -29,7 +29,7 @@ const WAITING: usize = 1024;
 ///
 /// # Errors
 /// No journal answers.
-pub fn start() -> io::Result<(SyncSender<Record>, JoinHandle<()>)> {
+pub fn start() -> io::Result<(Entrance<Record>, JoinHandle<()>)> {
     let layer = Layer::new()?
         .with_syslog_identifier(IDENTIFIER.to_owned())
         .with_field_prefix(Some(PREFIX.to_owned()))
@@ -41,12 +41,16 @@ pub fn start() -> io::Result<(SyncSender<Record>, JoinHandle<()>)> {
             trace: Priority::Debug,
         });
     let subscriber = Registry::default().with(layer);
-    let (sender, records) = sync_channel::<Record>(WAITING);
+    let (entrance, records) = queue::<Record>(WAITING);
     let thread = std::thread::spawn(move || {
         // This thread's alone: nothing else of this process speaks by events.
-        with_default(subscriber, || records.iter().for_each(|one| say(&one)));
+        with_default(subscriber, || {
+            while let Some(record) = records.next() {
+                say(&record);
+            }
+        });
     });
-    Ok((sender, thread))
+    Ok((entrance, thread))
 }
 
 /// Whether stderr is the journal's already, as it is for a service of systemd (systemd.exec(5),

@@ -26,6 +26,7 @@ pub mod names;
 pub mod native;
 pub mod plan;
 pub mod process;
+pub mod queue;
 pub mod receiver;
 pub mod run;
 pub mod secret;

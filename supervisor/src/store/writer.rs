@@ -3,9 +3,6 @@
 
 use std::fs::{File, OpenOptions, remove_file};
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,6 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::Store;
 use crate::journal::Record;
+use crate::queue::{Entrance, Exit, queue};
 
 /// Records that may wait for the disk before some are passed over.
 const WAITING: usize = 4096;
@@ -23,72 +21,50 @@ const BATCH: usize = 256 * 1024;
 /// After a failure the disk is tried again after this time.
 const TRIED_AGAIN: Duration = Duration::from_secs(10);
 
-/// The end that records are given to.
-#[derive(Debug)]
-pub struct Queue {
-    lines: SyncSender<(u64, Box<str>)>,
-    dropped: Arc<AtomicU64>,
-}
-
-impl Queue {
-    /// Gives a record to be written. Where too many wait it is passed over, and counted.
-    pub fn add(&self, number: u64, json: &str) {
-        match self.lines.try_send((number, json.into())) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-}
+/// Where records are given to be written: their numbers and their JSON.
+pub type Queue = Entrance<(u64, Box<str>)>;
 
 /// Starts the thread. It ends, all being written, when the queue is dropped. What it has to say about
 /// itself goes to `notices`.
 pub fn start(store: Store, notices: UnboundedSender<Record>) -> (Queue, JoinHandle<()>) {
-    let (lines, receiver) = sync_channel(WAITING);
-    let dropped = Arc::new(AtomicU64::new(0));
-    let queue = Queue {
-        lines,
-        dropped: Arc::clone(&dropped),
-    };
+    let (entrance, exit) = queue(WAITING);
     let mut writer = Writer {
         files: Files::new(store),
-        dropped,
         notices,
         failed: None,
     };
-    (queue, std::thread::spawn(move || writer.run(&receiver)))
+    (entrance, std::thread::spawn(move || writer.run(&exit)))
 }
 
 struct Writer {
     files: Files,
-    dropped: Arc<AtomicU64>,
     notices: UnboundedSender<Record>,
     /// When a write failed, and how many records were lost since.
     failed: Option<(Instant, u64)>,
 }
 
 impl Writer {
-    fn run(&mut self, lines: &Receiver<(u64, Box<str>)>) {
-        while let Ok(first) = lines.recv() {
+    fn run(&mut self, lines: &Exit<(u64, Box<str>)>) {
+        while let Some(first) = lines.next() {
             let mut bytes = first.1.len();
             let mut batch = vec![first];
             while bytes < BATCH
-                && let Ok(next) = lines.try_recv()
+                && let Some(next) = lines.next_at_once()
             {
                 bytes += next.1.len();
                 batch.push(next);
             }
-            self.write(&batch);
+            self.write(&batch, lines.passed_over());
         }
         self.files.sync();
     }
 
-    fn write(&mut self, batch: &[(u64, Box<str>)]) {
+    /// Writes, and says what is missing: those that were passed over before, and perhaps these.
+    fn write(&mut self, batch: &[(u64, Box<str>)], passed_over: u64) {
         if let Some((at, lost)) = &mut self.failed
             && at.elapsed() < TRIED_AGAIN
         {
-            *lost += batch.len() as u64;
+            *lost += batch.len() as u64 + passed_over;
             return;
         }
         let lines: Vec<(u64, &str)> = batch
@@ -96,10 +72,9 @@ impl Writer {
             .map(|(number, line)| (*number, &**line))
             .collect();
         let result = self.files.write(&lines);
-        let dropped = self.dropped.swap(0, Ordering::Relaxed);
         match (result, self.failed.take()) {
             (Ok(too_long), before) => {
-                let lost = dropped + too_long;
+                let lost = passed_over + too_long;
                 if let Some((_, count)) = before {
                     self.say(
                         "info",
@@ -113,7 +88,7 @@ impl Writer {
                 }
             }
             (Err(error), before) => {
-                let lost = before.map_or(0, |(_, lost)| lost) + dropped + batch.len() as u64;
+                let lost = before.map_or(0, |(_, lost)| lost) + passed_over + batch.len() as u64;
                 self.failed = Some((Instant::now(), lost));
                 if before.is_none() {
                     let directory = self.files.store.directory().display();
@@ -251,13 +226,12 @@ mod tests {
         let (notices, mut said) = unbounded_channel();
         let mut writer = Writer {
             files: Files::new(store.clone()),
-            dropped: Arc::new(AtomicU64::new(2)),
             notices,
             failed: None,
         };
         let line = || vec![(7, "{}".into())];
-        writer.write(&line());
-        writer.write(&line());
+        writer.write(&line(), 2);
+        writer.write(&line(), 0);
         let first = said.try_recv().unwrap();
         assert_eq!(first.level, "error");
         assert!(first.message.contains("No space left"), "{}", first.message);
@@ -267,7 +241,7 @@ mod tests {
         let (at, lost) = writer.failed.take().unwrap();
         assert_eq!(lost, 4);
         writer.failed = at.checked_sub(TRIED_AGAIN).map(|at| (at, lost));
-        writer.write(&line());
+        writer.write(&line(), 0);
         let again = said.try_recv().unwrap();
         assert!(
             again.message.contains("again; 4 records"),
@@ -284,7 +258,7 @@ mod tests {
         let (notices, _said) = unbounded_channel();
         let (queue, thread) = start(store.clone(), notices);
         for number in 0..1_000 {
-            queue.add(number, "{}");
+            queue.offer((number, "{}".into()));
         }
         drop(queue);
         thread.join().unwrap();
