@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_status_gives_the_processes_and_only_ready_workers() {
-        let json = br#"{"pid": 10, "gateway": {"pid": 11, "memory": 1}, "functions": [
+        let json = br#"{"pid": 10, "gateway": {"pid": 11, "pss_bytes": 1}, "functions": [
             {"workers": [{"id": 1, "state": "killed", "pid": 12}, {"id": 2, "state": "ready", "pid": 13}]},
             {"workers": []}
         ]}"#;

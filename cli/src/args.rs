@@ -33,6 +33,10 @@ pub(crate) enum Verb {
     Schema,
     /// Show the running platform
     Status(Status),
+    /// Show the running platform again and again, the busiest functions first
+    Top(Top),
+    /// Print what is measured, for Prometheus
+    Metrics(Metrics),
     /// Show the running platform's log
     Logs(Logs),
     /// Read the manifest again and serve it
@@ -76,6 +80,13 @@ pub(crate) struct Up {
     /// What cannot be enforced of a sandbox: a refusal to start, or shown by `hearth status`
     #[arg(long, value_enum, default_value_t = Strictness::BestEffort)]
     pub(crate) sandbox: Strictness,
+    /// Most of the log that is kept on disk beside the manifest; 0 keeps it in memory only
+    #[arg(long, value_name = "SIZE", default_value = LOG_SIZE, value_parser = size)]
+    pub(crate) log_size: u64,
+    /// Answer at this socket as the system's journal and keep what comes in the log; for a machine that
+    /// has no other journal, and then at /run/systemd/journal/socket
+    #[arg(long, value_name = "PATH")]
+    pub(crate) journal_socket: Option<PathBuf>,
 }
 
 /// How strictly sandboxes are enforced.
@@ -91,6 +102,21 @@ pub(crate) enum Strictness {
 pub(crate) struct Cell {
     /// The socket that the supervisor is told on
     pub(crate) descriptor: i32,
+}
+
+/// What of the log is kept on disk: some 80,000 records.
+const LOG_SIZE: &str = "16MiB";
+
+/// Less would be less than one long record in each of the log's files.
+const LEAST_LOG: u64 = 1 << 20;
+
+fn size(text: &str) -> Result<u64, String> {
+    match hearth_manifest::read_size(text) {
+        Some(0) => Ok(0),
+        Some(bytes) if bytes >= LEAST_LOG => Ok(bytes),
+        Some(_) => Err("it is 0, or 1MiB at least".to_owned()),
+        None => Err("expected a size as 16MiB, or 0".to_owned()),
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -130,6 +156,9 @@ pub(crate) struct Dev {
     /// Read secrets from the files of this directory, not from where `hearth secret` keeps them
     #[arg(long, value_name = "DIRECTORY")]
     secrets: Option<PathBuf>,
+    /// Most of the log that is kept on disk beside the manifest; 0 keeps it in memory only
+    #[arg(long, value_name = "SIZE", default_value = LOG_SIZE, value_parser = size)]
+    log_size: u64,
 }
 
 impl Dev {
@@ -142,6 +171,8 @@ impl Dev {
             log: self.log,
             secrets: self.secrets,
             sandbox: Strictness::BestEffort,
+            log_size: self.log_size,
+            journal_socket: None,
         }
     }
 }
@@ -154,6 +185,8 @@ pub(crate) enum LogFormat {
     Json,
     /// Nothing; see `hearth logs`
     Quiet,
+    /// Nothing: the system's journal has it, as `journalctl -t hearth`
+    Journal,
 }
 
 #[derive(Debug, clap::Args)]
@@ -197,6 +230,34 @@ pub(crate) struct Status {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct Top {
+    /// The manifest that the platform was started with
+    #[arg(default_value = "edge.yaml")]
+    pub(crate) manifest: PathBuf,
+    /// What the busiest have the most of
+    #[arg(long, value_enum, default_value_t = SortBy::Cpu)]
+    pub(crate) sort: SortBy,
+    /// Print it once; so it is without a terminal, too
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum SortBy {
+    /// Processor time
+    Cpu,
+    /// Requests in a second
+    Requests,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Metrics {
+    /// The manifest that the platform was started with
+    #[arg(default_value = "edge.yaml")]
+    pub(crate) manifest: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Logs {
     /// The manifest that the platform was started with
     #[arg(default_value = "edge.yaml")]
@@ -210,6 +271,15 @@ pub(crate) struct Logs {
     /// Only records of this function
     #[arg(long, value_name = "NAME")]
     pub(crate) function: Option<String>,
+    /// Only records as grave as this, or graver: error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) level: Option<String>,
+    /// Only records since then: so long ago as 10m or 2h, or a time as 2026-11-24T14:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only records of this request, by its x-request-id
+    #[arg(long, value_name = "ID")]
+    pub(crate) request: Option<String>,
     /// Print records as JSON
     #[arg(long)]
     pub(crate) json: bool,

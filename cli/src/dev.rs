@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use hearth_supervisor::api::{Answer, Request, ask};
+use hearth_supervisor::api::{AskError, Client, Reloaded};
 use hearth_supervisor::load::{base, load};
 
 use crate::args::Up;
@@ -56,22 +56,16 @@ fn renew(manifest: &Path) {
         return out::talk("what was served before is served on");
     }
     let built = begun.elapsed();
-    let reloaded = ask(manifest, &Request::Reload, |answer| {
-        match answer {
-            Answer::Reloaded { .. } => out::talk(format_args!(
-                "built in {:.1} s, served {:.1} s later",
-                built.as_secs_f32(),
-                (begun.elapsed() - built).as_secs_f32()
-            )),
-            Answer::Failed(why) => out::talk(format_args!(
-                "not served: {why}; what was served before is served on"
-            )),
-            Answer::Status(_) | Answer::Record(_) | Answer::Skipped(_) => {}
-        }
-        false
-    });
-    if let Err(error) = reloaded {
-        out::talk(format_args!("hearth: {error}"));
+    match Client::of(manifest).post::<Reloaded>("/v1/reload") {
+        Ok(_) => out::talk(format_args!(
+            "built in {:.1} s, served {:.1} s later",
+            built.as_secs_f32(),
+            (begun.elapsed() - built).as_secs_f32()
+        )),
+        Err(AskError::Refused(why)) => out::talk(format_args!(
+            "not served: {why}; what was served before is served on"
+        )),
+        Err(error) => out::talk(format_args!("hearth: {error}")),
     }
 }
 

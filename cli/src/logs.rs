@@ -1,44 +1,47 @@
 //! `hearth logs`.
 
-use hearth_supervisor::api::{Answer, Request, ask};
+use hearth_supervisor::api::client::target;
+use hearth_supervisor::api::{Client, Skipped};
+use hearth_supervisor::journal::Record;
 
 use crate::args::Logs;
 use crate::out::{self, Outcome};
 
 pub(crate) fn logs(args: &Logs) -> anyhow::Result<Outcome> {
-    let request = Request::Logs {
-        lines: args.lines,
-        follow: args.follow,
-        function: args.function.clone(),
-    };
+    let lines = args.lines.to_string();
+    let target = target(
+        "/v1/logs",
+        &[
+            ("lines", Some(&lines)),
+            ("follow", args.follow.then_some("true")),
+            ("function", args.function.as_deref()),
+            ("level", args.level.as_deref()),
+            ("since", args.since.as_deref()),
+            ("request", args.request.as_deref()),
+        ],
+    );
     let mut outcome = Ok(Outcome::Done);
-    ask(&args.manifest, &request, |answer| {
-        let printed = match answer {
-            Answer::Record(record) if args.json => match serde_json::to_string(&record) {
-                Ok(line) => out::data(line),
-                Err(error) => Err(error.into()),
-            },
-            Answer::Record(record) => out::data(record.to_line()),
-            Answer::Skipped(count) => {
-                out::talk(format_args!(
-                    "{count} records came too fast and were passed over"
-                ));
-                Ok(())
-            }
-            Answer::Failed(why) => {
-                out::talk(format_args!("hearth: {why}"));
-                outcome = Ok(Outcome::Failed);
-                Ok(())
-            }
-            Answer::Status(_) | Answer::Reloaded { .. } => Ok(()),
-        };
-        match printed {
-            Ok(()) => true,
-            Err(error) => {
-                outcome = Err(error.into());
-                false
-            }
+    Client::of(&args.manifest).lines(&target, |line| {
+        let printed = print(line, args.json);
+        let go_on = printed.is_ok();
+        if let Err(error) = printed {
+            outcome = Err(error);
         }
+        go_on
     })?;
     outcome
+}
+
+fn print(line: &str, json: bool) -> anyhow::Result<()> {
+    if let Ok(Skipped { skipped }) = serde_json::from_str(line) {
+        out::talk(format_args!(
+            "{skipped} records came too fast and were passed over"
+        ));
+        return Ok(());
+    }
+    match json {
+        true => out::data(line)?,
+        false => out::data(serde_json::from_str::<Record>(line)?.to_line())?,
+    }
+    Ok(())
 }

@@ -6,11 +6,14 @@ mod check;
 mod decode;
 mod dev;
 mod logs;
+mod metrics;
 mod new;
 mod out;
 mod reload;
 mod secret;
 mod status;
+mod table;
+mod top;
 mod up;
 
 use std::process::ExitCode;
@@ -29,6 +32,8 @@ fn main() -> ExitCode {
         Verb::Check(args) => check::check(&args),
         Verb::Schema => check::schema(),
         Verb::Status(args) => status::status(&args),
+        Verb::Top(args) => top::top(&args),
+        Verb::Metrics(args) => metrics::metrics(&args),
         Verb::Logs(args) => logs::logs(&args),
         Verb::Reload(args) => reload::reload(&args),
         Verb::Secret(args) => secret::secret(&args.what),

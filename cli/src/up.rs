@@ -72,6 +72,7 @@ fn options(args: &Up) -> anyhow::Result<Options> {
             LogFormat::Text => Format::Text,
             LogFormat::Json => Format::Json,
             LogFormat::Quiet => Format::Quiet,
+            LogFormat::Journal => Format::Journal,
         },
         gateway: Program {
             path: own_program()?,
@@ -86,6 +87,8 @@ fn options(args: &Up) -> anyhow::Result<Options> {
             Some(directory) => directory.clone(),
             None => StateDir::of(&args.manifest).secrets(),
         },
+        log_bytes: args.log_size,
+        journal_socket: args.journal_socket.clone(),
     })
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod promise;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -104,30 +106,6 @@ impl Drop for Up {
     }
 }
 
-/// Commands of the README's console blocks that start with `program`, with the output they promise.
-fn promised(program: &str) -> Vec<(String, String)> {
-    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let mut found: Vec<(String, String)> = Vec::new();
-    let mut inside = false;
-    for line in text.lines() {
-        match line {
-            "```console" => inside = true,
-            "```" => inside = false,
-            _ if !inside => {}
-            _ => match line.strip_prefix("$ ") {
-                Some(command) => found.push((command.to_owned(), String::new())),
-                None => {
-                    let (_, output) = found.last_mut().unwrap();
-                    output.push_str(line);
-                    output.push('\n');
-                }
-            },
-        }
-    }
-    found.retain(|(command, _)| command.starts_with(program));
-    found
-}
-
 /// Whether `text` is `pattern`, where `...` stands for anything.
 fn fits(text: &str, pattern: &str) -> bool {
     let mut rest = text;
@@ -148,7 +126,8 @@ fn fits(text: &str, pattern: &str) -> bool {
 
 #[test]
 fn the_readme_says_what_is_so() {
-    let commands = promised("curl ");
+    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let commands = promise::commands(&text, &["curl "]);
     assert!(commands.len() >= 4, "the README has lost its curl lines");
     let up = Up::start("examples/edge.yaml");
     let said = up.wait();
@@ -159,7 +138,6 @@ fn the_readme_says_what_is_so() {
             .replace("127.0.0.1:8443", &https)
             .replace(":8443", &format!(":{port}"))
     };
-    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
     let table = text
         .split("```text\n")
         .nth(1)

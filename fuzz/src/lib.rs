@@ -13,6 +13,7 @@
 pub mod answers;
 pub mod frames;
 pub mod heads;
+pub mod journal;
 pub mod manifest;
 pub mod requests;
 
@@ -20,10 +21,11 @@ pub mod requests;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name that its corpus and its driver have.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("answers", answers::run),
     ("frames", frames::run),
     ("heads", heads::run),
+    ("journal", journal::run),
     ("manifest", manifest::run),
     ("requests", requests::run),
 ];

@@ -87,6 +87,11 @@ fn heads() {
 }
 
 #[test]
+fn journal() {
+    run("journal");
+}
+
+#[test]
 fn manifest() {
     run("manifest");
 }

@@ -24,6 +24,7 @@ pub mod route;
 pub mod serve;
 pub mod start;
 pub mod stream;
+pub mod tally;
 pub mod target;
 pub mod thread;
 pub mod tls;

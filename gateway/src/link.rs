@@ -11,17 +11,26 @@ use hearth_manifest::Manifest;
 use hearth_protocol::frame::FrameError;
 use hearth_protocol::head::{HeadError, Limits};
 use hearth_protocol::link::{CODEC, CertifiedKey, Link, Snapshot, WorkerAdd};
+use hearth_protocol::stats::{FunctionStats, Stats, WorkerStats};
 use hearth_protocol::{CONTROL_ROOM, Codec, FrameBuffer, MAX_CONTROL_LEN};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 
 use crate::access::Log;
 use crate::channel::Lost;
 use crate::live::Live;
 use crate::pool::{Pool, Worker};
+use crate::tally::{Classes, Open};
 use crate::thread::Command;
 use crate::tls::{Certificates, TlsError};
+
+/// Between two messages with what was counted.
+const STATS: Duration = Duration::from_secs(1);
+
+/// Functions or workers in one such message: a few hundred KiB at most.
+const STATS_BATCH: usize = 200;
 
 /// Log records in one frame.
 const LOG_BATCH: usize = 500;
@@ -55,11 +64,24 @@ pub struct LinkEnd {
     threads: Vec<mpsc::UnboundedSender<Command>>,
     certificates: Arc<Certificates>,
     permits: Arc<Semaphore>,
+    open: Open,
     permitted: usize,
     pools: HashMap<String, Arc<Pool>>,
     workers: HashMap<u32, Arc<Worker>>,
+    /// Taken away, and with requests still.
+    leaving: Vec<Arc<Worker>>,
+    unrouted: Arc<Classes>,
+    told: Told,
     descriptors: VecDeque<OwnedFd>,
     out: Vec<u8>,
+}
+
+/// What the last messages said of the moment, where it was not 0.
+#[derive(Default)]
+struct Told {
+    connections: u32,
+    waiting: HashMap<String, u32>,
+    in_flight: HashMap<u32, u32>,
 }
 
 impl LinkEnd {
@@ -68,7 +90,7 @@ impl LinkEnd {
         socket: StdUnixStream,
         threads: Vec<mpsc::UnboundedSender<Command>>,
         certificates: Arc<Certificates>,
-        permits: Arc<Semaphore>,
+        (permits, open): (Arc<Semaphore>, Open),
     ) -> io::Result<LinkEnd> {
         socket.set_nonblocking(true)?;
         Ok(LinkEnd {
@@ -76,9 +98,13 @@ impl LinkEnd {
             threads,
             certificates,
             permits,
+            open,
             permitted: 0,
             pools: HashMap::new(),
             workers: HashMap::new(),
+            leaving: Vec::new(),
+            unrouted: Arc::default(),
+            told: Told::default(),
             descriptors: VecDeque::new(),
             out: Vec::new(),
         })
@@ -91,8 +117,11 @@ impl LinkEnd {
         mut lost: mpsc::UnboundedReceiver<Lost>,
     ) -> Result<(), LinkError> {
         let mut buffer = FrameBuffer::new(MAX_CONTROL_LEN, CONTROL_ROOM);
+        let mut stats = tokio::time::interval(STATS);
+        stats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                _ = stats.tick() => self.tell_stats()?,
                 read = receive(&self.socket, &mut buffer, &mut self.descriptors) => {
                     if read? == 0 {
                         return Ok(());
@@ -135,6 +164,7 @@ impl LinkEnd {
             Link::WorkerDrop { worker } => {
                 if let Some(worker) = self.workers.remove(&worker) {
                     worker.leave();
+                    self.leaving.push(worker);
                 }
                 self.tell(|| Command::DropWorker(worker));
             }
@@ -152,7 +182,7 @@ impl LinkEnd {
                     Link::WorkerLost { worker, why }.encode(&mut self.out);
                 }
             }
-            Link::Ack { .. } | Link::Log { .. } | Link::WorkerLost { .. } => {}
+            Link::Ack { .. } | Link::Log { .. } | Link::Stats { .. } | Link::WorkerLost { .. } => {}
         }
         Ok(true)
     }
@@ -185,6 +215,7 @@ impl LinkEnd {
             snapshot.generation,
             &snapshot.manifest,
             &mut self.pools,
+            Arc::clone(&self.unrouted),
         ));
         self.permit(live.limits.connections as usize);
         let mut done = Vec::new();
@@ -216,6 +247,68 @@ impl LinkEnd {
         } else {
             self.permitted -= self.permits.forget_permits(self.permitted - connections);
         }
+    }
+
+    /// Tells what was counted since the last time, if anything was or is otherwise than before.
+    fn tell_stats(&mut self) -> Result<(), HeadError> {
+        let connections = self.open.count();
+        let unrouted = FunctionStats {
+            answers: self.unrouted.take(),
+            ..FunctionStats::default()
+        };
+        // Of most functions and workers of many there is nothing to tell.
+        let before = &mut self.told.waiting;
+        let of_pools = self.pools.iter().filter_map(|(name, pool)| {
+            let waiting = u32::try_from(pool.waiting()).unwrap_or(u32::MAX);
+            let answers = pool.answers.take();
+            let same = before.get(name).copied().unwrap_or(0) == waiting;
+            if same && answers.is_empty() {
+                return None;
+            }
+            before.insert(name.clone(), waiting);
+            Some(FunctionStats {
+                name: name.clone(),
+                waiting,
+                answers,
+            })
+        });
+        let mut functions: Vec<FunctionStats> = of_pools.collect();
+        functions.extend((!unrouted.answers.is_empty()).then_some(unrouted));
+        before.retain(|_, waiting| *waiting > 0);
+        let before = &mut self.told.in_flight;
+        let of_workers = self.workers.values().chain(&self.leaving);
+        let mut workers: Vec<WorkerStats> = of_workers
+            .filter_map(|worker| {
+                let in_flight = worker.in_flight();
+                let answers = worker.answers.take();
+                let same = before.get(&worker.id).copied().unwrap_or(0) == in_flight;
+                if same && answers.is_none() {
+                    return None;
+                }
+                before.insert(worker.id, in_flight);
+                Some(WorkerStats {
+                    worker: worker.id,
+                    in_flight,
+                    answers: answers.unwrap_or_default(),
+                })
+            })
+            .collect();
+        before.retain(|_, in_flight| *in_flight > 0);
+        self.leaving.retain(|worker| worker.in_flight() > 0);
+        let mut news = self.told.connections != connections;
+        self.told.connections = connections;
+        while news || !functions.is_empty() || !workers.is_empty() {
+            news = false;
+            let stats = hearth_protocol::link::encode(&Stats {
+                connections,
+                functions: functions
+                    .drain(..functions.len().min(STATS_BATCH))
+                    .collect(),
+                workers: workers.drain(..workers.len().min(STATS_BATCH)).collect(),
+            })?;
+            Link::Stats { stats: &stats }.encode(&mut self.out);
+        }
+        Ok(())
     }
 
     fn tell(&self, command: impl Fn() -> Command) {

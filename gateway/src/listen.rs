@@ -23,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::client::{Client, End, Traffic};
 use crate::serve::{Connection, serve};
+use crate::tally::{OneOpen, Open};
 use crate::thread::Thread;
 
 /// For so long a client may take for its handshake.
@@ -63,6 +64,8 @@ pub struct Doors {
     pub tls: Arc<ServerConfig>,
     /// One permit per connection, shared by all threads.
     pub permits: Arc<Semaphore>,
+    /// Counts them.
+    pub open: Open,
 }
 
 impl Doors {
@@ -80,7 +83,7 @@ impl Doors {
                 .and_then(|()| TcpListener::from_std(listener));
             match ready {
                 Ok(listener) => {
-                    let permits = Arc::clone(&self.permits);
+                    let permits = (Arc::clone(&self.permits), self.open.clone());
                     tasks.spawn_local(accept(
                         listener,
                         tls,
@@ -98,7 +101,7 @@ impl Doors {
 async fn accept(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    permits: Arc<Semaphore>,
+    (permits, open): (Arc<Semaphore>, Open),
     thread: Rc<Thread>,
     mut stop: watch::Receiver<Stop>,
 ) {
@@ -123,7 +126,7 @@ async fn accept(
                     tls.clone(),
                     Rc::clone(&thread),
                     stop.clone(),
-                    permit,
+                    (permit, open.one()),
                 ));
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -156,7 +159,7 @@ async fn carry(
     tls: Option<TlsAcceptor>,
     thread: Rc<Thread>,
     stop: watch::Receiver<Stop>,
-    _permit: Result<OwnedSemaphorePermit, AcquireError>,
+    _counted: (Result<OwnedSemaphorePermit, AcquireError>, OneOpen),
 ) {
     // Small answers go out at once; a socket that refuses this works without it.
     let _ = socket.set_nodelay(true);

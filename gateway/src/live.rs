@@ -8,6 +8,7 @@ use hearth_manifest::{GatewayLimits, Manifest};
 
 use crate::pool::Pool;
 use crate::route::Table;
+use crate::tally::Classes;
 
 /// One generation as the gateway serves it.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Live {
     pub limits: GatewayLimits,
     /// One record per request.
     pub access_log: bool,
+    /// What was answered for no function.
+    pub unrouted: Arc<Classes>,
 }
 
 /// One function as the gateway serves it.
@@ -41,6 +44,7 @@ impl Live {
         generation: u32,
         manifest: &Manifest,
         pools: &mut HashMap<String, Arc<Pool>>,
+        unrouted: Arc<Classes>,
     ) -> Live {
         pools.retain(|name, pool| {
             let kept = manifest.functions.contains_key(name);
@@ -66,6 +70,7 @@ impl Live {
             functions,
             limits: manifest.gateway.limits.clone(),
             access_log: manifest.gateway.access_log,
+            unrouted,
         }
     }
 }

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use hearth_protocol::Codec;
 use tokio::sync::oneshot;
 
+use crate::tally::{Classes, Tally};
+
 /// Most requests laid into a worker's socket beyond its `concurrency`: so many are served for one
 /// wake-up of it.
 const PREFETCH: u32 = 64;
@@ -39,6 +41,10 @@ pub struct Worker {
     streaming: AtomicU32,
     /// It said GOAWAY or its channel broke: nothing new for it.
     leaving: AtomicBool,
+    /// Leases on it, also when it is no longer in a pool.
+    in_flight: AtomicU32,
+    /// What it answered.
+    pub answers: Tally,
 }
 
 impl Worker {
@@ -53,7 +59,14 @@ impl Worker {
             progress: AtomicU64::new(0),
             streaming: AtomicU32::new(0),
             leaving: AtomicBool::new(false),
+            in_flight: AtomicU32::new(0),
+            answers: Tally::default(),
         }
+    }
+
+    /// Requests that are with it.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     /// Books that `answers` came until `now`, within `span` of work: a moving average over about
@@ -99,6 +112,8 @@ impl Worker {
 #[derive(Debug)]
 pub struct Pool {
     state: Mutex<State>,
+    /// What its function answered.
+    pub answers: Classes,
 }
 
 #[derive(Debug, Default)]
@@ -159,6 +174,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.worker.in_flight.fetch_sub(1, Ordering::Relaxed);
         if self.streams {
             self.worker.streaming.fetch_sub(1, Ordering::Relaxed);
         }
@@ -177,6 +193,7 @@ impl Pool {
         };
         Pool {
             state: Mutex::new(state),
+            answers: Classes::default(),
         }
     }
 
@@ -284,6 +301,7 @@ impl Pool {
     }
 
     fn lease_on(self: &Arc<Self>, worker: Arc<Worker>) -> Lease {
+        worker.in_flight.fetch_add(1, Ordering::Relaxed);
         Lease {
             pool: Arc::clone(self),
             worker,

@@ -23,7 +23,7 @@ use crate::handle::StreamHandle;
 use crate::head;
 use crate::id::Id;
 use crate::live::{Live, Served};
-use crate::pool::{Lease, Place};
+use crate::pool::{Lease, Place, Worker};
 use crate::reply::{REQUEST_ID, Refusal};
 use crate::route::Found;
 use crate::stream::{Answer, Time};
@@ -129,7 +129,7 @@ pub async fn serve(
         parts: &parts,
         fields: Fields::of(&parts),
         function: Cell::new(None),
-        worker: Cell::new(None),
+        worker: RefCell::new(None),
     };
     let outcome = exchange.answer(body).await;
     let mut response = exchange.reply(outcome);
@@ -151,7 +151,7 @@ struct Exchange<'a> {
     parts: &'a Parts,
     fields: Fields<'a>,
     function: Cell<Option<usize>>,
-    worker: Cell<Option<u32>>,
+    worker: RefCell<Option<Arc<Worker>>>,
 }
 
 /// What the route says, and whom to ask.
@@ -193,7 +193,7 @@ impl Exchange<'_> {
                     let thread = &self.connection.thread;
                     thread.log.about(self.id.as_str(), "warn", message);
                 }
-                Err(failure) => return Err(Refusal::from(failure).at_worker(self.worker.get())),
+                Err(failure) => return Err(Refusal::from(failure).at_worker(self.worker_id())),
                 Ok(answer) => return Ok(answer),
             }
         }
@@ -243,7 +243,7 @@ impl Exchange<'_> {
         routed: &Routed<'_>,
         upload: &mut Upload,
     ) -> Result<StreamHandle, Failure> {
-        self.worker.set(Some(lease.worker().id));
+        *self.worker.borrow_mut() = Some(Arc::clone(lease.worker()));
         let thread = &self.connection.thread;
         let channel = thread.channel(lease.worker().id).ok_or(Failure::NotSent)?;
         thread.watch_time();
@@ -301,11 +301,29 @@ impl Exchange<'_> {
         response
             .headers_mut()
             .insert(REQUEST_ID, self.id.to_header());
+        self.count(response.status().as_u16());
         if self.live.access_log {
             let entry = self.entry(response.status().as_u16(), layer);
             response.body_mut().log(entry);
         }
         response
+    }
+
+    /// Counts the answer, by the time until its head.
+    fn count(&self, status: u16) {
+        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let answers = match self.function.get() {
+            Some(function) => &self.live.functions[function].pool.answers,
+            None => &self.live.unrouted,
+        };
+        answers.count(status, micros);
+        if let Some(worker) = &*self.worker.borrow() {
+            worker.answers.count(micros);
+        }
+    }
+
+    fn worker_id(&self) -> Option<u32> {
+        self.worker.borrow().as_ref().map(|worker| worker.id)
     }
 
     /// Whether the request may be sent twice (RFC 9110, section 9.2.2), which needs its body, too.
@@ -401,7 +419,7 @@ impl Exchange<'_> {
             status,
             layer,
             function,
-            worker: self.worker.get(),
+            worker: self.worker_id(),
             bytes: 0,
             broken: None,
         }

@@ -15,6 +15,7 @@ use crate::access::Log;
 use crate::channel::Lost;
 use crate::link::{LinkEnd, LinkError};
 use crate::listen::Doors;
+use crate::tally::Open;
 use crate::thread::{self, Command};
 use crate::tls::{self, Certificates, TlsError};
 
@@ -53,6 +54,7 @@ pub fn run(threads: usize) -> Result<(), StartError> {
     let certificates = Arc::new(Certificates::default());
     let tls = Arc::new(tls::server_config(Arc::clone(&certificates))?);
     let permits = Arc::new(Semaphore::new(0));
+    let open = Open::default();
     let log = Log::default();
     let (lose, lost) = mpsc::unbounded_channel();
 
@@ -62,7 +64,7 @@ pub fn run(threads: usize) -> Result<(), StartError> {
     for number in 1..threads {
         let (sender, commands) = mpsc::unbounded_channel();
         senders.push(sender);
-        let doors = doors(&given, &tls, &permits)?;
+        let doors = doors(&given, &tls, &permits, &open)?;
         let (log, lose) = (log.clone(), lose.clone());
         let started = std::thread::Builder::new()
             .name(format!("gateway-{number}"))
@@ -73,19 +75,20 @@ pub fn run(threads: usize) -> Result<(), StartError> {
             })?;
         running.push(started);
     }
-    let doors = doors(&given, &tls, &permits)?;
+    let doors = doors(&given, &tls, &permits, &open)?;
     let Given { link, http, https } = given;
     // Each thread has its own copies; these would keep the ports open after all of them are closed.
     drop((http, https));
 
     let runtime = new_runtime()?;
     let result = runtime.block_on(async {
-        let link = LinkEnd::new(link, senders, certificates, permits).map_err(|source| {
-            StartError::SetUp {
-                what: "the link",
-                source,
-            }
-        })?;
+        let link =
+            LinkEnd::new(link, senders, certificates, (permits, open)).map_err(|source| {
+                StartError::SetUp {
+                    what: "the link",
+                    source,
+                }
+            })?;
         let serving = tokio::task::spawn_local(thread::run(commands, doors, log.clone(), lose));
         let ended = link.run(log, lost).await;
         let _ = serving.await;
@@ -124,6 +127,7 @@ fn doors(
     given: &Given,
     tls: &Arc<ServerConfig>,
     permits: &Arc<Semaphore>,
+    open: &Open,
 ) -> Result<Doors, StartError> {
     let copies = |listeners: &[TcpListener]| {
         listeners
@@ -140,6 +144,7 @@ fn doors(
         https: copies(&given.https)?,
         tls: Arc::clone(tls),
         permits: Arc::clone(permits),
+        open: open.clone(),
     })
 }
 

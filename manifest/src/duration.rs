@@ -32,8 +32,13 @@ pub(crate) fn parse(text: &str) -> Result<Duration, Wrong> {
     Ok(Duration::from_millis(number.saturating_mul(*millis)))
 }
 
+/// Reads a duration that stands elsewhere than in a manifest.
+pub fn read(text: &str) -> Option<Duration> {
+    parse(text).ok()
+}
+
 /// Prints with the largest unit that needs no fraction.
-pub(crate) fn print(duration: Duration) -> String {
+pub fn print(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let (unit, size) = UNITS
         .into_iter()

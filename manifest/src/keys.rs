@@ -135,6 +135,17 @@ static GATEWAY: Shape = Shape::Map(&[
         "What the gateway refuses.",
     ),
     default(
+        "metrics",
+        &Shape::Map(&[default(
+            "listen",
+            &Shape::Text(&ADDRESS),
+            "off",
+            "Address for `GET /metrics`, to whoever reaches it; nothing else is served there.",
+        )]),
+        "{}",
+        "What is measured, for Prometheus. The control socket and `hearth metrics` have it in any case.",
+    ),
+    default(
         "access_log",
         &Shape::Bool,
         "false",

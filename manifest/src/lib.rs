@@ -29,14 +29,16 @@ mod stray;
 mod types;
 
 pub use domain::DomainError;
+pub use duration::{print as print_duration, read as read_duration};
 pub use endpoint::Endpoint;
 pub use fault::{Fault, Faults, Kind};
 pub use path::PathError;
 pub use schema::schema;
 pub use secret::{Filled, Missing, is_secret_name};
+pub use size::{print as print_size, read as read_size};
 pub use types::{
-    Build, Certificate, Domain, EnvValue, Function, Gateway, GatewayLimits, Listen, Manifest, Mode,
-    PathPattern, Route, Sandbox, Scale, Segment, Tls, WorkerLimits,
+    Build, Certificate, Domain, EnvValue, Function, Gateway, GatewayLimits, Listen, Manifest,
+    Metrics, Mode, PathPattern, Route, Sandbox, Scale, Segment, Tls, WorkerLimits,
 };
 
 use fault::{At, Sink, Trail, Wrong};

@@ -18,6 +18,11 @@ const UNITS: [(&str, u64); 7] = [
 /// What `parse` accepts, as a regular expression.
 pub(crate) const PATTERN: &str = "^[0-9]+(B|KiB|MiB|GiB|KB|MB|GB)?$";
 
+/// Reads a size that stands elsewhere than in a manifest.
+pub fn read(text: &str) -> Option<u64> {
+    parse(text).ok()
+}
+
 /// Reads `1024`, `32KiB`, `10MB`.
 pub(crate) fn parse(text: &str) -> Result<u64, Wrong> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -38,7 +43,7 @@ pub(crate) fn parse(text: &str) -> Result<u64, Wrong> {
 }
 
 /// Prints with the largest binary unit that needs no fraction.
-pub(crate) fn print(bytes: u64) -> String {
+pub fn print(bytes: u64) -> String {
     let fits = |size: u64| bytes > 0 && bytes.is_multiple_of(size);
     let (unit, size) = UNITS
         .into_iter()

@@ -33,11 +33,21 @@ pub struct Gateway {
     pub tls: Tls,
     /// What it refuses.
     pub limits: GatewayLimits,
+    /// Where what is measured is served.
+    pub metrics: Metrics,
     /// One log line per request.
     pub access_log: bool,
     /// Threads that carry traffic; `None` lets the supervisor choose by the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
+}
+
+/// Metrics over TCP.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// `GET /metrics` is answered there; `None`: nowhere.
+    #[serde(with = "address")]
+    pub listen: Option<SocketAddr>,
 }
 
 /// Addresses to listen on; a listener that is `None` is not opened.

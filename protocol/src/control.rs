@@ -100,7 +100,8 @@ impl<'a> Control<'a> {
             | Kind::WorkerDrop
             | Kind::Snapshot
             | Kind::Ack
-            | Kind::WorkerLost => return Err(FrameError::Misplaced(name)),
+            | Kind::WorkerLost
+            | Kind::Stats => return Err(FrameError::Misplaced(name)),
         })
     }
 

@@ -283,7 +283,8 @@ impl<'a> Data<'a> {
             | Kind::WorkerDrop
             | Kind::Snapshot
             | Kind::Ack
-            | Kind::WorkerLost => return Err(FrameError::Misplaced(name)),
+            | Kind::WorkerLost
+            | Kind::Stats => return Err(FrameError::Misplaced(name)),
         })
     }
 

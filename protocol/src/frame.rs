@@ -105,6 +105,8 @@ kinds! {
     Ack = 68, "ACK";
     /// Gateway to supervisor: a worker's data socket has ended.
     WorkerLost = 69, "WORKER_LOST";
+    /// Gateway to supervisor: what was counted in the last second.
+    Stats = 70, "STATS";
 }
 
 /// Flag bits of a frame. Unknown bits are ignored by receivers and sent as zero.

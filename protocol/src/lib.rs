@@ -5,6 +5,7 @@
 //! - [`frame`]: bytes <-> [`Frame`], with every length checked before memory is taken.
 //! - [`control`], [`data`]: [`Frame`] <-> typed messages of the two kinds of socket; [`link`]: those
 //!   between supervisor and gateway.
+//! - [`stats`]: what the gateway counts, as it goes over the link.
 //! - [`head`]: what MessagePack or JSON carry inside: request and response heads, CONFIG, LOG.
 //! - [`buffer`], [`credit`]: what both ends of a connection need to keep, without any I/O.
 //!
@@ -22,6 +23,7 @@ pub mod head;
 pub mod link;
 mod msgpack;
 mod packed;
+pub mod stats;
 
 pub use buffer::FrameBuffer;
 pub use credit::Credit;

@@ -32,6 +32,8 @@ pub enum Link<'a> {
     WorkerLost { worker: u32, why: &'a str },
     /// Gateway: a list of [`crate::head::LogRecord`].
     Log { records: &'a [u8] },
+    /// Gateway: [`crate::stats::Stats`], once a second while there is news.
+    Stats { stats: &'a [u8] },
     /// Supervisor: finish within so many milliseconds, then exit.
     Stop { deadline_ms: u32 },
 }
@@ -98,6 +100,9 @@ impl<'a> Link<'a> {
             Kind::Log => Link::Log {
                 records: frame.payload,
             },
+            Kind::Stats => Link::Stats {
+                stats: frame.payload,
+            },
             Kind::Stop => Link::Stop {
                 deadline_ms: frame.aux,
             },
@@ -117,6 +122,7 @@ impl<'a> Link<'a> {
             Link::Silent { worker } => put(Kind::Ping, worker, &[]),
             Link::WorkerLost { worker, why } => put(Kind::WorkerLost, worker, why.as_bytes()),
             Link::Log { records } => put(Kind::Log, 0, records),
+            Link::Stats { stats } => put(Kind::Stats, 0, stats),
             Link::Stop { deadline_ms } => put(Kind::Stop, deadline_ms, &[]),
         }
     }

@@ -4,15 +4,19 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use hearth_manifest::{Filled, Function, Manifest};
 
 use crate::certificate::{CertificateError, Chosen, choose};
+use crate::control::door::Door;
 use crate::gateway::Program;
 use crate::journal::{Format, Journal, Record};
+use crate::journald;
 use crate::listen::ListenError;
 use crate::load::{LoadError, base, check_binaries, load};
 use crate::plan::Wanted;
+use crate::receiver::ReceiverError;
 use crate::secret::Secrets;
 use crate::state::{Held, StateError};
 use crate::watch::{Stamp, Stamps};
@@ -34,6 +38,10 @@ pub struct Options {
     pub strict: bool,
     /// The directory with values of secrets.
     pub secrets: PathBuf,
+    /// Most bytes of the log that are kept on disk; 0: none.
+    pub log_bytes: u64,
+    /// Where to answer as the system's journal.
+    pub journal_socket: Option<PathBuf>,
 }
 
 /// Listeners of the command line: outer `None` leaves the manifest's word, inner `None` is `off`.
@@ -60,6 +68,25 @@ pub enum RunError {
     /// A listener.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The address for metrics.
+    #[error(
+        "cannot listen on {address} for metrics; choose another address with `gateway.metrics.listen`"
+    )]
+    Metrics {
+        /// Which.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// No journal where records were to go.
+    #[error(
+        "no journal answers at {}; leave out `--log journal`",
+        journald::SOCKET
+    )]
+    NoJournal(#[source] io::Error),
+    /// The place of the journal.
+    #[error(transparent)]
+    Receiver(#[from] ReceiverError),
     /// Something of the system.
     #[error("cannot set up {what}")]
     SetUp {
@@ -77,6 +104,8 @@ pub(crate) struct Accepted {
     pub(crate) threads: u32,
     /// What each function's workers are, and the number of that.
     pub(crate) makes: BTreeMap<String, (Make, u32)>,
+    /// Where metrics are to be served over TCP.
+    pub(crate) metrics: Option<Rc<Door>>,
     /// Every file that was read for it, as it was just before.
     pub(crate) stamps: Stamps,
 }
@@ -155,6 +184,9 @@ pub(crate) fn accept(
         );
         journal.add(&Record::new("supervisor", "info", text));
     }
+    let known = before.and_then(|before| before.metrics.as_ref());
+    let metrics = Door::bind(manifest.gateway.metrics.listen, known)
+        .map_err(|(address, source)| RunError::Metrics { address, source })?;
     let threads = manifest
         .gateway
         .threads
@@ -164,6 +196,7 @@ pub(crate) fn accept(
         certificates,
         threads,
         makes,
+        metrics,
         stamps,
     })
 }

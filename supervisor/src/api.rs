@@ -1,49 +1,40 @@
-//! The control API: JSON, one object a line, over the Unix socket in the state directory.
+//! The control API's types: what can be asked of a platform, and what it answers.
 //!
-//! One request a connection. `status` and `reload` answer with one line; `logs` with one line a
-//! record, and with `follow` it goes on until the client hangs up.
+//! JSON over HTTP/1.1 on the Unix socket in the state directory; `docs/control-api.yaml` describes it
+//! and a test holds the two against each other. How a request is read is in [`route`], what is said
+//! where it cannot be answered in [`problem`]; [`client`] asks, [`crate::control`] answers.
+
+pub mod client;
+pub mod problem;
+pub mod route;
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Write};
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cell::Mechanism;
-use crate::journal::Record;
-use crate::state::StateDir;
+use crate::filter::LogQuery;
+pub use client::{AskError, Client};
+pub use problem::Problem;
 
-/// What can be asked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "snake_case")]
+/// What can be asked, whatever carried it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// How things stand.
     Status,
-    /// The last records, and perhaps those to come.
-    Logs {
-        /// How many of the past.
-        lines: usize,
-        /// Go on with those to come.
-        #[serde(default)]
-        follow: bool,
-        /// Only of this function.
-        #[serde(default)]
-        function: Option<String>,
-    },
+    /// Records of the log.
+    Logs(LogQuery),
     /// Read the manifest again and serve it.
     Reload,
+    /// What is measured, for Prometheus.
+    Metrics,
 }
 
-/// A line of an answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// What the runner answers.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// To `status`.
     Status(Box<Status>),
-    /// To `logs`: a record.
-    Record(Box<Record>),
-    /// Records were passed over because the client did not keep up.
-    Skipped(u64),
     /// To `reload`: done; this many functions are served.
     Reloaded {
         /// How many.
@@ -53,6 +44,20 @@ pub enum Answer {
     Failed(String),
 }
 
+/// To `POST /v1/reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// How many functions are served.
+    pub functions: usize,
+}
+
+/// A line among those of `GET /v1/logs`: records were passed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// How many came too fast for this client.
+    pub skipped: u64,
+}
+
 /// How things stand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -60,16 +65,40 @@ pub struct Status {
     pub service: String,
     /// The manifest's file.
     pub manifest: String,
-    /// The supervisor's process id.
-    pub pid: u32,
     /// How often the manifest was accepted so far.
     pub generation: u64,
     /// Where it listens.
     pub listeners: Vec<ListenerStatus>,
+    /// Where metrics are served over TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<String>,
+    /// The supervisor.
+    #[serde(flatten)]
+    pub supervisor: ProcessStatus,
+    /// Connections of clients that are open.
+    pub connections: u32,
     /// The gateway.
     pub gateway: ProcessStatus,
     /// The functions in order of their names.
     pub functions: Vec<FunctionStatus>,
+}
+
+impl Status {
+    /// Every process in it.
+    pub fn processes(&self) -> impl Iterator<Item = &ProcessStatus> {
+        let functions = self.functions.iter();
+        let workers = functions.flat_map(|function| &function.workers);
+        let own = [&self.supervisor, &self.gateway].into_iter();
+        own.chain(workers.map(|worker| &worker.process))
+    }
+
+    /// The same, to fill in what they use.
+    pub fn processes_mut(&mut self) -> impl Iterator<Item = &mut ProcessStatus> {
+        let functions = self.functions.iter_mut();
+        let workers = functions.flat_map(|function| &mut function.workers);
+        let own = [&mut self.supervisor, &mut self.gateway].into_iter();
+        own.chain(workers.map(|worker| &mut worker.process))
+    }
 }
 
 /// A listener.
@@ -81,13 +110,53 @@ pub struct ListenerStatus {
     pub address: String,
 }
 
-/// A process.
+/// A process. What cannot be told is not there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProcessStatus {
     /// Its id, if it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// Its share of memory in bytes (PSS), if it can be told.
-    pub memory: Option<u64>,
+    /// Memory in bytes that it has in the machine, shared pages counted whole (RSS).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss_bytes: Option<u64>,
+    /// Its share of memory in bytes: its own pages, and its part of those it shares (PSS).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pss_bytes: Option<u64>,
+    /// Seconds of processor time that it has used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<f64>,
+    /// Its part of one processor over the last seconds: 1 is all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_share: Option<f64>,
+    /// Milliseconds since it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime_ms: Option<u64>,
+}
+
+impl ProcessStatus {
+    /// One of which only the id is known yet.
+    pub fn of(pid: Option<u32>) -> ProcessStatus {
+        ProcessStatus {
+            pid,
+            ..ProcessStatus::default()
+        }
+    }
+}
+
+/// Requests, as the gateway counts them: told once a second.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Requests {
+    /// Answered so far, with whatever status.
+    pub requests: u64,
+    /// With a worker now.
+    pub in_flight: u32,
+    /// Half of those of the last half to whole minute had the head of their answer within so many
+    /// milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50_ms: Option<f64>,
+    /// And 99 in 100 of them within so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_ms: Option<f64>,
 }
 
 /// A function.
@@ -97,6 +166,8 @@ pub struct FunctionStatus {
     pub name: String,
     /// `ready`, `starting`, or `crash-loop`.
     pub state: String,
+    /// The number of what its workers are: another program, environment or secret makes another.
+    pub version: u32,
     /// `METHOD host/path` of each route.
     pub routes: Vec<String>,
     /// Workers started again so far.
@@ -104,6 +175,13 @@ pub struct FunctionStatus {
     /// Why the last that failed did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// Requests that wait for a worker now.
+    pub waiting: u32,
+    /// Its requests.
+    #[serde(flatten)]
+    pub requests: Requests,
+    /// What its workers may have, by the manifest's keys and in its words.
+    pub limits: BTreeMap<String, String>,
     /// Its workers.
     pub workers: Vec<WorkerStatus>,
 }
@@ -113,58 +191,22 @@ pub struct FunctionStatus {
 pub struct WorkerStatus {
     /// Its id.
     pub id: u32,
-    /// `starting`, `ready`, `stopping` or `killed`.
+    /// `starting`, `ready`, `draining`, `stopping` or `killed`.
     pub state: String,
     /// Milliseconds it has been in that state.
     pub for_ms: u64,
+    /// The function's version that it is of.
+    pub version: u32,
     /// Its process.
     #[serde(flatten)]
     pub process: ProcessStatus,
+    /// Its requests.
+    #[serde(flatten)]
+    pub requests: Requests,
     /// What of its sandbox is enforced, and why the rest is not.
     #[serde(default)]
     pub sandbox: Vec<Mechanism>,
     /// How often which system call was refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<String, u64>,
-}
-
-/// Why a platform could not be asked.
-#[derive(Debug, thiserror::Error)]
-pub enum AskError {
-    /// None runs from this manifest.
-    #[error("no platform runs from {manifest}; start one with `hearth up {manifest}`")]
-    NotRunning {
-        /// Which.
-        manifest: String,
-    },
-    /// The socket failed.
-    #[error("cannot talk to the platform")]
-    Io(#[from] io::Error),
-    /// The answer was not understood.
-    #[error("the platform's answer is not understood; is it of another version?")]
-    Answer(#[from] serde_json::Error),
-}
-
-/// Asks the platform that runs from `manifest`; `on_answer` gets each line and says whether to go on.
-pub fn ask(
-    manifest: &Path,
-    request: &Request,
-    mut on_answer: impl FnMut(Answer) -> bool,
-) -> Result<(), AskError> {
-    let socket = StateDir::of(manifest).socket();
-    let stream = hearth_sys::unix::connect(&socket).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AskError::NotRunning {
-            manifest: manifest.display().to_string(),
-        },
-        _ => AskError::Io(error),
-    })?;
-    let mut line = serde_json::to_string(request)?;
-    line.push('\n');
-    (&stream).write_all(line.as_bytes())?;
-    for line in BufReader::new(stream).lines() {
-        if !on_answer(serde_json::from_str(&line?)?) {
-            break;
-        }
-    }
-    Ok(())
 }

@@ -1,18 +1,61 @@
-//! The control socket's listening side: who may reach the socket may ask, which the state
-//! directory's mode (0700) leaves to the user who runs the platform.
+//! The control socket's listening side: HTTP/1.1 for those who may ask, within limits.
+//!
+//! Only the user who runs the platform and root may: the state directory's mode (0700) says so, and
+//! the kernel's word about who is at the other end (SO_PEERCRED, unix(7)) says it again. What a
+//! request means is [`crate::api::route`]'s business; what is not about the log alone goes to the
+//! runner.
 
+pub mod door;
+mod patient;
+pub mod reply;
+
+use std::convert::Infallible;
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use http::Response;
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::unistd::geteuid;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::api::{Answer, Request};
-use crate::journal::{Journal, News, Record};
+use crate::api::route::route;
+use crate::api::{Answer, Problem, Reloaded, Request, Status};
+use crate::exposition::Exposition;
+use crate::figures::Figures;
+use crate::journal::Journal;
+use crate::measure::Meter;
+use crate::{host, metrics};
+use patient::Patient;
+use reply::Reply;
 
-/// Longest request.
-const LINE: u64 = 64 * 1024;
+/// Clients that are served at once. Each may follow the log.
+const CLIENTS: usize = 64;
+
+/// Clients that are told at once that they are too many, or may not ask.
+const TURNED_AWAY: usize = 16;
+
+/// For so long a client may take for a head, and be without a request.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// For so long a client may take nothing of what it is sent.
+const WRITE_TIME: Duration = Duration::from_secs(30);
+
+/// For so long the machine may take to tell of its disks and sensors.
+const HOST_TIME: Duration = Duration::from_secs(2);
+
+/// After a failure to accept: what it was may have passed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Largest head of a request.
+const HEAD_BYTES: usize = 16 * 1024;
 
 /// A request that the runner must answer.
 #[derive(Debug)]
@@ -23,79 +66,221 @@ pub struct Asked {
     pub answer: oneshot::Sender<Answer>,
 }
 
-/// Listens at `path`; requests that are not about the journal alone go to `asked`.
-pub fn listen(
-    path: &Path,
+/// What answers: the same for every connection, whatever carries it.
+#[derive(Debug)]
+pub struct Service {
     journal: Journal,
     asked: mpsc::UnboundedSender<Asked>,
-) -> io::Result<()> {
+    figures: Figures,
+    meter: Arc<Mutex<Meter>>,
+    /// Held while the machine is asked.
+    machine: Arc<Mutex<()>>,
+}
+
+impl Service {
+    /// Answers from the journal, and from the runner behind `asked`.
+    pub fn new(journal: Journal, figures: Figures, asked: mpsc::UnboundedSender<Asked>) -> Service {
+        Service {
+            journal,
+            asked,
+            figures,
+            meter: Arc::default(),
+            machine: Arc::default(),
+        }
+    }
+
+    /// Answers one request, by its method, path and query.
+    pub async fn answer(&self, method: &str, path: &str, query: Option<&str>) -> Response<Reply> {
+        match route(method, path, query) {
+            Ok(request) => self.respond(request).await,
+            Err(problem) => Reply::problem(&problem),
+        }
+    }
+
+    /// Answers one request.
+    pub async fn respond(&self, request: Request) -> Response<Reply> {
+        let answered = match request {
+            Request::Logs(query) => {
+                return Reply::lines(reply::records(&self.journal, &query));
+            }
+            Request::Status => self.status().await.map(|status| Reply::json(&status)),
+            Request::Metrics => match self.status().await {
+                Ok(status) => self.metrics(status).await,
+                Err(problem) => Err(problem),
+            },
+            Request::Reload => match self.ask(request).await {
+                Ok(Answer::Reloaded { functions }) => Ok(Reply::json(&Reloaded { functions })),
+                Ok(other) => Err(unexpected(&other)),
+                Err(problem) => Err(problem),
+            },
+        };
+        answered.unwrap_or_else(|problem| Reply::problem(&problem))
+    }
+
+    /// The status, with what its processes use. Many of them take a while, so another thread looks.
+    async fn status(&self) -> Result<Box<Status>, Problem> {
+        let mut status = match self.ask(Request::Status).await? {
+            Answer::Status(status) => status,
+            other => return Err(unexpected(&other)),
+        };
+        let meter = Arc::clone(&self.meter);
+        let measuring = tokio::task::spawn_blocking(move || {
+            let mut meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
+            meter.fill(&mut status);
+            status
+        });
+        let failed = |_| Problem::internal("the processes cannot be measured");
+        measuring.await.map_err(failed)
+    }
+
+    async fn metrics(&self, status: Box<Status>) -> Result<Response<Reply>, Problem> {
+        let answers = self.figures.answers();
+        let mut text = Exposition::default();
+        metrics::tell(&mut text, &status, &answers);
+        let mut text = text.into_text();
+        // What the machine does not tell in time is left out; while it still does not, nobody asks again.
+        let machine = Arc::clone(&self.machine);
+        let asking = tokio::task::spawn_blocking(move || {
+            let _alone = machine.try_lock().ok()?;
+            let mut text = Exposition::default();
+            host::tell(&mut text);
+            Some(text.into_text())
+        });
+        if let Ok(Ok(Some(host))) = tokio::time::timeout(HOST_TIME, asking).await {
+            text.push_str(&host);
+        }
+        Ok(Reply::text(text))
+    }
+
+    async fn ask(&self, request: Request) -> Result<Answer, Problem> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.asked.send(Asked { request, answer });
+        match answered.await {
+            Ok(Answer::Failed(why)) => Err(Problem::refused(why)),
+            Ok(answer) => Ok(answer),
+            Err(_) => Err(Problem::unavailable("the platform is stopping")),
+        }
+    }
+}
+
+fn unexpected(answer: &Answer) -> Problem {
+    Problem::internal(format!("the runner answers something else: {answer:?}"))
+}
+
+/// Listens at `path`.
+pub fn listen(path: &Path, service: Rc<Service>) -> io::Result<()> {
     let listener = hearth_sys::unix::bind(path)?;
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     tokio::task::spawn_local(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (journal, asked) = (journal.clone(), asked.clone());
+        let clients = Arc::new(Semaphore::new(CLIENTS));
+        let away = Arc::new(Semaphore::new(TURNED_AWAY));
+        // Of more than all of these, the kernel keeps the rest waiting.
+        while let Ok(room) = Arc::clone(&away).acquire_owned().await {
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let asks = stream.peer_cred().map(|peer| peer.uid());
+            let refused = match asks {
+                Ok(user) if !may_ask(user, geteuid().as_raw()) => Some(Problem::forbidden(
+                    "only root and the user who runs the platform may ask it",
+                )),
+                Err(error) => Some(Problem::forbidden(format!("cannot tell who asks: {error}"))),
+                Ok(_) if clients.available_permits() == 0 => Some(Problem::unavailable(format!(
+                    "{CLIENTS} clients are being served; end one, or try again later"
+                ))),
+                Ok(_) => None,
+            };
+            if let Some(problem) = refused {
+                tokio::task::spawn_local(async move {
+                    let _ = tokio::time::timeout(HEAD_TIME, turn_away(stream, &problem)).await;
+                    drop(room);
+                });
+                continue;
+            }
+            drop(room);
+            let place = Arc::clone(&clients).acquire_owned().await;
+            let service = Rc::clone(&service);
             tokio::task::spawn_local(async move {
-                // A client that hangs up early misses the rest, and that is all.
-                let _ = converse(stream, &journal, &asked).await;
+                converse(Patient::new(stream, WRITE_TIME), &service).await;
+                drop(place);
             });
         }
     });
     Ok(())
 }
 
-async fn converse(
-    stream: UnixStream,
-    journal: &Journal,
-    asked: &mpsc::UnboundedSender<Asked>,
-) -> io::Result<()> {
-    let (read, mut write) = stream.into_split();
-    let mut line = String::new();
-    BufReader::new(read.take(LINE)).read_line(&mut line).await?;
-    match serde_json::from_str(&line) {
-        Err(error) => {
-            say(
-                &mut write,
-                &Answer::Failed(format!("not understood: {error}")),
-            )
-            .await
-        }
-        Ok(Request::Logs {
-            lines,
-            follow,
-            function,
-        }) => {
-            let wanted = move |record: &Record| match &function {
-                Some(function) => record.function.as_ref() == Some(function),
-                None => true,
-            };
-            let (last, mut follower) = journal.last(lines, &wanted);
-            for record in last {
-                say(&mut write, &Answer::Record(Box::new(record))).await?;
-            }
-            if !follow {
-                return Ok(());
-            }
-            loop {
-                let answer = match follower.next().await {
-                    News::Record(record) if wanted(&record) => Answer::Record(Box::new(record)),
-                    News::Record(_) => continue,
-                    News::Missed(count) => Answer::Skipped(count),
-                };
-                say(&mut write, &answer).await?;
-            }
-        }
-        Ok(request @ (Request::Status | Request::Reload)) => {
-            let (answer, answered) = oneshot::channel();
-            let _ = asked.send(Asked { request, answer });
-            let stopped = |_| Answer::Failed("the platform is stopping".to_owned());
-            say(&mut write, &answered.await.unwrap_or_else(stopped)).await
-        }
-    }
+/// Whether `user` may ask a platform that `own` runs.
+fn may_ask(user: u32, own: u32) -> bool {
+    user == own || user == 0
 }
 
-async fn say(write: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) -> io::Result<()> {
-    let mut line = serde_json::to_vec(answer)?;
-    line.push(b'\n');
-    write.write_all(&line).await
+async fn converse(stream: Patient<UnixStream>, service: &Rc<Service>) {
+    let answer = |request: http::Request<Incoming>| {
+        let service = Rc::clone(service);
+        async move {
+            let response = if request.body().is_end_stream() {
+                let uri = request.uri();
+                service
+                    .answer(request.method().as_str(), uri.path(), uri.query())
+                    .await
+            } else {
+                Reply::problem(&Problem::body())
+            };
+            Ok::<_, Infallible>(response)
+        }
+    };
+    // What goes wrong with a client is the client's own affair.
+    let _ = connection(stream, service_fn(answer)).await;
+}
+
+/// Speaks HTTP/1.1 within the limits of this API.
+async fn connection<I, S>(stream: I, service: S) -> Result<(), hyper::Error>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: HttpService<Incoming, ResBody = Reply>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+}
+
+/// Reads something of the request, so that the answer is not lost with what was not read, and says no.
+async fn turn_away(mut stream: UnixStream, problem: &Problem) -> io::Result<()> {
+    let mut head = vec![0; HEAD_BYTES];
+    let mut read = 0;
+    while read < head.len() && !head[..read].windows(4).any(|end| end == b"\r\n\r\n") {
+        match stream.read(&mut head[read..]).await? {
+            0 => break,
+            count => read += count,
+        }
+    }
+    let body = serde_json::to_string(problem)? + "\n";
+    let answer = format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n{body}",
+        problem.status,
+        problem.title,
+        body.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_and_the_same_user_may_ask_and_nobody_else() {
+        assert!(may_ask(1000, 1000));
+        assert!(may_ask(0, 1000));
+        assert!(!may_ask(1001, 1000));
+        assert!(!may_ask(65534, 0));
+    }
 }

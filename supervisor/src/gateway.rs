@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hearth_manifest::Manifest;
 use hearth_protocol::frame::Frame;
@@ -16,6 +16,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::cell;
 use crate::event::Event;
+use crate::figures::Figures;
 use crate::journal::{Journal, Record};
 use crate::listen::Listener;
 use crate::machine::{GATEWAY_USER, Machine};
@@ -49,7 +50,7 @@ impl Gateway {
         threads: u32,
         listeners: &[Listener],
         certificates: &[CertifiedKey],
-        journal: &Journal,
+        (journal, figures): (&Journal, &Figures),
         news: &UnboundedSender<News>,
     ) -> io::Result<Gateway> {
         let (ours, theirs) = UnixStream::pair()?;
@@ -89,11 +90,11 @@ impl Gateway {
             cgroup,
         };
         let process = Process::start(start, machine, &who, journal)?;
-        let (heard, journal) = (news.clone(), journal.clone());
+        let (heard, journal, figures) = (news.clone(), journal.clone(), figures.clone());
         let trouble = journal.clone();
         let wire = Wire::start(
             ours,
-            move |frame, _| hear(frame, &journal, &heard),
+            move |frame, _| hear(frame, &journal, &figures, &heard),
             move |why| {
                 // Its end is news of its own; here only what it did wrong before.
                 if let Some(why @ (WireError::Frame(_) | WireError::OutOfTurn(_))) = why {
@@ -167,6 +168,7 @@ impl Gateway {
 fn hear(
     frame: &Frame<'_>,
     journal: &Journal,
+    figures: &Figures,
     news: &UnboundedSender<News>,
 ) -> Result<(), WireError> {
     match Link::parse(frame)? {
@@ -188,6 +190,12 @@ fn hear(
                 .into_iter()
                 .map(to_record)
                 .for_each(|record| journal.add(&record));
+        }
+        Link::Stats { stats } => {
+            let stats = CODEC
+                .decode(stats)
+                .map_err(|error| WireError::OutOfTurn(error.to_string()))?;
+            figures.take(stats, Instant::now());
         }
         Link::Certificates
         | Link::WorkerAdd { .. }

@@ -1,20 +1,25 @@
 //! The platform's log: records of the supervisor, the gateway and the workers in one place.
 //!
-//! Keeps the last ones in memory, written out, for `hearth logs` and those who follow it, and prints
-//! each. Printing has a thread of its own: a terminal that has been stopped must not stop the
-//! supervisor.
+//! Keeps the last ones in memory, written out, for `hearth logs` and those who follow it, prints each,
+//! and gives each to the log on disk ([`crate::store`]). Printing and writing have threads of their
+//! own: neither a terminal that has been stopped nor a slow disk must stop the supervisor.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
-use std::rc::Rc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::rc::{Rc, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::queue::{Entrance, Exit, queue};
+use crate::store::writer::{self, Queue};
+use crate::store::{Found, Store};
 
 /// Bytes of records kept for `hearth logs`: some 5,000 of them.
 const KEPT_BYTES: usize = 1024 * 1024;
@@ -56,16 +61,15 @@ pub enum Format {
     Json,
     /// Not at all.
     Quiet,
+    /// Not at all either: they go to the system's journal.
+    Journal,
 }
 
 impl Record {
     /// A record of now.
     pub fn new(source: &str, level: &str, message: impl Into<String>) -> Record {
-        let time = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO);
         Record {
-            time: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+            time: now(),
             level: level.to_owned(),
             source: source.to_owned(),
             message: message.into(),
@@ -112,6 +116,14 @@ impl Record {
     }
 }
 
+/// Milliseconds since 1970, UTC.
+pub fn now() -> u64 {
+    let time = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The journal. Cheap to clone; of one thread.
 #[derive(Clone, Debug)]
 pub struct Journal(Rc<Inner>);
@@ -122,7 +134,29 @@ struct Inner {
     /// Tells those who follow that there is more.
     more: Notify,
     format: Format,
-    printer: Option<SyncSender<String>>,
+    printer: Option<Entrance<String>>,
+    disk: RefCell<Option<(Store, Queue)>>,
+    system: RefCell<Option<Entrance<Record>>>,
+    threads: Threads,
+}
+
+/// The threads that print and write. They end once the last clone of the journal is gone.
+#[derive(Clone, Debug, Default)]
+pub struct Threads(Arc<Mutex<Vec<JoinHandle<()>>>>);
+
+impl Threads {
+    fn add(&self, thread: JoinHandle<()>) {
+        let mut threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.push(thread);
+    }
+
+    /// Waits until all is printed and written.
+    pub fn join(self) {
+        let mut threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// Records as lines of JSON: a third of what they take when taken apart.
@@ -199,29 +233,63 @@ impl Follower {
     }
 }
 
+/// A journal that does not live on for this.
+#[derive(Debug)]
+pub struct WeakJournal(Weak<Inner>);
+
+impl WeakJournal {
+    /// The journal, while there is one.
+    pub fn upgrade(&self) -> Option<Journal> {
+        self.0.upgrade().map(Journal)
+    }
+}
+
 impl Journal {
-    /// A journal that prints to stderr in this format, and the thread that does so: it ends, all
-    /// being printed, once the last clone of the journal is gone.
-    pub fn new(format: Format) -> (Journal, Option<JoinHandle<()>>) {
-        let (printer, thread) = match format {
-            Format::Quiet => (None, None),
+    /// A journal that prints to stderr in this format, and its threads.
+    pub fn new(format: Format) -> (Journal, Threads) {
+        let threads = Threads::default();
+        let printer = match format {
+            Format::Quiet | Format::Journal => None,
             Format::Text | Format::Json => {
-                let (sender, receiver) = sync_channel(WAITING);
-                (
-                    Some(sender),
-                    Some(std::thread::spawn(move || print(&receiver))),
-                )
+                let (entrance, lines) = queue(WAITING);
+                threads.add(std::thread::spawn(move || print(&lines)));
+                Some(entrance)
             }
         };
-        (
-            Journal(Rc::new(Inner {
-                kept: RefCell::default(),
-                more: Notify::new(),
-                format,
-                printer,
-            })),
-            thread,
-        )
+        let journal = Journal(Rc::new(Inner {
+            kept: RefCell::default(),
+            more: Notify::new(),
+            format,
+            printer,
+            disk: RefCell::default(),
+            system: RefCell::default(),
+            threads: threads.clone(),
+        }));
+        (journal, threads)
+    }
+
+    /// Tells the system's journal each record from now on.
+    pub fn tell_system(&self, (entrance, thread): (Entrance<Record>, JoinHandle<()>)) {
+        self.0.threads.add(thread);
+        *self.0.system.borrow_mut() = Some(entrance);
+    }
+
+    /// A handle that does not keep it alive.
+    pub fn downgrade(&self) -> WeakJournal {
+        WeakJournal(Rc::downgrade(&self.0))
+    }
+
+    /// Keeps records on disk from now on, and those that there are already. Numbers go on from those
+    /// of earlier starts. Done once, before anybody follows.
+    pub fn keep(&self, store: Store, found: &Found, notices: UnboundedSender<Record>) {
+        let (queue, thread) = writer::start(store.clone(), notices);
+        self.0.threads.add(thread);
+        let mut kept = self.0.kept.borrow_mut();
+        kept.first += found.next;
+        for (number, line) in (kept.first..).zip(&kept.lines) {
+            queue.offer((number, line.clone()));
+        }
+        *self.0.disk.borrow_mut() = Some((store, queue));
     }
 
     /// Adds a record.
@@ -231,9 +299,18 @@ impl Journal {
         match self.0.format {
             Format::Text => self.print(record.to_line()),
             Format::Json => self.print(line.clone()),
-            Format::Quiet => {}
+            Format::Quiet | Format::Journal => {}
         }
-        self.0.kept.borrow_mut().add(line.into_boxed_str());
+        if let Some(system) = &*self.0.system.borrow() {
+            // A journal that does not keep up misses records; `hearth logs` has them.
+            system.offer(record.clone());
+        }
+        let mut kept = self.0.kept.borrow_mut();
+        if let Some((_, queue)) = &*self.0.disk.borrow() {
+            queue.offer((kept.next(), line.as_str().into()));
+        }
+        kept.add(line.into_boxed_str());
+        drop(kept);
         self.0.more.notify_waiters();
     }
 
@@ -247,12 +324,19 @@ impl Journal {
     fn print(&self, line: String) {
         if let Some(printer) = &self.0.printer {
             // A terminal that does not keep up misses lines; `hearth logs` has them.
-            let _ = printer.try_send(line);
+            printer.offer(line);
         }
     }
 
-    /// The last `count` records that `wanted` lets through, oldest first, and a follower for what
-    /// comes after them.
+    /// What is on disk only: the store, and the number that all its records are below.
+    pub fn on_disk(&self) -> Option<(Store, u64)> {
+        let disk = self.0.disk.borrow();
+        let (store, _) = disk.as_ref()?;
+        Some((store.clone(), self.0.kept.borrow().first))
+    }
+
+    /// The last `count` records in memory that `wanted` lets through, oldest first, and a follower for
+    /// what comes after them.
     pub fn last(&self, count: usize, wanted: impl Fn(&Record) -> bool) -> (Vec<Record>, Follower) {
         let kept = self.0.kept.borrow();
         let numbers = (kept.first..kept.next()).rev();
@@ -267,8 +351,8 @@ impl Journal {
     }
 }
 
-fn print(lines: &Receiver<String>) {
-    while let Ok(line) = lines.recv() {
+fn print(lines: &Exit<String>) {
+    while let Some(line) = lines.next() {
         // With nobody to read it there is nothing left to do about it.
         let _ = writeln!(std::io::stderr(), "{line}");
     }

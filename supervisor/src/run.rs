@@ -4,6 +4,8 @@ mod reload;
 
 use std::collections::HashMap;
 use std::future::pending;
+use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hearth_protocol::link::WorkerAdd;
@@ -13,17 +15,22 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::accept::{Accepted, Options, RunError, accept, wanted};
 use crate::action::{About, Action, Level};
-use crate::api::{Answer, Request, Status};
+use crate::api::{Answer, ProcessStatus, Request, Status};
+use crate::control::door::Doorman;
 use crate::control::{self, Asked};
 use crate::event::Event;
+use crate::figures::Figures;
 use crate::gateway::Gateway;
-use crate::journal::{Journal, Record};
+use crate::journal::{Format, Journal, Record, Threads};
+use crate::journald;
 use crate::listen::{Listener, bind};
 use crate::load::base;
 use crate::machine::Machine;
 use crate::plan::Platform;
+use crate::receiver::Receiver;
 use crate::state::{Held, StateDir};
 use crate::status;
+use crate::store::Store;
 use crate::watch::{LOOK, Watch};
 use crate::worker::{Orders, Worker};
 use reload::Reload;
@@ -57,7 +64,7 @@ pub fn run(options: Options) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(set_up("the runtime"))?;
-    let (journal, printer) = Journal::new(options.format);
+    let (journal, threads) = open_journal(&options)?;
     // Everything runs, and every child is started, on this one thread: children die with it.
     let local = tokio::task::LocalSet::new();
     let result = local.block_on(&runtime, async {
@@ -66,9 +73,7 @@ pub fn run(options: Options) -> Result<(), RunError> {
         Ok(())
     });
     drop((local, runtime));
-    if let Some(printer) = printer {
-        let _ = printer.join();
-    }
+    threads.join();
     result
 }
 
@@ -84,6 +89,8 @@ struct Runner {
     /// Processes that have ended, with how; what they said last may still be on its way.
     ended_workers: HashMap<u32, String>,
     journal: Journal,
+    figures: Figures,
+    doorman: Doorman,
     news: UnboundedSender<News>,
     receiver: UnboundedReceiver<News>,
     asked: UnboundedReceiver<Asked>,
@@ -94,6 +101,8 @@ struct Runner {
     ping_at: Instant,
     waiting_said: Option<Instant>,
     ended: bool,
+    /// Where it answers as the system's journal.
+    _journal_socket: Option<Receiver>,
     /// Dropped last: it takes the control socket and the lock away.
     held: Held,
 }
@@ -115,8 +124,19 @@ impl Runner {
         let machine = Machine::look(options.cell.clone(), options.strict, users)
             .map_err(set_up("who is which user"))?;
         let listeners = bind(&accepted.manifest.gateway.listen, vec![])?;
+        keep_log(&options, held.directory(), &journal);
+        let receiver = options.journal_socket.as_deref();
+        let journal_socket = receiver
+            .map(|path| Receiver::start(path, journal.clone()))
+            .transpose()?;
         let (asking, asked) = mpsc::unbounded_channel();
-        control::listen(&held.directory().socket(), journal.clone(), asking)
+        let figures = Figures::default();
+        let service = control::Service::new(journal.clone(), figures.clone(), asking);
+        let service = Rc::new(service);
+        let mut doorman = Doorman::new(Rc::clone(&service));
+        let opened = doorman.stand_at(accepted.metrics.as_ref());
+        opened.map_err(set_up("metrics"))?;
+        control::listen(&held.directory().socket(), service)
             .map_err(set_up("the control socket"))?;
         let signal = |kind| signal(kind).map_err(set_up("signals"));
         let signals = Signals {
@@ -141,6 +161,8 @@ impl Runner {
             workers: HashMap::new(),
             ended_workers: HashMap::new(),
             journal,
+            figures,
+            doorman,
             news,
             receiver,
             asked,
@@ -151,6 +173,7 @@ impl Runner {
             ping_at: now + PING,
             waiting_said: Some(now + WAITING_SAID / 2),
             ended: false,
+            _journal_socket: journal_socket,
             held,
         })
     }
@@ -211,6 +234,11 @@ impl Runner {
     fn step(&mut self, event: Event) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
+            match &event {
+                Event::WorkerEnded(id, _) => self.figures.forget(*id),
+                Event::GatewayEnded(_) => self.figures.gateway_ended(),
+                _ => {}
+            }
             for action in self.platform.step(Instant::now(), event) {
                 events.extend(self.act(action));
             }
@@ -287,7 +315,7 @@ impl Runner {
             *threads,
             &self.listeners,
             list,
-            &self.journal,
+            (&self.journal, &self.figures),
             &self.news,
         ) {
             Ok(gateway) => {
@@ -307,6 +335,7 @@ impl Runner {
         let ((function, filled), accepted, later) = of_version?;
         let orders = Orders {
             function: function.clone(),
+            version,
             filled: filled.clone(),
             generation: self.generation + later,
             body_bytes: accepted.manifest.gateway.limits.body_bytes,
@@ -456,30 +485,98 @@ impl Runner {
                 let _ = asked.answer.send(Answer::Status(Box::new(self.status())));
             }
             Request::Reload => self.reload(vec![asked.answer]),
-            // Answered by the control socket itself.
-            Request::Logs { .. } => {}
+            // Answered by the control API itself.
+            Request::Logs(_) | Request::Metrics => {}
         }
     }
 
     fn status(&self) -> Status {
         let manifest = &self.accepted.manifest;
         let now = Instant::now();
-        let process_of = |id| Some(&self.workers.get(&id)?.process);
-        let functions = manifest
-            .functions
-            .iter()
-            .map(|(name, one)| {
-                status::function(name, one, self.platform.view(name), process_of, now)
-            })
-            .collect();
-        Status {
+        let worker_of = |id| self.workers.get(&id);
+        let functions = manifest.functions.iter().map(|(name, one)| {
+            let version = self
+                .accepted
+                .makes
+                .get(name)
+                .map_or(0, |(_, number)| *number);
+            let view = self.platform.view(name);
+            status::function((name, version), one, view, worker_of, now)
+        });
+        let mut status = Status {
             service: manifest.service.clone(),
             manifest: self.options.manifest.display().to_string(),
-            pid: std::process::id(),
             generation: self.generation,
             listeners: status::listeners(&self.listeners),
-            gateway: status::process(self.gateway.as_ref().map(|gateway| gateway.process.pid())),
-            functions,
+            metrics: self
+                .accepted
+                .metrics
+                .as_ref()
+                .map(|door| door.address.to_string()),
+            supervisor: ProcessStatus::of(Some(std::process::id())),
+            gateway: ProcessStatus::of(self.gateway.as_ref().map(|one| one.process.pid())),
+            connections: 0,
+            functions: functions.collect(),
+        };
+        self.figures.fill(&mut status, now);
+        status
+    }
+}
+
+/// The journal, with the way to the system's where there is one, or there must be.
+fn open_journal(options: &Options) -> Result<(Journal, Threads), RunError> {
+    // One that is the journal itself would hear itself for ever.
+    let own = options.journal_socket.as_deref() == Some(Path::new(journald::SOCKET));
+    let system = match options.format {
+        Format::Quiet => None,
+        _ if own => None,
+        Format::Journal => Some(journald::start().map_err(RunError::NoJournal)?),
+        Format::Text | Format::Json => journald::start().ok(),
+    };
+    let format = match system {
+        Some(_) if journald::is_stderr() => Format::Journal,
+        _ => options.format,
+    };
+    let (journal, threads) = Journal::new(format);
+    if let Some(system) = system {
+        journal.tell_system(system);
+    }
+    Ok((journal, threads))
+}
+
+/// Keeps the log on disk, where it can be: a platform serves without it, too.
+fn keep_log(options: &Options, directory: &StateDir, journal: &Journal) {
+    if options.log_bytes == 0 {
+        return;
+    }
+    let say = |level, text| journal.add(&Record::new("supervisor", level, text));
+    match Store::open(directory.log(), options.log_bytes) {
+        Ok((store, found)) => {
+            let (notices, mut noticed) = mpsc::unbounded_channel();
+            journal.keep(store, &found, notices);
+            // Its threads end with the journal, which this must not keep alive.
+            let weak = journal.downgrade();
+            tokio::task::spawn_local(async move {
+                while let Some(record) = noticed.recv().await {
+                    if let Some(journal) = weak.upgrade() {
+                        journal.add(&record);
+                    }
+                }
+            });
+            if found.torn > 0 {
+                let torn = found.torn;
+                let text = format!(
+                    "the last record of the log was not written whole; its {torn} bytes are left out"
+                );
+                say("warn", text);
+            }
+        }
+        Err(error) => {
+            let at = directory.log().display().to_string();
+            say(
+                "error",
+                format!("the log is not kept on disk in {at}: {error}"),
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The directory where a running platform keeps its lock, its control socket and its own
+//! The directory where a running platform keeps its lock, its control socket, its log and its own
 //! certificate: `.hearth/NAME` beside the manifest, NAME being the manifest's file name.
 
 use std::ffi::OsStr;
@@ -76,6 +76,11 @@ impl StateDir {
         self.0.join("users.json")
     }
 
+    /// Where the log is kept.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
     /// Where the self-signed certificate is kept.
     pub fn tls(&self) -> PathBuf {
         self.0.join("tls")
@@ -121,7 +126,12 @@ impl Drop for Held {
     fn drop(&mut self) {
         let _ = fs::remove_file(self.directory.socket());
         drop(self.lock.take());
-        if self.directory.tls().exists() || self.directory.users().exists() {
+        let kept = [
+            self.directory.tls(),
+            self.directory.log(),
+            self.directory.users(),
+        ];
+        if kept.iter().any(|path| path.exists()) {
             return;
         }
         // It keeps nothing. Removing directories fails, rightly, where another platform lives in them.

@@ -1,39 +1,24 @@
 //! How things stand, put together for `hearth status` and for the table that `up` prints.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
 
 use hearth_manifest::{Function, Manifest};
 
-use crate::api::{FunctionStatus, ListenerStatus, ProcessStatus, WorkerStatus};
+use crate::api::{FunctionStatus, ListenerStatus, ProcessStatus, Requests, WorkerStatus};
+use crate::confine::Confinement;
 use crate::listen::Listener;
 use crate::plan::{FunctionView, Phase};
-use crate::process::Process;
+use crate::worker::Worker;
 
-/// A process and its memory.
-pub fn process(pid: Option<u32>) -> ProcessStatus {
-    ProcessStatus {
-        pid,
-        memory: pid.and_then(proportional_memory),
-    }
-}
-
-/// A process's share of memory in bytes: its own pages, and its part of those it shares (PSS,
-/// proc_pid_smaps(5)).
-fn proportional_memory(pid: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
-}
-
-/// A function; `process_of` tells a worker's process.
+/// A function of this version; `worker_of` tells a worker.
 pub fn function<'a>(
-    name: &str,
+    (name, version): (&str, u32),
     function: &Function,
     view: Option<FunctionView>,
-    process_of: impl Fn(u32) -> Option<&'a Process>,
+    worker_of: impl Fn(u32) -> Option<&'a Worker>,
     now: Instant,
 ) -> FunctionStatus {
     let view = view.unwrap_or(FunctionView {
@@ -54,36 +39,64 @@ pub fn function<'a>(
     let workers = view
         .workers
         .iter()
-        .map(|(id, phase, since)| WorkerStatus {
-            id: *id,
-            state: match phase {
-                Phase::Starting(_) => "starting",
-                Phase::Ready => "ready",
-                Phase::Replaced(_) => "draining",
-                Phase::Stopping(_) => "stopping",
-                Phase::Killed => "killed",
+        .map(|(id, phase, since)| {
+            let worker = worker_of(*id);
+            let cell = worker.map(|one| &one.process.cell);
+            WorkerStatus {
+                id: *id,
+                state: match phase {
+                    Phase::Starting(_) => "starting",
+                    Phase::Ready => "ready",
+                    Phase::Replaced(_) => "draining",
+                    Phase::Stopping(_) => "stopping",
+                    Phase::Killed => "killed",
+                }
+                .to_owned(),
+                for_ms: u64::try_from(now.saturating_duration_since(*since).as_millis())
+                    .unwrap_or(u64::MAX),
+                version: worker.map_or(0, |one| one.orders.version),
+                process: ProcessStatus::of(worker.map(|one| one.process.pid())),
+                requests: Requests::default(),
+                sandbox: cell.map(Confinement::stands).unwrap_or_default(),
+                refused: cell.map(Confinement::refused).unwrap_or_default(),
             }
-            .to_owned(),
-            for_ms: u64::try_from(now.saturating_duration_since(*since).as_millis())
-                .unwrap_or(u64::MAX),
-            process: process(process_of(*id).map(Process::pid)),
-            sandbox: process_of(*id).map_or_else(Vec::new, |one| one.cell.stands()),
-            refused: process_of(*id)
-                .map(|one| one.cell.refused())
-                .unwrap_or_default(),
         })
         .collect();
     FunctionStatus {
         name: name.to_owned(),
         state: state.to_owned(),
+        version,
+        limits: limits(function),
         routes: routes(function)
             .into_iter()
             .map(|(method, place)| format!("{method} {place}"))
             .collect(),
         restarts: view.restarted,
         last_error: view.last_error,
+        waiting: 0,
+        requests: Requests::default(),
         workers,
     }
+}
+
+/// What a worker of it may have, by the manifest's keys and in its words.
+fn limits(function: &Function) -> BTreeMap<String, String> {
+    let timeout = hearth_manifest::print_duration(function.timeout);
+    let size = hearth_manifest::print_size;
+    let limits = &function.limits;
+    let cpu = limits.cpu.map(|share| ("limits.cpu", share.to_string()));
+    [
+        ("concurrency", function.concurrency.to_string()),
+        ("timeout", timeout),
+        ("limits.memory", size(limits.memory)),
+        ("limits.pids", limits.pids.to_string()),
+        ("limits.open_files", limits.open_files.to_string()),
+        ("limits.tmp", size(limits.tmp)),
+    ]
+    .into_iter()
+    .chain(cpu)
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect()
 }
 
 /// The listeners.

@@ -44,6 +44,8 @@ pub fn failed_unless_it_ends(id: u32, why: String, news: &UnboundedSender<News>)
 pub struct Orders {
     /// Its function, as the manifest had it when the worker was started.
     pub function: Function,
+    /// The number of what it is, among the function's versions.
+    pub version: u32,
     /// Its environment, resources and secrets.
     pub filled: Filled,
     /// The manifest's version.
@@ -180,6 +182,7 @@ impl Worker {
             filled,
             generation,
             body_bytes,
+            version: _,
         } = &self.orders;
         let config = Config {
             version: VERSION,

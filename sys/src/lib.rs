@@ -1,9 +1,11 @@
 //! Small safe wrappers around what the standard library does not offer.
 //!
 //! The only crate of the project with `unsafe` in it. Each module owns one topic and knows nothing
-//! of Hearth: descriptors given at start, descriptors sent over sockets, children, mounts,
-//! filters of system calls, sealed memory files, memory given back, waiting, Unix sockets below deep directories, what musl lacks.
+//! of Hearth: descriptors given at start, descriptors sent over sockets, children, mounts, filters of
+//! system calls, sealed memory files, datagrams, memory given back, waiting, Unix sockets below deep
+//! directories, what musl lacks.
 
+pub mod datagram;
 pub mod inherit;
 pub mod lock;
 pub mod memfile;

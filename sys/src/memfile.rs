@@ -22,6 +22,23 @@ pub fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// Reads all of a file that came from outside, which must be a memory file that nobody can change any
+/// more: to read anything else might never end, or see it change.
+///
+/// # Errors
+/// `InvalidInput` if it is something else, `InvalidData` if it is longer than `max`.
+pub fn read_sealed(fd: OwnedFd, max: u64) -> io::Result<Vec<u8>> {
+    let needed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
+    let seals = fcntl(&fd, FcntlArg::F_GET_SEALS).map(SealFlag::from_bits_truncate);
+    if !seals.is_ok_and(|seals| seals.contains(needed)) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "what was passed is not a sealed memory file",
+        ));
+    }
+    read(fd, max)
+}
+
 /// Reads all of a memory file, whatever its position, up to `max` bytes.
 ///
 /// # Errors

@@ -5,7 +5,9 @@ use anyhow::bail;
 use crate::sh::{has, root, run};
 
 /// As in `fuzz/src/lib.rs`.
-const TARGETS: &[&str] = &["answers", "frames", "heads", "manifest", "requests"];
+const TARGETS: &[&str] = &[
+    "answers", "frames", "heads", "journal", "manifest", "requests",
+];
 
 /// Runs every target, or the one that is named. New inputs go to `fuzz/libfuzzer/corpus`, which is
 /// kept on this machine; `fuzz/corpus` has the seeds that everybody begins with.

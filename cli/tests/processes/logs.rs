@@ -123,7 +123,7 @@ fn status_shows_listeners_routes_workers_and_memory() {
     assert_eq!(status["generation"], 1);
     let listener = &status["listeners"][0];
     assert_eq!(listener["scheme"], "http");
-    assert!(status["gateway"]["memory"].as_u64().unwrap() > 0);
+    assert!(status["gateway"]["pss_bytes"].as_u64().unwrap() > 0);
     let function = &status["functions"][0];
     assert_eq!(function["name"], "probe");
     assert_eq!(function["state"], "ready");
@@ -133,7 +133,7 @@ fn status_shows_listeners_routes_workers_and_memory() {
     assert_eq!(workers.as_array().unwrap().len(), 2);
     for worker in workers.as_array().unwrap() {
         assert!(process::runs(crate::platform::pid(worker)));
-        assert!(worker["memory"].as_u64().unwrap() > 0);
+        assert!(worker["pss_bytes"].as_u64().unwrap() > 0);
     }
 
     let output = platform.place.hearth("status", &[]);
@@ -141,8 +141,14 @@ fn status_shows_listeners_routes_workers_and_memory() {
     let text = String::from_utf8(output.stdout).unwrap();
     let listens = format!("test (generation 1) on http://{}", platform.http());
     assert!(text.starts_with(&listens), "{text}");
-    assert!(
-        text.contains("probe: ready\n  ANY */{path+}\n  worker 1 ready for "),
-        "{text}"
-    );
+    let row = |name: &str| {
+        let line = text.lines().find(|line| line.trim().starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("no {name} in {text}"));
+        line.split_whitespace().collect::<Vec<_>>()
+    };
+    assert_eq!(row("probe")[1..3], ["ready", "1"]);
+    let pid = crate::platform::pid(&workers[0]).to_string();
+    assert_eq!(row("worker 1")[2..5], [pid.as_str(), "ready", "1"]);
+    let rest = "\nprobe\n  ANY */{path+}\n  limits: concurrency 1, timeout 10s";
+    assert!(text.contains(rest), "{text}");
 }

@@ -19,7 +19,7 @@ use crate::process;
 use crate::wait;
 
 /// `hearth` itself, as it was built with this test.
-const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
+pub(crate) const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
 
 /// Where all programs are, if they were not built here: a machine that only runs tests.
 const PROGRAMS: &str = "HEARTH_PROGRAMS";
@@ -184,13 +184,24 @@ impl Platform {
         Platform::begin_with(place, &[])
     }
 
+    /// The same with other words on the command line, and waits until all functions are ready.
+    pub(crate) fn start_told(place: Place, args: &[&str]) -> Platform {
+        let platform = Platform::launch(place, &[], args);
+        platform.wait_ready();
+        platform
+    }
+
     fn begin_with(place: Place, environment: &[(&str, &Path)]) -> Platform {
+        Platform::launch(place, environment, &["--log", "json"])
+    }
+
+    fn launch(place: Place, environment: &[(&str, &Path)], args: &[&str]) -> Platform {
         // With a descriptor that is open and means nothing to it: no child of its may get that.
         let mut command = Command::new("sh");
         command
             .args(["-c", r#"exec "$0" "$@" 9</dev/null"#])
             .arg(hearth());
-        Platform::run(place, &mut command, environment)
+        Platform::run(place, &mut command, environment, args)
     }
 
     /// Runs a place's manifest as this user, and waits until all functions are ready.
@@ -200,23 +211,28 @@ impl Platform {
         fs::copy(hearth(), &program).unwrap();
         let mut command = Command::new(program);
         command.uid(user).gid(user);
-        let platform = Platform::run(place, &mut command, &[]);
+        let platform = Platform::run(place, &mut command, &[], &["--log", "json"]);
         platform.wait_ready();
         platform
     }
 
     /// Runs a place's manifest where there is no shell, and waits until all functions are ready.
     pub(crate) fn start_bare(place: Place) -> Platform {
-        let platform = Platform::run(place, &mut Command::new(hearth()), &[]);
+        let platform = Platform::run(place, &mut Command::new(hearth()), &[], &["--log", "json"]);
         platform.wait_ready();
         platform
     }
 
-    fn run(place: Place, command: &mut Command, environment: &[(&str, &Path)]) -> Platform {
+    fn run(
+        place: Place,
+        command: &mut Command,
+        environment: &[(&str, &Path)],
+        args: &[&str],
+    ) -> Platform {
         let mut up = command
             .arg("up")
             .arg(place.manifest())
-            .args(["--log", "json"])
+            .args(args)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -245,7 +261,8 @@ impl Platform {
             let address = Some(listener["address"].as_str().unwrap().parse().unwrap());
             match listener["scheme"].as_str() {
                 Some("http") => platform.http = address,
-                _ => platform.https = address,
+                Some("https") => platform.https = address,
+                other => panic!("a listener for {other:?}"),
             }
         }
         platform
@@ -412,6 +429,8 @@ pub(crate) fn function(name: &str) -> PathBuf {
             "--package",
             "hearth-examples",
             "--package",
+            "hello",
+            "--package",
             "items_postgres",
         ];
         build(&packages)
@@ -421,7 +440,7 @@ pub(crate) fn function(name: &str) -> PathBuf {
 }
 
 /// Builds into the directory that `hearth` is in, which is returned.
-fn build(args: &[&str]) -> Option<PathBuf> {
+pub(crate) fn build(args: &[&str]) -> Option<PathBuf> {
     let profile = Path::new(HEARTH).parent().unwrap();
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet"]).args(args);

@@ -72,7 +72,7 @@ fn assert_stands_alone(binary: &Path, machine: &str) {
 fn memory(platform: &Platform) -> u64 {
     let status = platform.status();
     let worker = &status["functions"][0]["workers"][0];
-    worker["memory"]
+    worker["pss_bytes"]
         .as_u64()
         .unwrap_or_else(|| panic!("{status}"))
 }

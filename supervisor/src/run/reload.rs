@@ -108,6 +108,10 @@ impl Runner {
             let text = format!("it keeps the old certificates: {error}");
             self.say(Level::Error, About::Gateway, text);
         }
+        if let Err(error) = self.doorman.stand_at(accepted.metrics.as_ref()) {
+            let text = format!("metrics are not served over TCP: {error}");
+            self.say(Level::Error, About::Gateway, text);
+        }
         self.watch.know(accepted.stamps.clone());
         self.accepted = accepted;
         self.listeners = listeners;
