@@ -46,7 +46,16 @@ fn text(status: &Status) -> String {
             1 => ", 1 restart".to_owned(),
             many => format!(", {many} restarts"),
         };
-        let _ = writeln!(text, "\n{}: {}{restarts}", function.name, function.state);
+        let scale = &function.scale;
+        let workers = match (scale.min, scale.max) {
+            (min, max) if min == max => format!("{min}"),
+            (min, max) => format!("{} of {min} to {max}", scale.wanted),
+        };
+        let _ = writeln!(
+            text,
+            "\n{}: {}, workers: {workers}{restarts}",
+            function.name, function.state
+        );
         for route in &function.routes {
             let _ = writeln!(text, "  {route}");
         }

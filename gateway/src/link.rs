@@ -5,12 +5,12 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hearth_manifest::Manifest;
 use hearth_protocol::frame::FrameError;
 use hearth_protocol::head::{HeadError, Limits};
-use hearth_protocol::link::{CODEC, CertifiedKey, Link, Snapshot, WorkerAdd};
+use hearth_protocol::link::{CODEC, CertifiedKey, Link, Snapshot, Unavailable, WorkerAdd, encode};
 use hearth_protocol::{CONTROL_ROOM, Codec, FrameBuffer, MAX_CONTROL_LEN};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -20,6 +20,7 @@ use crate::access::Log;
 use crate::channel::Lost;
 use crate::live::Live;
 use crate::pool::{Pool, Worker};
+use crate::pressure::Lookout;
 use crate::thread::Command;
 use crate::tls::{Certificates, TlsError};
 
@@ -58,6 +59,7 @@ pub struct LinkEnd {
     permitted: usize,
     pools: HashMap<String, Arc<Pool>>,
     workers: HashMap<u32, Arc<Worker>>,
+    lookout: Lookout,
     descriptors: VecDeque<OwnedFd>,
     out: Vec<u8>,
 }
@@ -79,6 +81,7 @@ impl LinkEnd {
             permitted: 0,
             pools: HashMap::new(),
             workers: HashMap::new(),
+            lookout: Lookout::default(),
             descriptors: VecDeque::new(),
             out: Vec::new(),
         })
@@ -110,8 +113,14 @@ impl LinkEnd {
                         Link::WorkerLost { worker, why: &why }.encode(&mut self.out);
                     }
                 }
+                () = self.lookout.due() => {
+                    for pressure in self.lookout.look(&self.pools, Instant::now()) {
+                        let pressure = encode(&pressure)?;
+                        Link::Pressure { pressure: &pressure }.encode(&mut self.out);
+                    }
+                }
                 records = log.take(LOG_BATCH) => {
-                    let records = hearth_protocol::link::encode(&records)?;
+                    let records = encode(&records)?;
                     Link::Log { records: &records }.encode(&mut self.out);
                 }
             }
@@ -152,7 +161,16 @@ impl LinkEnd {
                     Link::WorkerLost { worker, why }.encode(&mut self.out);
                 }
             }
-            Link::Ack { .. } | Link::Log { .. } | Link::WorkerLost { .. } => {}
+            Link::Unavailable { function } => {
+                let Unavailable { function, why } = CODEC.decode(function)?;
+                if let Some(pool) = self.pools.get(&function) {
+                    pool.refuse(why);
+                }
+            }
+            Link::Ack { .. }
+            | Link::Log { .. }
+            | Link::WorkerLost { .. }
+            | Link::Pressure { .. } => {}
         }
         Ok(true)
     }
@@ -200,6 +218,9 @@ impl LinkEnd {
             let ids = snapshot.workers.get(name).into_iter().flatten();
             let workers = ids.filter_map(|id| self.workers.get(id).cloned()).collect();
             pool.set(workers, live.limits.queue as usize);
+            let function = snapshot.manifest.functions.get(name);
+            let scales = function.is_some_and(|one| one.scale.min < one.scale.max);
+            pool.scale(scales.then(|| self.lookout.bell()));
         }
         Link::Ack {
             generation: snapshot.generation,

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use hearth_protocol::Codec;
 use tokio::sync::oneshot;
 
+use crate::pressure::{Bell, Glance};
+
 /// Most requests laid into a worker's socket beyond its `concurrency`: so many are served for one
 /// wake-up of it.
 const PREFETCH: u32 = 64;
@@ -77,17 +79,20 @@ impl Worker {
         self.leaving.store(true, Ordering::Relaxed);
     }
 
+    /// For how long it has neither begun to be busy nor answered.
+    fn stands(&self, now: Instant) -> Duration {
+        let progress = Duration::from_nanos(self.progress.load(Ordering::Relaxed));
+        now.saturating_duration_since(self.born)
+            .saturating_sub(progress)
+    }
+
     /// Requests that may be with it at once. Some in advance only while it really is fast: one that
     /// has been at the same request for longer than [`AHEAD`] would make them wait behind it.
     fn capacity(&self, now: Instant) -> u32 {
         if self.leaving.load(Ordering::Relaxed) {
             return 0;
         }
-        let progress = Duration::from_nanos(self.progress.load(Ordering::Relaxed));
-        let stands = now
-            .saturating_duration_since(self.born)
-            .saturating_sub(progress);
-        if self.streaming.load(Ordering::Relaxed) > 0 || stands >= AHEAD {
+        if self.streaming.load(Ordering::Relaxed) > 0 || self.stands(now) >= AHEAD {
             return self.concurrency;
         }
         let service = self.service_nanos.load(Ordering::Relaxed).max(1);
@@ -108,6 +113,20 @@ struct State {
     queue: usize,
     /// The function is no longer served.
     closed: bool,
+    /// It has no worker and gets none for now.
+    refused: Option<Arc<str>>,
+    /// Its number of workers follows its load.
+    gauge: Option<Gauge>,
+}
+
+/// What is counted for [`crate::pressure`].
+#[derive(Debug)]
+struct Gauge {
+    bell: Bell,
+    /// Somebody looks already.
+    awake: bool,
+    asked: u32,
+    queued: u32,
 }
 
 #[derive(Debug)]
@@ -142,6 +161,8 @@ pub enum Place {
     Full,
     /// The function is no longer served.
     Closed,
+    /// The function cannot be started: why.
+    Refused(Arc<str>),
 }
 
 impl Lease {
@@ -186,6 +207,9 @@ impl Pool {
         let mut state = self.lock();
         let old = std::mem::take(&mut state.workers);
         state.queue = queue;
+        if !workers.is_empty() {
+            state.refused = None;
+        }
         state.workers = workers
             .into_iter()
             .map(|worker| {
@@ -204,6 +228,16 @@ impl Pool {
         if state.closed {
             return Place::Closed;
         }
+        if let Some(why) = &state.refused {
+            return Place::Refused(Arc::clone(why));
+        }
+        if let Some(gauge) = &mut state.gauge {
+            gauge.asked = gauge.asked.saturating_add(1);
+            if !gauge.awake {
+                gauge.awake = true;
+                gauge.bell.notify_one();
+            }
+        }
         if let Some(worker) = state.take_least_busy(now) {
             return Place::Now(self.lease_on(worker));
         }
@@ -213,12 +247,96 @@ impl Pool {
                 return Place::Full;
             }
         }
+        if let Some(gauge) = &mut state.gauge {
+            gauge.queued = gauge.queued.saturating_add(1);
+        }
         let (turn, receiver) = oneshot::channel();
         state.waiting.push_back(Waiting {
             turn,
             until: now + limit,
         });
         Place::Queued(receiver)
+    }
+
+    /// Says whether the number of workers follows the load, which `bell` is then rung for.
+    pub(crate) fn scale(&self, bell: Option<Bell>) {
+        let mut state = self.lock();
+        if bell.is_none() || state.gauge.is_none() {
+            state.gauge = bell.map(|bell| Gauge {
+                // Whoever waits already is seen at once.
+                awake: !state.waiting.is_empty(),
+                bell,
+                asked: 0,
+                queued: 0,
+            });
+            if let Some(gauge) = state.gauge.as_ref().filter(|gauge| gauge.awake) {
+                gauge.bell.notify_one();
+            }
+        }
+    }
+
+    /// How it stands, if its number of workers follows the load and it is not quiet.
+    pub(crate) fn glance(&self, now: Instant) -> Option<Glance> {
+        let mut state = self.lock();
+        let gauge = state.gauge.as_mut().filter(|gauge| gauge.awake)?;
+        let asked = std::mem::take(&mut gauge.asked);
+        let queued = std::mem::take(&mut gauge.queued);
+        state.waiting.retain(|waiting| !waiting.turn.is_closed());
+        let members = state.workers.iter();
+        let busy = members
+            .clone()
+            .map(|member| member.in_flight.min(member.worker.concurrency));
+        let services = members.map(|member| {
+            let measured = member.worker.service_nanos.load(Ordering::Relaxed);
+            let measured = Duration::from_nanos(measured.into());
+            match member.in_flight {
+                0 => measured,
+                _ => measured.max(member.worker.stands(now)),
+            }
+        });
+        let count = u32::try_from(state.workers.len()).unwrap_or(u32::MAX);
+        Some(Glance {
+            asked,
+            queued,
+            waiting: u32::try_from(state.waiting.len()).unwrap_or(u32::MAX),
+            busy: busy.sum(),
+            served: count > 0,
+            service: match count {
+                0 => UNMEASURED,
+                count => services.sum::<Duration>() / count,
+            },
+        })
+    }
+
+    /// Nobody looks any more, until something is asked for; `false` if it has been just now.
+    pub(crate) fn doze(&self) -> bool {
+        let mut state = self.lock();
+        let State { gauge, waiting, .. } = &mut *state;
+        match gauge {
+            Some(gauge) if gauge.asked > 0 || !waiting.is_empty() => false,
+            Some(gauge) => {
+                gauge.awake = false;
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// From now on its requests are refused with this reason, those that wait as well; or they may
+    /// wait for a worker again.
+    pub fn refuse(&self, why: Option<String>) {
+        let mut state = self.lock();
+        state.refused = why.filter(|_| state.workers.is_empty()).map(Arc::from);
+        if state.refused.is_some() {
+            let waiting = std::mem::take(&mut state.waiting);
+            drop(state);
+            drop(waiting);
+        }
+    }
+
+    /// Why its requests are refused, if they are.
+    pub fn refused(&self) -> Option<Arc<str>> {
+        self.lock().refused.clone()
     }
 
     /// The function is no longer served: nobody waits for it any more.
@@ -429,6 +547,53 @@ mod tests {
             pool.lease(Instant::now(), Duration::from_secs(1)),
             Place::Queued(_)
         ));
+    }
+
+    #[test]
+    fn a_function_that_cannot_be_started_refuses_those_who_wait_and_those_who_come_until_it_has_a_worker()
+     {
+        let pool = pool(&[], 1, 10);
+        let ask = || pool.lease(Instant::now(), Duration::from_secs(1));
+        let Place::Queued(mut waiting) = ask() else {
+            panic!("did not wait")
+        };
+        pool.refuse(Some("no key".to_owned()));
+        assert!(waiting.try_recv().is_err());
+        assert!(matches!(ask(), Place::Refused(why) if &*why == "no key"));
+        pool.refuse(None);
+        assert!(matches!(ask(), Place::Queued(_)));
+        pool.refuse(Some("no key".to_owned()));
+        pool.set(vec![Arc::new(Worker::new(2, Codec::Json, 1))], 10);
+        drop(now(&pool));
+    }
+
+    #[test]
+    fn the_bell_rings_for_the_first_request_after_a_quiet_time() {
+        let pool = pool(&[1], 1, 10);
+        let bell = Bell::default();
+        pool.scale(Some(Arc::clone(&bell)));
+        let rung = || {
+            let mut listening = std::pin::pin!(bell.notified());
+            listening.as_mut().enable()
+        };
+        assert!(pool.glance(Instant::now()).is_none() && !rung());
+        let lease = now(&pool);
+        assert!(rung());
+        let Place::Queued(_waiting) = pool.lease(Instant::now(), Duration::from_secs(1)) else {
+            panic!("did not wait")
+        };
+        assert!(!rung());
+        let later = Instant::now() + Duration::from_millis(30);
+        let glance = pool.glance(later).unwrap();
+        assert_eq!((glance.asked, glance.waiting, glance.busy), (2, 1, 1));
+        assert!(glance.service >= Duration::from_millis(30));
+        assert!(!pool.doze(), "somebody waits");
+        drop(lease);
+        drop(_waiting);
+        let _ = pool.glance(Instant::now());
+        assert!(pool.doze());
+        drop(now(&pool));
+        assert!(rung());
     }
 
     #[test]

@@ -235,15 +235,24 @@ static FUNCTION: Shape = Shape::Map(&[
         &Shape::Map(&[
             default(
                 "min",
-                &Shape::Whole { min: 1, max: 64 },
+                &Shape::Whole { min: 0, max: 64 },
                 "1",
-                "Worker processes that are kept running.",
+                "Worker processes that are kept running. With 0 the first request waits until one has been started.",
             ),
             neighbour(
                 "max",
                 &Shape::Whole { min: 1, max: 64 },
                 "min",
-                "Worker processes at most; for now equal to `min`.",
+                "Worker processes at most, at least 1: more than `min` are started while requests wait or workers are busy all the time.",
+            ),
+            default(
+                "idle",
+                &Shape::Duration {
+                    min: Duration::from_millis(100),
+                    max: Duration::from_secs(24 * 3600),
+                },
+                "30s",
+                "For so long fewer workers must have been enough before those beyond are let go.",
             ),
         ]),
         "{}",
@@ -263,6 +272,15 @@ static FUNCTION: Shape = Shape::Map(&[
         },
         "10s",
         "Until the head of the response, waiting included.",
+    ),
+    default(
+        "start_timeout",
+        &Shape::Duration {
+            min: Duration::from_millis(100),
+            max: Duration::from_secs(600),
+        },
+        "10s",
+        "For so long a worker may take from its start until it is ready; then it is killed.",
     ),
     default(
         "resources",

@@ -139,6 +139,9 @@ pub struct Function {
     /// Until the head of the response, waiting included, 1 ms to 1 h. Default 10 s.
     #[serde(with = "duration")]
     pub timeout: Duration,
+    /// From a worker's start until it is ready, 100 ms to 10 min. Default 10 s.
+    #[serde(with = "duration")]
+    pub start_timeout: Duration,
     /// Delivered to the worker as it stands, but for `{ "secret": NAME }`, which its value replaces.
     pub resources: BTreeMap<String, serde_json::Value>,
     /// Names of secrets that the worker gets besides.
@@ -158,10 +161,14 @@ pub struct Build {
 /// How many worker processes a function has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scale {
-    /// Kept running always, 1 to 64. Default 1.
+    /// Kept running always, 0 to 64. Default 1.
     pub min: u32,
-    /// Never more than this; equal to `min` until workers are scaled by load.
+    /// Never more than this, 1 to 64 and not less than `min`. Default as `min`, at least 1.
     pub max: u32,
+    /// For so long fewer must have been enough before those beyond are let go, 100 ms to 24 h.
+    /// Default 30 s.
+    #[serde(with = "duration")]
+    pub idle: Duration,
 }
 
 /// A domain a function answers on: lower case, without port or trailing dot.

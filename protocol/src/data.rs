@@ -283,7 +283,9 @@ impl<'a> Data<'a> {
             | Kind::WorkerDrop
             | Kind::Snapshot
             | Kind::Ack
-            | Kind::WorkerLost => return Err(FrameError::Misplaced(name)),
+            | Kind::WorkerLost
+            | Kind::Pressure
+            | Kind::Unavailable => return Err(FrameError::Misplaced(name)),
         })
     }
 

@@ -105,6 +105,10 @@ kinds! {
     Ack = 68, "ACK";
     /// Gateway to supervisor: a worker's data socket has ended.
     WorkerLost = 69, "WORKER_LOST";
+    /// Gateway to supervisor: how busy a function that scales is.
+    Pressure = 70, "PRESSURE";
+    /// Supervisor to gateway: a function cannot be started, or may be again.
+    Unavailable = 71, "UNAVAILABLE";
 }
 
 /// Flag bits of a frame. Unknown bits are ignored by receivers and sent as zero.

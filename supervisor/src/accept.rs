@@ -204,8 +204,10 @@ pub(crate) fn wanted(accepted: &Accepted) -> Vec<Wanted> {
     wanted
         .map(|(name, one)| Wanted {
             name: name.clone(),
-            workers: one.scale.min,
             version: accepted.makes[name].1,
+            scale: one.scale,
+            concurrency: one.concurrency,
+            start_time: one.start_timeout,
         })
         .collect()
 }

@@ -27,6 +27,8 @@ pub enum Action {
     KillGateway,
     /// Kill a worker and what it started.
     KillWorker(u32),
+    /// Tell the gateway to refuse a function's requests with this reason, or no longer.
+    Refuse(String, Option<String>),
     /// Say this in the log.
     Say(Level, About, String),
     /// Every function has a worker that is ready, or has shown that it has none.
@@ -78,6 +80,10 @@ impl fmt::Display for Action {
             Action::StopWorker(id, time) => write!(f, "stop worker {id} within {time:?}"),
             Action::KillGateway => write!(f, "kill gateway"),
             Action::KillWorker(id) => write!(f, "kill worker {id}"),
+            Action::Refuse(function, Some(why)) => {
+                write!(f, "refuse requests of {function}: {why}")
+            }
+            Action::Refuse(function, None) => write!(f, "take requests of {function}"),
             Action::Say(level, about, text) => write!(f, "say {level:?} {about:?}: {text}"),
             Action::Settled => write!(f, "settled"),
             Action::Commit => write!(f, "commit"),

@@ -93,8 +93,10 @@ pub struct ProcessStatus {
 pub struct FunctionStatus {
     /// Its name.
     pub name: String,
-    /// `ready`, `starting`, or `crash-loop`.
+    /// `ready`, `starting`, `crash-loop`, or `idle`: it has no worker until it is asked for.
     pub state: String,
+    /// How many workers it should have.
+    pub scale: ScaleStatus,
     /// `METHOD host/path` of each route.
     pub routes: Vec<String>,
     /// Workers started again so far.
@@ -104,6 +106,17 @@ pub struct FunctionStatus {
     pub last_error: Option<String>,
     /// Its workers.
     pub workers: Vec<WorkerStatus>,
+}
+
+/// How many workers a function should have.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScaleStatus {
+    /// Now.
+    pub wanted: u32,
+    /// At least.
+    pub min: u32,
+    /// At most.
+    pub max: u32,
 }
 
 /// A worker.

@@ -11,10 +11,12 @@ use std::time::Duration;
 use hearth_manifest::Manifest;
 use hearth_protocol::frame::Frame;
 use hearth_protocol::head::LogRecord;
-use hearth_protocol::link::{CODEC, CertifiedKey, Link, Snapshot, WorkerAdd, encode};
+use hearth_protocol::link::{
+    CODEC, CertifiedKey, Link, Pressure, Snapshot, Unavailable, WorkerAdd, encode,
+};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::event::Event;
+use crate::event::{self, Event};
 use crate::journal::{Journal, Record};
 use crate::listen::Listener;
 use crate::process::{Process, Who};
@@ -137,6 +139,14 @@ impl Gateway {
         }
     }
 
+    /// Says that a function's requests are to be refused, or no longer.
+    pub fn refuse(&self, function: String, why: Option<String>) {
+        if let Ok(function) = encode(&Unavailable { function, why }) {
+            let function = &function;
+            self.tell(Link::Unavailable { function }, vec![]);
+        }
+    }
+
     /// Tells it to end.
     pub fn stop(&self, deadline: Duration) {
         let deadline_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
@@ -166,6 +176,25 @@ fn hear(
         Link::WorkerLost { worker, why } => {
             let _ = news.send(News::Plan(Event::WorkerFailed(worker, why.to_owned())));
         }
+        Link::Pressure { pressure } => {
+            let Pressure {
+                function,
+                waiting,
+                service_us,
+                busy,
+                queued,
+            } = CODEC
+                .decode(pressure)
+                .map_err(|error| WireError::OutOfTurn(error.to_string()))?;
+            let service = Duration::from_micros(service_us.into());
+            let _ = news.send(News::Plan(Event::Pressure(event::Pressure {
+                function,
+                waiting,
+                service,
+                busy,
+                queued,
+            })));
+        }
         Link::Log { records } => {
             let records: Vec<LogRecord<'_>> = CODEC
                 .decode(records)
@@ -180,6 +209,7 @@ fn hear(
         | Link::WorkerDrop { .. }
         | Link::Snapshot { .. }
         | Link::Silent { .. }
+        | Link::Unavailable { .. }
         | Link::Stop { .. } => {
             return Err(WireError::OutOfTurn("supervisors send this".to_owned()));
         }

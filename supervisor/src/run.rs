@@ -254,6 +254,11 @@ impl Runner {
                     worker.process.kill();
                 }
             }
+            Action::Refuse(function, why) => {
+                if let Some(gateway) = &self.gateway {
+                    gateway.refuse(function, why);
+                }
+            }
             Action::Say(level, about, text) => self.say(level, about, text),
             Action::Settled => self.settled(),
             Action::Commit => self.commit(),

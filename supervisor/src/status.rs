@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use hearth_manifest::{Function, Manifest};
 
-use crate::api::{FunctionStatus, ListenerStatus, ProcessStatus, WorkerStatus};
+use crate::api::{FunctionStatus, ListenerStatus, ProcessStatus, ScaleStatus, WorkerStatus};
 use crate::listen::Listener;
 use crate::plan::{FunctionView, Phase};
 
@@ -36,6 +36,7 @@ pub fn function(
     now: Instant,
 ) -> FunctionStatus {
     let view = view.unwrap_or(FunctionView {
+        wanted: function.scale.min,
         crash_loop: false,
         restarted: 0,
         last_error: None,
@@ -48,6 +49,7 @@ pub fn function(
     let state = match (view.crash_loop, ready) {
         (true, false) => "crash-loop",
         (_, true) => "ready",
+        (false, false) if view.wanted == 0 => "idle",
         (false, false) => "starting",
     };
     let workers = view
@@ -71,6 +73,11 @@ pub fn function(
     FunctionStatus {
         name: name.to_owned(),
         state: state.to_owned(),
+        scale: ScaleStatus {
+            wanted: view.wanted,
+            min: function.scale.min,
+            max: function.scale.max,
+        },
         routes: routes(function)
             .into_iter()
             .map(|(method, place)| format!("{method} {place}"))

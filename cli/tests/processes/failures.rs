@@ -217,7 +217,7 @@ functions:
     });
     platform
         .ask("GET /x", &["Host: broken.example"], b"")
-        .problem(503, "queue");
+        .problem(503, "worker");
 }
 
 #[test]

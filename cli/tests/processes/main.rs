@@ -37,6 +37,7 @@ mod process;
 mod queue;
 mod reload;
 mod routing;
+mod scaling;
 mod secrets;
 mod server;
 mod side_by_side;
