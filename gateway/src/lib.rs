@@ -20,6 +20,7 @@ pub mod listen;
 pub mod live;
 pub mod pool;
 pub mod pressure;
+pub mod probe;
 pub mod reply;
 pub mod route;
 pub mod serve;

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use hearth_manifest::Manifest;
 use hearth_protocol::frame::FrameError;
 use hearth_protocol::head::{HeadError, Limits};
-use hearth_protocol::link::{CODEC, CertifiedKey, Link, Snapshot, Unavailable, WorkerAdd, encode};
+use hearth_protocol::link::{
+    CODEC, CertifiedKey, Health, Link, Probe, Snapshot, Unavailable, Verdict, WorkerAdd, encode,
+};
 use hearth_protocol::{CONTROL_ROOM, Codec, FrameBuffer, MAX_CONTROL_LEN};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -60,6 +62,11 @@ pub struct LinkEnd {
     pools: HashMap<String, Arc<Pool>>,
     workers: HashMap<u32, Arc<Worker>>,
     lookout: Lookout,
+    /// What came of questions to workers.
+    told: (
+        mpsc::UnboundedSender<Health>,
+        mpsc::UnboundedReceiver<Health>,
+    ),
     descriptors: VecDeque<OwnedFd>,
     out: Vec<u8>,
 }
@@ -82,6 +89,7 @@ impl LinkEnd {
             pools: HashMap::new(),
             workers: HashMap::new(),
             lookout: Lookout::default(),
+            told: mpsc::unbounded_channel(),
             descriptors: VecDeque::new(),
             out: Vec::new(),
         })
@@ -112,6 +120,10 @@ impl LinkEnd {
                     if self.workers.contains_key(&worker) {
                         Link::WorkerLost { worker, why: &why }.encode(&mut self.out);
                     }
+                }
+                Some(health) = self.told.1.recv() => {
+                    let health = encode(&health)?;
+                    Link::Health { health: &health }.encode(&mut self.out);
                 }
                 () = self.lookout.due() => {
                     for pressure in self.lookout.look(&self.pools, Instant::now()) {
@@ -167,7 +179,9 @@ impl LinkEnd {
                     pool.refuse(why);
                 }
             }
+            Link::Probe { probe } => self.probe(CODEC.decode(probe)?),
             Link::Ack { .. }
+            | Link::Health { .. }
             | Link::Log { .. }
             | Link::WorkerLost { .. }
             | Link::Pressure { .. } => {}
@@ -195,6 +209,29 @@ impl LinkEnd {
         }
         self.workers.insert(worker.id, worker);
         Ok(())
+    }
+
+    /// Asks a worker whether it is well.
+    fn probe(&self, probe: Probe) {
+        let Some(worker) = self.workers.get(&probe.worker) else {
+            return;
+        };
+        let pool = self.pools.values().find(|pool| pool.has(worker.id));
+        // One that serves nobody yet is in none.
+        let pool = pool.cloned().unwrap_or_else(|| Arc::new(Pool::new(0)));
+        let told = self.told.0.clone();
+        match pool.lease_for_probe(worker) {
+            // Any thread will do; this one is where the link is.
+            Some(lease) => _ = self.threads[0].send(Command::Probe(lease, probe, told)),
+            None => {
+                let verdict = match pool.is_busy(worker, Duration::ZERO) {
+                    true => Verdict::Busy,
+                    false => Verdict::Sick(format!("GET {}: still no answer", probe.path)),
+                };
+                let worker = probe.worker;
+                let _ = told.send(Health { worker, verdict });
+            }
+        }
     }
 
     /// Swaps the snapshot in on every thread, then lets its workers be used, then says so.

@@ -39,6 +39,8 @@ pub struct Worker {
     progress: AtomicU64,
     /// Answers that have begun and go on: for how long, nobody knows.
     streaming: AtomicU32,
+    /// A question whether it is well is with it.
+    probed: AtomicBool,
     /// It said GOAWAY or its channel broke: nothing new for it.
     leaving: AtomicBool,
 }
@@ -54,6 +56,7 @@ impl Worker {
             born: Instant::now(),
             progress: AtomicU64::new(0),
             streaming: AtomicU32::new(0),
+            probed: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
         }
     }
@@ -148,6 +151,7 @@ pub struct Lease {
     worker: Arc<Worker>,
     returned: bool,
     streams: bool,
+    probe: bool,
 }
 
 /// What asking for a lease brought.
@@ -171,6 +175,11 @@ impl Lease {
         &self.worker
     }
 
+    /// The pool it is of.
+    pub(crate) fn pool(&self) -> Arc<Pool> {
+        Arc::clone(&self.pool)
+    }
+
     /// The answer has begun and is not complete: the worker gets nothing in advance until it is.
     pub fn streams(&mut self) {
         self.streams = true;
@@ -180,6 +189,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if self.probe {
+            self.worker.probed.store(false, Ordering::Relaxed);
+        }
         if self.streams {
             self.worker.streaming.fetch_sub(1, Ordering::Relaxed);
         }
@@ -363,6 +375,40 @@ impl Pool {
         members.any(|member| member.worker.id == worker && member.in_flight == 0)
     }
 
+    /// Whether this is one of the workers.
+    pub(crate) fn has(&self, worker: u32) -> bool {
+        let state = self.lock();
+        state.workers.iter().any(|one| one.worker.id == worker)
+    }
+
+    /// A lease on this very worker for a question to it, whatever else it has to do, unless the last
+    /// such question is still with it.
+    pub(crate) fn lease_for_probe(self: &Arc<Self>, worker: &Arc<Worker>) -> Option<Lease> {
+        if worker.probed.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        let mut state = self.lock();
+        let mut members = state.workers.iter_mut();
+        if let Some(member) = members.find(|one| one.worker.id == worker.id) {
+            if member.in_flight == 0 {
+                worker.progressed(Instant::now());
+            }
+            member.in_flight += 1;
+        }
+        drop(state);
+        let mut lease = self.lease_on(Arc::clone(worker));
+        lease.probe = true;
+        Some(lease)
+    }
+
+    /// Whether this worker has requests besides a question, and has answered none for so long.
+    pub(crate) fn is_busy(&self, worker: &Worker, time: Duration) -> bool {
+        let state = self.lock();
+        let mut members = state.workers.iter();
+        let member = members.find(|one| one.worker.id == worker.id);
+        member.is_some_and(|one| one.in_flight > 1) && worker.stands(Instant::now()) >= time
+    }
+
     /// Requests that wait.
     pub fn waiting(&self) -> usize {
         self.lock().waiting.len()
@@ -407,6 +453,7 @@ impl Pool {
             worker,
             returned: false,
             streams: false,
+            probe: false,
         }
     }
 
@@ -432,7 +479,8 @@ impl State {
     fn release(&mut self, worker: u32) {
         // One that is no longer a member has nothing to be counted.
         if let Some(member) = self.workers.iter_mut().find(|one| one.worker.id == worker) {
-            member.in_flight -= 1;
+            // A question from before it was a member was not counted.
+            member.in_flight = member.in_flight.saturating_sub(1);
         }
     }
 }
@@ -565,6 +613,22 @@ mod tests {
         pool.refuse(Some("no key".to_owned()));
         pool.set(vec![Arc::new(Worker::new(2, Codec::Json, 1))], 10);
         drop(now(&pool));
+    }
+
+    #[test]
+    fn a_worker_is_asked_one_question_at_a_time_and_is_busy_only_with_other_requests() {
+        let pool = pool(&[1], 1, 10);
+        let request = now(&pool);
+        let worker = Arc::clone(request.worker());
+        let question = pool.lease_for_probe(&worker).unwrap();
+        assert!(pool.lease_for_probe(&worker).is_none());
+        assert!(pool.is_busy(&worker, Duration::ZERO));
+        assert!(!pool.is_busy(&worker, Duration::from_secs(5)));
+        drop(request);
+        assert!(!pool.is_busy(&worker, Duration::ZERO));
+        drop(question);
+        assert!(pool.is_idle(1));
+        assert!(pool.lease_for_probe(&worker).is_some());
     }
 
     #[test]

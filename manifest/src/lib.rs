@@ -35,8 +35,8 @@ pub use path::PathError;
 pub use schema::schema;
 pub use secret::{Filled, Missing, is_secret_name};
 pub use types::{
-    Build, Certificate, Domain, EnvValue, Function, Gateway, GatewayLimits, Listen, Manifest,
-    PathPattern, Route, Scale, Segment, Tls,
+    Build, Certificate, Domain, EnvValue, Function, Gateway, GatewayLimits, Health, Listen,
+    Manifest, PathPattern, Route, Scale, Segment, Tls,
 };
 
 use fault::{At, Sink, Trail, Wrong};

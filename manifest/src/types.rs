@@ -146,6 +146,24 @@ pub struct Function {
     pub resources: BTreeMap<String, serde_json::Value>,
     /// Names of secrets that the worker gets besides.
     pub secrets: Vec<String>,
+    /// How it is told whether a worker is well; without it, one that is ready is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+/// How it is told whether a worker is well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Asked with GET.
+    pub path: String,
+    /// Between two questions, 100 ms to 1 h. Default 10 s.
+    #[serde(with = "duration")]
+    pub interval: Duration,
+    /// For so long an answer may take, 10 ms to 60 s. Default 2 s.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// After so many bad answers in a row the worker is replaced, 1 to 100. Default 3.
+    pub failures: u32,
 }
 
 /// A command that makes a function's binary.

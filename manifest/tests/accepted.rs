@@ -175,6 +175,8 @@ fn bounds_are_inclusive() {
         "timeout: 3600s, scale: { min: 3, max: 3 }, concurrency: 0x10",
         "start_timeout: 100ms, scale: { min: 0, idle: 24h }",
         "start_timeout: 10m, scale: { max: 64, idle: 100ms }",
+        "health: { path: /, interval: 100ms, timeout: 10ms, failures: 1 }",
+        "health: { path: /a/b-c, interval: 1h, timeout: 1m, failures: 100 }",
     ] {
         accepted(&function(keys));
     }

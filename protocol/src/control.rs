@@ -102,7 +102,9 @@ impl<'a> Control<'a> {
             | Kind::Ack
             | Kind::WorkerLost
             | Kind::Pressure
-            | Kind::Unavailable => return Err(FrameError::Misplaced(name)),
+            | Kind::Unavailable
+            | Kind::Probe
+            | Kind::Health => return Err(FrameError::Misplaced(name)),
         })
     }
 

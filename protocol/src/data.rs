@@ -285,7 +285,9 @@ impl<'a> Data<'a> {
             | Kind::Ack
             | Kind::WorkerLost
             | Kind::Pressure
-            | Kind::Unavailable => return Err(FrameError::Misplaced(name)),
+            | Kind::Unavailable
+            | Kind::Probe
+            | Kind::Health => return Err(FrameError::Misplaced(name)),
         })
     }
 

@@ -109,6 +109,10 @@ kinds! {
     Pressure = 70, "PRESSURE";
     /// Supervisor to gateway: a function cannot be started, or may be again.
     Unavailable = 71, "UNAVAILABLE";
+    /// Supervisor to gateway: ask this worker whether it is well.
+    Probe = 72, "PROBE";
+    /// Gateway to supervisor: what came of it.
+    Health = 73, "HEALTH";
 }
 
 /// Flag bits of a frame. Unknown bits are ignored by receivers and sent as zero.

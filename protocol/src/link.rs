@@ -34,6 +34,10 @@ pub enum Link<'a> {
     Pressure { pressure: &'a [u8] },
     /// Supervisor: an [`Unavailable`].
     Unavailable { function: &'a [u8] },
+    /// Supervisor: a [`Probe`].
+    Probe { probe: &'a [u8] },
+    /// Gateway: a [`Health`], the answer to it.
+    Health { health: &'a [u8] },
     /// Gateway: a list of [`crate::head::LogRecord`].
     Log { records: &'a [u8] },
     /// Supervisor: finish within so many milliseconds, then exit.
@@ -76,6 +80,37 @@ pub struct Unavailable {
     pub function: String,
     /// Why: its requests are refused with this. Without a reason they may wait for a worker again.
     pub why: Option<String>,
+}
+
+/// A question to a worker whether it is well: a request of its own, past all routes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Which.
+    pub worker: u32,
+    /// The path to ask for.
+    pub path: String,
+    /// For so many milliseconds the head of its answer may take.
+    pub timeout_ms: u32,
+}
+
+/// What came of a question to a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Which.
+    pub worker: u32,
+    /// What it showed.
+    pub verdict: Verdict,
+}
+
+/// Whether a worker is well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// It is.
+    Well,
+    /// It has not come to the question: it is at other requests, and is judged by those.
+    Busy,
+    /// It is not, and this is how it showed.
+    Sick(String),
 }
 
 /// What to serve: a whole picture, swapped in at once.
@@ -130,6 +165,12 @@ impl<'a> Link<'a> {
             Kind::Unavailable => Link::Unavailable {
                 function: frame.payload,
             },
+            Kind::Probe => Link::Probe {
+                probe: frame.payload,
+            },
+            Kind::Health => Link::Health {
+                health: frame.payload,
+            },
             Kind::Log => Link::Log {
                 records: frame.payload,
             },
@@ -153,6 +194,8 @@ impl<'a> Link<'a> {
             Link::WorkerLost { worker, why } => put(Kind::WorkerLost, worker, why.as_bytes()),
             Link::Pressure { pressure } => put(Kind::Pressure, 0, pressure),
             Link::Unavailable { function } => put(Kind::Unavailable, 0, function),
+            Link::Probe { probe } => put(Kind::Probe, 0, probe),
+            Link::Health { health } => put(Kind::Health, 0, health),
             Link::Log { records } => put(Kind::Log, 0, records),
             Link::Stop { deadline_ms } => put(Kind::Stop, deadline_ms, &[]),
         }

@@ -208,6 +208,7 @@ pub(crate) fn wanted(accepted: &Accepted) -> Vec<Wanted> {
             scale: one.scale,
             concurrency: one.concurrency,
             start_time: one.start_timeout,
+            health: one.health.clone(),
         })
         .collect()
 }

@@ -13,6 +13,8 @@ pub enum Action {
     StartWorker(u32, String, u32),
     /// Give this worker and the gateway data sockets to each other.
     Introduce(u32),
+    /// Have the gateway ask this worker for this path, and wait so long for its answer.
+    Probe(u32, String, Duration),
     /// Tell the gateway to give this worker nothing new.
     Withdraw(u32),
     /// Send the gateway a snapshot with this number and these workers.
@@ -73,6 +75,7 @@ impl fmt::Display for Action {
                 write!(f, "start worker {id} of {function}, version {version}")
             }
             Action::Introduce(id) => write!(f, "introduce worker {id}"),
+            Action::Probe(id, path, time) => write!(f, "probe worker {id}: {path} within {time:?}"),
             Action::Withdraw(id) => write!(f, "withdraw worker {id}"),
             Action::Snapshot(number, workers) => write!(f, "snapshot {number} {workers:?}"),
             Action::StopGateway(time) => write!(f, "stop gateway within {time:?}"),

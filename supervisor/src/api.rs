@@ -124,7 +124,7 @@ pub struct ScaleStatus {
 pub struct WorkerStatus {
     /// Its id.
     pub id: u32,
-    /// `starting`, `ready`, `stopping` or `killed`.
+    /// `starting`, `checking` (ready, and not yet found well), `ready`, `draining`, `stopping` or `killed`.
     pub state: String,
     /// Milliseconds it has been in that state.
     pub for_ms: u64,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hearth_protocol::link::Verdict;
+
 use crate::plan::Wanted;
 
 /// How busy a function is, as the gateway sees it.
@@ -38,6 +40,8 @@ pub enum Event {
     WorkerFailed(u32, String),
     /// A worker's process ended, or could not be started: how.
     WorkerEnded(u32, String),
+    /// A worker was asked whether it is well: what it showed.
+    WorkerHealth(u32, Verdict),
     /// A function is so busy.
     Pressure(Pressure),
     /// This is wanted from now on, in the place of what is; `new_gateway`: and the gateway must be

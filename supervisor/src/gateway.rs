@@ -12,7 +12,7 @@ use hearth_manifest::Manifest;
 use hearth_protocol::frame::Frame;
 use hearth_protocol::head::LogRecord;
 use hearth_protocol::link::{
-    CODEC, CertifiedKey, Link, Pressure, Snapshot, Unavailable, WorkerAdd, encode,
+    CODEC, CertifiedKey, Health, Link, Pressure, Probe, Snapshot, Unavailable, WorkerAdd, encode,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -139,6 +139,19 @@ impl Gateway {
         }
     }
 
+    /// Has a worker asked whether it is well.
+    pub fn probe(&self, worker: u32, path: String, timeout: Duration) {
+        let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        let probe = Probe {
+            worker,
+            path,
+            timeout_ms,
+        };
+        if let Ok(probe) = encode(&probe) {
+            self.tell(Link::Probe { probe: &probe }, vec![]);
+        }
+    }
+
     /// Says that a function's requests are to be refused, or no longer.
     pub fn refuse(&self, function: String, why: Option<String>) {
         if let Ok(function) = encode(&Unavailable { function, why }) {
@@ -195,6 +208,12 @@ fn hear(
                 queued,
             })));
         }
+        Link::Health { health } => {
+            let Health { worker, verdict } = CODEC
+                .decode(health)
+                .map_err(|error| WireError::OutOfTurn(error.to_string()))?;
+            let _ = news.send(News::Plan(Event::WorkerHealth(worker, verdict)));
+        }
         Link::Log { records } => {
             let records: Vec<LogRecord<'_>> = CODEC
                 .decode(records)
@@ -210,6 +229,7 @@ fn hear(
         | Link::Snapshot { .. }
         | Link::Silent { .. }
         | Link::Unavailable { .. }
+        | Link::Probe { .. }
         | Link::Stop { .. } => {
             return Err(WireError::OutOfTurn("supervisors send this".to_owned()));
         }

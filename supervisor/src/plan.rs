@@ -3,20 +3,23 @@
 //! Knows workers and the gateway by their phases only: no process, no socket, no clock. Time comes
 //! with each event. The traces in this file's tests are the specification.
 
+mod health;
 mod reload;
 mod scale;
 mod stop;
+mod view;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use hearth_manifest::Scale;
+use hearth_manifest::{Health, Scale};
 
 use crate::action::{About, Action, Level};
 use crate::backoff::Backoff;
 use crate::event::Event;
 use reload::Next;
 use scale::Load;
+pub use view::FunctionView;
 
 /// For so long the gateway may finish what it has begun when it is stopped.
 pub const GATEWAY_STOP_TIME: Duration = Duration::from_secs(5);
@@ -43,6 +46,8 @@ pub struct Wanted {
     pub concurrency: u32,
     /// From a worker's start to READY.
     pub start_time: Duration,
+    /// How it is told whether a worker is well.
+    pub health: Option<Health>,
 }
 
 /// The whole platform as the supervisor sees it.
@@ -90,6 +95,14 @@ struct Worker {
     since: Instant,
     start_time: Duration,
     was_ready: bool,
+    /// When to ask whether it is well.
+    probe: Option<Instant>,
+    /// Bad answers to that in a row.
+    bad: u32,
+    /// The last of them, from before it served.
+    complaint: Option<String>,
+    /// It is to be replaced once another is ready.
+    sick: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +122,8 @@ enum Role {
 pub enum Phase {
     /// Started, not READY yet; killed at this time.
     Starting(Instant),
+    /// READY, and not yet found well; killed at this time.
+    Proving(Instant),
     /// Answers requests.
     Ready,
     /// Has a successor; is drained once the gateway serves this snapshot.
@@ -129,25 +144,20 @@ enum Gateway {
     Killed,
 }
 
-/// A function as `status` shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FunctionView {
-    /// Workers it should have now.
-    pub wanted: u32,
-    /// Deaths in a row are many.
-    pub crash_loop: bool,
-    /// Workers that were started again so far.
-    pub restarted: u32,
-    /// Why the last one that failed did.
-    pub last_error: Option<String>,
-    /// Its workers: id, phase, since when in it.
-    pub workers: Vec<(u32, Phase, Instant)>,
-}
-
 impl Worker {
     /// It serves what is wanted, or will.
     fn is_wanted(&self) -> bool {
         matches!(self.role, Role::Current | Role::Next)
+    }
+
+    /// The gateway knows it, if it runs.
+    fn is_known(&self) -> bool {
+        self.is_wanted() && matches!(self.phase, Phase::Ready | Phase::Proving(_))
+    }
+
+    /// It gets requests.
+    fn serves(&self) -> bool {
+        self.role == Role::Current && self.phase == Phase::Ready
     }
 }
 
@@ -202,15 +212,17 @@ impl Platform {
             Event::Timer => self.kill_the_late(now, &mut actions),
             Event::GatewayStarted => {
                 self.gateway = Gateway::Running(now);
-                let ready = self.ready_workers(&[Role::Current, Role::Next]);
-                actions.extend(ready.into_iter().map(Action::Introduce));
+                let known = self.workers.iter().filter(|(_, one)| one.is_known());
+                actions.extend(known.map(|(id, _)| Action::Introduce(*id)));
                 actions.push(self.next_snapshot());
+                self.probe_all_anew(now);
                 self.forget_load(now);
             }
             Event::Pressure(pressure) => self.pressed(now, &pressure, &mut actions),
             Event::GatewayServes(snapshot) => self.gateway_serves(now, snapshot, &mut actions),
             Event::GatewayEnded(how) => self.gateway_ended(now, &how, &mut actions),
             Event::WorkerReady(id) => self.worker_ready(now, id, &mut actions),
+            Event::WorkerHealth(id, verdict) => self.examined(now, id, verdict, &mut actions),
             Event::WorkerGaveUp(id, why) => self.worker_gave_up(now, id, why, &mut actions),
             Event::WorkerFailed(id, why) => self.worker_failed(id, why, &mut actions),
             Event::WorkerEnded(id, how) => self.worker_ended(now, id, &how, &mut actions),
@@ -230,6 +242,7 @@ impl Platform {
         self.commit_when_ready(now, &mut actions);
         self.let_the_quiet_go(now, &mut actions);
         self.start_what_is_due(now, &mut actions);
+        self.probe_what_is_due(now, &mut actions);
         self.refuse_what_cannot_start(&mut actions);
         self.stop_workers_without_gateway(now, &mut actions);
         self.settle(&mut actions);
@@ -251,6 +264,7 @@ impl Platform {
             .values()
             .filter_map(|worker| match worker.phase {
                 Phase::Starting(at) | Phase::Stopping(at) => Some(at),
+                Phase::Proving(at) => Some(at).filter(|_| self.gateway_runs()),
                 Phase::Ready | Phase::Replaced(_) | Phase::Killed => None,
             });
         let restarts = self
@@ -259,85 +273,70 @@ impl Platform {
             .flat_map(|function| function.restarts.iter().copied());
         let quiet = self.functions.values().filter_map(Function::quiet_at);
         let quiet = quiet.filter(|_| !self.stopping);
+        let workers = workers.chain(self.next_probe());
         workers.chain(restarts).chain(gateway).chain(quiet).min()
-    }
-
-    /// A function as `status` shows it.
-    pub fn view(&self, function: &str) -> Option<FunctionView> {
-        let state = self.functions.get(function)?;
-        let workers = self
-            .workers
-            .iter()
-            .filter(|(_, worker)| worker.function == function)
-            .map(|(id, worker)| (*id, worker.phase, worker.since))
-            .collect();
-        Some(FunctionView {
-            wanted: state.target,
-            crash_loop: state.backoff.is_crash_loop(),
-            restarted: state.restarted,
-            last_error: state.last_error.clone(),
-            workers,
-        })
-    }
-
-    /// Functions that have no worker that is ready, and should.
-    pub fn waiting_for(&self) -> Vec<&str> {
-        let ready = |name: &str| {
-            self.workers
-                .values()
-                .any(|one| one.function == name && one.phase == Phase::Ready)
-        };
-        self.functions
-            .iter()
-            .filter(|(name, function)| function.target > 0 && !ready(name))
-            .map(|(name, _)| name.as_str())
-            .collect()
     }
 
     fn gateway_runs(&self) -> bool {
         matches!(self.gateway, Gateway::Running(_))
     }
 
-    fn ready_workers(&self, roles: &[Role]) -> Vec<u32> {
-        let ready = self
-            .workers
-            .iter()
-            .filter(|(_, worker)| worker.phase == Phase::Ready && roles.contains(&worker.role));
-        ready.map(|(id, _)| *id).collect()
-    }
-
     fn next_snapshot(&mut self) -> Action {
         self.snapshot += 1;
         let mut workers: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-        for id in self.ready_workers(&[Role::Current]) {
-            workers
-                .entry(self.workers[&id].function.clone())
-                .or_default()
-                .push(id);
+        for (id, worker) in &self.workers {
+            if worker.serves() {
+                let of_it = workers.entry(worker.function.clone()).or_default();
+                of_it.push(*id);
+            }
         }
         Action::Snapshot(self.snapshot, workers)
     }
 
     fn worker_ready(&mut self, now: Instant, id: u32, actions: &mut Vec<Action>) {
+        let Some(worker) = self.workers.get(&id) else {
+            return;
+        };
+        let Phase::Starting(until) = worker.phase else {
+            return;
+        };
+        let proves = self.health_of(worker).is_some();
+        if let Some(worker) = self.workers.get_mut(&id).filter(|_| proves) {
+            worker.phase = Phase::Proving(until);
+            worker.since = now;
+            worker.probe = Some(now);
+        }
+        if !proves {
+            self.serves(now, id, actions);
+        } else if self.gateway_runs() {
+            actions.push(Action::Introduce(id));
+        }
+    }
+
+    /// A worker can serve from now on; the gateway knows it already if it had to prove itself.
+    fn serves(&mut self, now: Instant, id: u32, actions: &mut Vec<Action>) {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        if !matches!(worker.phase, Phase::Starting(_)) {
-            return;
-        }
+        let known = worker.is_known();
         worker.phase = Phase::Ready;
         worker.since = now;
         worker.was_ready = true;
-        let about = About::Worker(id, worker.function.clone());
+        let (name, current) = (worker.function.clone(), worker.role == Role::Current);
+        let about = About::Worker(id, name.clone());
         actions.push(Action::Say(Level::Info, about, "ready".to_owned()));
-        let current = worker.role == Role::Current;
-        if let Some(function) = self.functions.get_mut(&worker.function).filter(|_| current) {
-            function.failed_starts = 0;
-        }
-        if self.gateway_runs() {
+        let runs = self.gateway_runs();
+        if runs && !known {
             actions.push(Action::Introduce(id));
-            if current {
-                actions.push(self.next_snapshot());
+        }
+        if current {
+            if let Some(function) = self.functions.get_mut(&name) {
+                function.failed_starts = 0;
+            }
+            self.retire_the_sick(&name);
+            match runs {
+                true => actions.push(self.next_snapshot()),
+                false => self.drain_replaced(now, u32::MAX, actions),
             }
         }
     }
@@ -382,10 +381,10 @@ impl Platform {
             return;
         };
         let about = About::Worker(id, worker.function.clone());
-        let known = matches!(worker.phase, Phase::Ready | Phase::Replaced(_));
+        let known = worker.is_known() || matches!(worker.phase, Phase::Replaced(_));
         if self.gateway_runs() && known {
             actions.push(Action::Withdraw(id));
-            if worker.role == Role::Current {
+            if worker.serves() {
                 actions.push(self.next_snapshot());
             }
         }
@@ -414,9 +413,11 @@ impl Platform {
         };
         let lived = match worker.phase {
             Phase::Ready => now.saturating_duration_since(worker.since),
-            Phase::Starting(_) | Phase::Replaced(_) | Phase::Stopping(_) | Phase::Killed => {
-                Duration::ZERO
-            }
+            Phase::Starting(_)
+            | Phase::Proving(_)
+            | Phase::Replaced(_)
+            | Phase::Stopping(_)
+            | Phase::Killed => Duration::ZERO,
         };
         let before = function.backoff.is_crash_loop();
         let delay = function.backoff.died(lived, chance);
@@ -430,7 +431,7 @@ impl Platform {
             function.restarted += 1;
         }
         // Of one that gave up, or was killed for a reason, the reason is known already.
-        if matches!(worker.phase, Phase::Starting(_) | Phase::Ready) {
+        if worker.is_known() || matches!(worker.phase, Phase::Starting(_)) {
             function.last_error = Some(format!("ended: {how}"));
         }
         let next = match missing {
@@ -516,6 +517,10 @@ impl Platform {
             since: now,
             start_time,
             was_ready: false,
+            probe: None,
+            bad: 0,
+            complaint: None,
+            sick: false,
         };
         self.workers.insert(self.next_worker, worker);
         let function = function.to_owned();

@@ -219,6 +219,11 @@ impl Runner {
                 return self.start_worker(id, &function, version);
             }
             Action::Introduce(id) => self.introduce(id),
+            Action::Probe(id, path, time) => {
+                if let Some(gateway) = &self.gateway {
+                    gateway.probe(id, path, time);
+                }
+            }
             Action::Withdraw(id) => {
                 if let Some(gateway) = &self.gateway {
                     gateway.drop_worker(id);

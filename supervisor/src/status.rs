@@ -59,6 +59,7 @@ pub fn function(
             id: *id,
             state: match phase {
                 Phase::Starting(_) => "starting",
+                Phase::Proving(_) => "checking",
                 Phase::Ready => "ready",
                 Phase::Replaced(_) => "draining",
                 Phase::Stopping(_) => "stopping",

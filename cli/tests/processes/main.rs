@@ -19,6 +19,7 @@ mod dev;
 mod encrypted;
 mod failures;
 mod functions;
+mod health;
 mod hostile;
 mod http;
 mod http2;

@@ -83,7 +83,10 @@ impl Platform {
             };
             // The load may have asked for more while those that come were made ready.
             let there = |worker: &&Worker| {
-                worker.function == one.name && worker.version == one.version && worker.is_wanted()
+                worker.function == one.name
+                    && worker.version == one.version
+                    && worker.is_wanted()
+                    && !worker.sick
             };
             function.fill(now, self.workers.values().filter(there).count() as u32);
             functions.insert(one.name.clone(), function);
@@ -102,7 +105,7 @@ impl Platform {
                     worker.role = Role::Retired;
                     match worker.phase {
                         Phase::Ready => worker.phase = Phase::Replaced(replaced_by),
-                        Phase::Starting(_) => killed.push(*id),
+                        Phase::Starting(_) | Phase::Proving(_) => killed.push(*id),
                         Phase::Replaced(_) | Phase::Stopping(_) | Phase::Killed => {}
                     }
                 }
@@ -114,7 +117,9 @@ impl Platform {
         }
         for one in &next.wanted {
             self.let_go(&one.name, actions);
+            self.retire_the_sick(&one.name);
         }
+        self.probe_by_what_is_wanted(now);
         self.committed = Some(replaced_by);
         if !self.gateway_runs() {
             return self.drain_replaced(now, replaced_by, actions);
@@ -134,8 +139,9 @@ impl Platform {
         let mut killed = Vec::new();
         for (id, worker) in &mut self.workers {
             if worker.role == Role::Next {
+                let known = worker.is_known();
                 worker.role = Role::Retired;
-                if runs && worker.phase == Phase::Ready {
+                if runs && known {
                     actions.push(Action::Withdraw(*id));
                 }
                 killed.push(*id);

@@ -99,10 +99,12 @@ fn need(pressure: &Pressure, concurrency: u32) -> u32 {
 }
 
 impl Platform {
-    /// Workers of what is served that are there, whatever they do.
+    /// Workers of what is served that are there, whatever they do, but for those to be replaced.
     pub(super) fn workers_of(&self, function: &str) -> u32 {
         let workers = self.workers.values();
-        let of_it = |one: &&super::Worker| one.function == function && one.role == Role::Current;
+        let of_it = |one: &&super::Worker| {
+            one.function == function && one.role == Role::Current && !one.sick
+        };
         workers.filter(of_it).count() as u32
     }
 
@@ -207,7 +209,8 @@ impl Platform {
         function.restarts.truncate(room);
         let many = have.saturating_sub(function.target) as usize;
         let last = self.snapshot + 1;
-        let of_it = |one: &super::Worker| one.function == name && one.role == Role::Current;
+        let of_it =
+            |one: &super::Worker| one.function == name && one.role == Role::Current && !one.sick;
         let mut going: Vec<(bool, u32)> = self
             .workers
             .iter()
@@ -227,7 +230,7 @@ impl Platform {
                     worker.phase = Phase::Replaced(last);
                     served = true;
                 }
-                Phase::Starting(_) => self.kill_worker(id, actions),
+                Phase::Starting(_) | Phase::Proving(_) => self.kill_worker(id, actions),
                 Phase::Replaced(_) | Phase::Stopping(_) | Phase::Killed => {}
             }
         }
@@ -244,7 +247,10 @@ impl Platform {
             let comes = |one: &super::Worker| {
                 one.function == *name
                     && one.role == Role::Current
-                    && matches!(one.phase, Phase::Starting(_) | Phase::Ready)
+                    && matches!(
+                        one.phase,
+                        Phase::Starting(_) | Phase::Proving(_) | Phase::Ready
+                    )
             };
             let refused = function.target > 0
                 && function.failed_starts >= FAILED_STARTS

@@ -13,6 +13,7 @@ impl Platform {
             actions.push(Action::Say(Level::Warn, About::Gateway, text));
             actions.push(Action::KillGateway);
         }
+        let runs = self.gateway_runs();
         let late: Vec<(u32, String)> = self
             .workers
             .iter()
@@ -21,11 +22,17 @@ impl Platform {
                     let time = said(worker.start_time);
                     Some((*id, format!("was not ready within {time}; killed")))
                 }
+                Phase::Proving(at) if at <= now && runs => {
+                    let (time, why) = (said(worker.start_time), worker.complaint.as_deref());
+                    let why = why.unwrap_or("no answer");
+                    Some((*id, format!("was not well within {time}: {why}; killed")))
+                }
                 Phase::Stopping(at) if at <= now => {
                     Some((*id, "did not end in time; killed".to_owned()))
                 }
                 Phase::Starting(_)
                 | Phase::Stopping(_)
+                | Phase::Proving(_)
                 | Phase::Ready
                 | Phase::Replaced(_)
                 | Phase::Killed => None,
@@ -71,7 +78,7 @@ impl Platform {
         for (id, worker) in &mut self.workers {
             if matches!(
                 worker.phase,
-                Phase::Starting(_) | Phase::Ready | Phase::Replaced(_)
+                Phase::Starting(_) | Phase::Proving(_) | Phase::Ready | Phase::Replaced(_)
             ) {
                 worker.phase = Phase::Stopping(now + WORKER_STOP_TIME + GRACE);
                 actions.push(Action::StopWorker(*id, WORKER_STOP_TIME));

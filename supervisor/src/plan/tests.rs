@@ -1,5 +1,6 @@
 //! Golden traces: events, each at its millisecond, and what the plan then wants done.
 
+mod health;
 mod scale;
 
 use super::*;
@@ -22,6 +23,7 @@ fn scaled(name: &str, (min, max): (u32, u32), version: u32) -> Wanted {
         },
         concurrency: 1,
         start_time: Duration::from_secs(10),
+        health: None,
     }
 }
 
