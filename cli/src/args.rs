@@ -37,6 +37,10 @@ pub(crate) enum Verb {
     Logs(Logs),
     /// Read the manifest again and serve it
     Reload(Reload),
+    /// Show the versions that were served and are kept
+    Versions(Versions),
+    /// Serve what was served before: everything, or one function
+    Rollback(Rollback),
     /// Keep values that a manifest refers to with `{ secret: NAME }`
     Secret(Secret),
     /// Print a captured wire stream, one frame a line
@@ -52,6 +56,9 @@ pub(crate) enum Verb {
         words: Vec<OsString>,
     },
 }
+
+/// Versions that are kept where nothing else is said.
+const KEPT: u8 = 3;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Up {
@@ -70,6 +77,9 @@ pub(crate) struct Up {
     /// Read secrets from the files of this directory, not from where `hearth secret` keeps them
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) secrets: Option<PathBuf>,
+    /// How many versions are kept for `hearth rollback`
+    #[arg(long, value_name = "COUNT", default_value_t = KEPT, value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) versions: u8,
 }
 
 #[derive(Debug, clap::Args)]
@@ -120,6 +130,7 @@ impl Dev {
             listen: self.listen,
             log: self.log,
             secrets: self.secrets,
+            versions: KEPT,
         }
     }
 }
@@ -198,6 +209,31 @@ pub(crate) struct Reload {
     /// The manifest that the platform was started with
     #[arg(default_value = "edge.yaml")]
     pub(crate) manifest: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Versions {
+    /// The manifest that the platform was started with
+    #[arg(default_value = "edge.yaml")]
+    pub(crate) manifest: PathBuf,
+    /// Print them as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rollback {
+    /// This function alone; without it, everything
+    pub(crate) function: Option<String>,
+    /// As it was in this version; without it, as it was before
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) to: Option<u64>,
+    /// The manifest that the platform was started with
+    #[arg(long, default_value = "edge.yaml")]
+    pub(crate) manifest: PathBuf,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -66,7 +66,11 @@ fn renew(manifest: &Path) {
             Answer::Failed(why) => out::talk(format_args!(
                 "not served: {why}; what was served before is served on"
             )),
-            Answer::Status(_) | Answer::Record(_) | Answer::Skipped(_) => {}
+            Answer::Status(_)
+            | Answer::Record(_)
+            | Answer::Skipped(_)
+            | Answer::Versions(_)
+            | Answer::RolledBack { .. } => {}
         }
         false
     });

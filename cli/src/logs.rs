@@ -30,7 +30,10 @@ pub(crate) fn logs(args: &Logs) -> anyhow::Result<Outcome> {
                 outcome = Ok(Outcome::Failed);
                 Ok(())
             }
-            Answer::Status(_) | Answer::Reloaded { .. } => Ok(()),
+            Answer::Status(_)
+            | Answer::Reloaded { .. }
+            | Answer::Versions(_)
+            | Answer::RolledBack { .. } => Ok(()),
         };
         match printed {
             Ok(()) => true,

@@ -9,9 +9,11 @@ mod logs;
 mod new;
 mod out;
 mod reload;
+mod rollback;
 mod secret;
 mod status;
 mod up;
+mod versions;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
         Verb::Status(args) => status::status(&args),
         Verb::Logs(args) => logs::logs(&args),
         Verb::Reload(args) => reload::reload(&args),
+        Verb::Versions(args) => versions::versions(&args),
+        Verb::Rollback(args) => rollback::rollback(&args),
         Verb::Secret(args) => secret::secret(&args.what),
         Verb::Decode(args) => decode::decode(&args),
         Verb::Gateway(args) => up::gateway(&args),

@@ -81,6 +81,7 @@ fn options(args: &Up) -> anyhow::Result<Options> {
             Some(directory) => directory.clone(),
             None => StateDir::of(&args.manifest).secrets(),
         },
+        versions: args.versions.into(),
     })
 }
 

@@ -1,8 +1,9 @@
 //! The control API: JSON, one object a line, over the Unix socket in the state directory.
 //!
-//! One request a connection. `status` and `reload` answer with one line; `logs` with one line a
+//! One request a connection. `status`, `reload`, `versions` and `rollback` answer with one line; `logs` with one line a
 //! record, and with `follow` it goes on until the client hangs up.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::Record;
 use crate::state::StateDir;
+use crate::versions::Change;
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +32,17 @@ pub enum Request {
     },
     /// Read the manifest again and serve it.
     Reload,
+    /// What was accepted so far, as far as it is kept.
+    Versions,
+    /// Serve what was served before.
+    Rollback {
+        /// This function alone.
+        #[serde(default)]
+        function: Option<String>,
+        /// As it was in this version; without it, as it was before.
+        #[serde(default)]
+        to: Option<u64>,
+    },
 }
 
 /// A line of an answer.
@@ -46,6 +59,15 @@ pub enum Answer {
     Reloaded {
         /// How many.
         functions: usize,
+    },
+    /// To `versions`.
+    Versions(Box<VersionsStatus>),
+    /// To `rollback`: done.
+    RolledBack {
+        /// The version that is served.
+        version: u64,
+        /// In what it differs from what was served until then.
+        changes: Vec<Change>,
     },
     /// It was not done, and why.
     Failed(String),
@@ -131,6 +153,48 @@ pub struct WorkerStatus {
     /// Its process.
     #[serde(flatten)]
     pub process: ProcessStatus,
+}
+
+/// What was accepted so far, as far as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VersionsStatus {
+    /// The number of what is served.
+    pub current: u64,
+    /// In order of their numbers.
+    pub versions: Vec<VersionStatus>,
+    /// By function, what can be gone back to.
+    pub functions: BTreeMap<String, Vec<EditionStatus>>,
+}
+
+/// A version of the manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VersionStatus {
+    /// Its number.
+    pub version: u64,
+    /// When it was accepted, in milliseconds since 1970.
+    pub time: u64,
+    /// It is what is served.
+    pub current: bool,
+    /// In what it differs from what was served before.
+    pub changes: Vec<Change>,
+    /// It was made by rolling this function back, and is in no file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<String>,
+    /// Of each function, the version that it came with as it is.
+    pub functions: BTreeMap<String, u64>,
+}
+
+/// What a function was from a version on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EditionStatus {
+    /// The number of that version.
+    pub version: u64,
+    /// When it was accepted, in milliseconds since 1970.
+    pub time: u64,
+    /// It is what is served.
+    pub current: bool,
+    /// SHA-256 of its program.
+    pub sha256: String,
 }
 
 /// Why a platform could not be asked.

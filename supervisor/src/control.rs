@@ -85,7 +85,12 @@ async fn converse(
                 say(&mut write, &answer).await?;
             }
         }
-        Ok(request @ (Request::Status | Request::Reload)) => {
+        Ok(
+            request @ (Request::Status
+            | Request::Reload
+            | Request::Versions
+            | Request::Rollback { .. }),
+        ) => {
             let (answer, answered) = oneshot::channel();
             let _ = asked.send(Asked { request, answer });
             let stopped = |_| Answer::Failed("the platform is stopping".to_owned());

@@ -52,6 +52,8 @@ pub enum Event {
         /// Its listeners or threads are others.
         new_gateway: bool,
     },
+    /// What was asked for last and is not served yet is not wanted any more: why.
+    GiveUp(String),
     /// Somebody asked to stop; the second time it is urgent.
     Stop,
     /// The time that [`Platform::deadline`] named has come.

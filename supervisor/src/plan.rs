@@ -237,6 +237,7 @@ impl Platform {
                 },
                 &mut actions,
             ),
+            Event::GiveUp(why) => self.abandon(why, &mut actions),
             Event::Stop => self.stop(now, &mut actions),
         }
         self.commit_when_ready(now, &mut actions);

@@ -1,5 +1,6 @@
 //! The runner: news comes in, [`crate::plan`] decides, and here is where it is done.
 
+mod kept;
 mod reload;
 
 use std::collections::HashMap;
@@ -11,7 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use crate::accept::{Accepted, Options, RunError, accept, wanted};
+use crate::accept::{Accepted, Options, RunError, accept, read, wanted};
 use crate::action::{About, Action, Level};
 use crate::api::{Answer, Request, Status};
 use crate::control::{self, Asked};
@@ -25,6 +26,7 @@ use crate::state::{Held, StateDir};
 use crate::status;
 use crate::watch::{LOOK, Watch};
 use crate::worker::{Orders, Worker};
+use kept::Kept;
 use reload::Reload;
 
 /// How often it is said what the start waits for.
@@ -87,7 +89,13 @@ struct Runner {
     asked: UnboundedReceiver<Asked>,
     signals: Signals,
     reload: Reload,
+    /// Of the manifest's file and the programs it names.
     watch: Watch,
+    /// Of secrets and certificates.
+    watch_values: Watch,
+    kept: Kept,
+    /// What is served is what the file said, not what somebody rolled back to.
+    of_file: bool,
     look_at: Instant,
     ping_at: Instant,
     waiting_said: Option<Instant>,
@@ -108,8 +116,14 @@ impl Runner {
         let set_up = |what| move |source| RunError::SetUp { what, source };
         raise_open_files();
         let held = StateDir::of(&options.manifest).hold()?;
-        let accepted = accept(&options, &held, &journal, None)?;
-        let listeners = bind(&accepted.manifest.gateway.listen, vec![])?;
+        let mut kept = Kept::open(held.directory(), options.versions, &journal);
+        let begun = read(&options, &mut kept.programs, &journal).and_then(|(whole, sources)| {
+            let accepted = accept(whole, &options, &held, &journal, None)?;
+            let listeners = bind(&accepted.manifest.gateway.listen, vec![])?;
+            Ok((accepted, sources, listeners))
+        });
+        let (accepted, sources, listeners) = begun.inspect_err(|_| kept.tidy())?;
+        kept.accept(&accepted.whole, &journal);
         let (asking, asked) = mpsc::unbounded_channel();
         control::listen(&held.directory().socket(), journal.clone(), asking)
             .map_err(set_up("the control socket"))?;
@@ -123,8 +137,9 @@ impl Runner {
         let (news, receiver) = mpsc::unbounded_channel();
         let now = Instant::now();
         let platform = Platform::new(&wanted(&accepted), std::process::id(), now);
-        let mut watch = Watch::default();
-        watch.know(accepted.stamps.clone());
+        let (mut watch, mut watch_values) = (Watch::default(), Watch::default());
+        watch.know(sources);
+        watch_values.know(accepted.stamps.clone());
         Ok(Runner {
             options,
             accepted,
@@ -141,6 +156,9 @@ impl Runner {
             signals,
             reload: Reload::default(),
             watch,
+            watch_values,
+            kept,
+            of_file: true,
             look_at: now + LOOK,
             ping_at: now + PING,
             waiting_said: Some(now + WAITING_SAID / 2),
@@ -267,10 +285,7 @@ impl Runner {
             Action::Say(level, about, text) => self.say(level, about, text),
             Action::Settled => self.settled(),
             Action::Commit => self.commit(),
-            Action::Served => {
-                let functions = self.accepted.manifest.functions.len();
-                self.reloaded(&Answer::Reloaded { functions });
-            }
+            Action::Served => self.served(),
             Action::Abandon(why) => self.abandon(why),
             Action::End => self.ended = true,
         }
@@ -307,9 +322,10 @@ impl Runner {
             .into_iter()
             .flatten()
             .find_map(|(one, later)| Some((one.version(name, version)?, one, later)));
-        let ((function, filled), accepted, later) = of_version?;
+        let ((function, filled, program), accepted, later) = of_version?;
         let orders = Orders {
             function: function.clone(),
+            program: self.kept.programs.path(program),
             filled: filled.clone(),
             generation: self.generation + later,
             body_bytes: accepted.manifest.gateway.limits.body_bytes,
@@ -424,11 +440,7 @@ impl Runner {
         }
         if self.look_at <= now {
             self.look_at = now + LOOK;
-            if !self.reload.under_way && self.watch.look() {
-                let text = "the manifest or a program has changed";
-                self.journal.add(&Record::new("supervisor", "info", text));
-                self.reload(vec![]);
-            }
+            self.look();
         }
     }
 
@@ -458,6 +470,11 @@ impl Runner {
                 let _ = asked.answer.send(Answer::Status(Box::new(self.status())));
             }
             Request::Reload => self.reload(vec![asked.answer]),
+            Request::Rollback { function, to } => self.roll_back(function, to, asked.answer),
+            Request::Versions => {
+                let versions = Answer::Versions(Box::new(self.kept.status()));
+                let _ = asked.answer.send(versions);
+            }
             // Answered by the control socket itself.
             Request::Logs { .. } => {}
         }

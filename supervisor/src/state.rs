@@ -1,5 +1,5 @@
-//! The directory where a running platform keeps its lock, its control socket and its own
-//! certificate: `.hearth/NAME` beside the manifest, NAME being the manifest's file name.
+//! The directory where a running platform keeps its lock, its control socket, its own certificate
+//! and the versions it accepted: `.hearth/NAME` beside the manifest, NAME being the manifest's file name.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
@@ -76,6 +76,11 @@ impl StateDir {
         self.0.join("tls")
     }
 
+    /// Where accepted versions and their programs are kept.
+    pub fn versions(&self) -> PathBuf {
+        self.0.join("versions")
+    }
+
     /// Makes it and locks it, and removes what a dead platform left behind.
     pub fn hold(self) -> Result<Held, StateError> {
         let failed = |source| StateError::Io {
@@ -116,7 +121,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         let _ = fs::remove_file(self.directory.socket());
         drop(self.lock.take());
-        if self.directory.tls().exists() {
+        if self.directory.tls().exists() || self.directory.versions().exists() {
             return;
         }
         // It keeps nothing. Removing directories fails, rightly, where another platform lives in them.

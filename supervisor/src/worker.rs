@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub fn failed_unless_it_ends(id: u32, why: String, news: &UnboundedSender<News>)
 pub struct Orders {
     /// Its function, as the manifest had it when the worker was started.
     pub function: Function,
+    /// Its program: a copy that is kept.
+    pub program: PathBuf,
     /// Its environment, resources and secrets.
     pub filled: Filled,
     /// The manifest's version.
@@ -95,7 +97,7 @@ impl Worker {
             worker: Some((name.to_owned(), id)),
         };
         // Made absolute: a path without a slash would be looked for elsewhere.
-        let program = std::path::absolute(base.join(&orders.function.binary))?;
+        let program = std::path::absolute(&orders.program)?;
         let directory = Some(base.to_owned());
         let passed = vec![OwnedFd::from(theirs)];
         let process = Process::start(program, vec![], directory, vec![], passed, &who, journal)?;
@@ -146,6 +148,7 @@ impl Worker {
         };
         let Orders {
             function,
+            program: _,
             filled,
             generation,
             body_bytes,

@@ -73,7 +73,7 @@ fn entries(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn told_to_stop_it_ends_with_status_0_and_leaves_no_process_and_no_file() {
+fn told_to_stop_it_ends_with_status_0_and_leaves_no_process_and_only_its_versions() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let platform = Platform::start(PROBE);
         let started = process::children(platform.supervisor());
@@ -83,13 +83,13 @@ fn told_to_stop_it_ends_with_status_0_and_leaves_no_process_and_no_file() {
         let (status, place) = platform.end(signal);
         assert_eq!(status.code(), Some(0));
         assert!(started.iter().all(|pid| !process::runs(*pid)));
-        assert!(!place.hearth_directory().exists());
+        assert_eq!(entries(&place.state()), ["versions"]);
         assert!(TcpStream::connect(address).is_err());
     }
 }
 
 #[test]
-fn of_a_platform_with_https_only_the_certificate_stays() {
+fn of_a_platform_with_https_the_certificate_stays_too() {
     let manifest = format!(r#"gateway: {{ listen: {{ https: "127.0.0.1:0" }} }}{PROBE}"#);
     let platform = Platform::start_in(Place::new(&manifest));
     let (status, place) = platform.end(Signal::SIGTERM);
@@ -97,7 +97,7 @@ fn of_a_platform_with_https_only_the_certificate_stays() {
     // The `.gitignore` keeps its key out of repositories.
     let left = entries(&place.hearth_directory());
     assert_eq!(left, [".gitignore", "edge.yaml"]);
-    assert_eq!(entries(&place.state()), ["tls"]);
+    assert_eq!(entries(&place.state()), ["tls", "versions"]);
     let kept = ["self-signed.crt", "self-signed.json", "self-signed.key"];
     assert_eq!(entries(&place.state().join("tls")), kept);
 }

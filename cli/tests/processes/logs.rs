@@ -142,7 +142,7 @@ fn status_shows_listeners_routes_workers_and_memory() {
     let listens = format!("test (generation 1) on http://{}", platform.http());
     assert!(text.starts_with(&listens), "{text}");
     assert!(
-        text.contains("probe: ready\n  ANY */{path+}\n  worker 1 ready for "),
+        text.contains("probe: ready, workers: 2\n  ANY */{path+}\n  worker 1 ready for "),
         "{text}"
     );
 }

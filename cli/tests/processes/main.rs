@@ -47,4 +47,5 @@ mod threads;
 mod times;
 mod tls;
 mod verbs;
+mod versions;
 mod wait;
