@@ -27,8 +27,8 @@ pub(crate) fn rollback(args: &Rollback) -> anyhow::Result<Outcome> {
         }
         Some(Answer::RolledBack { version, changes }) => {
             out::talk(format_args!(
-                "rolled back in {:.2} s, version {version} is served; changed: {}",
-                begun.elapsed().as_secs_f32(),
+                "rolled back in {} ms, version {version} is served; changed: {}",
+                begun.elapsed().as_millis(),
                 versions::changes(&changes)
             ));
             out::talk(

@@ -39,6 +39,13 @@ fn text(status: &Status) -> String {
         status.generation,
         listeners.join(", ")
     );
+    if status.rolled_back {
+        let _ = writeln!(
+            text,
+            "rolled back to version {}; `hearth reload` brings the file's version back",
+            status.version
+        );
+    }
     let _ = writeln!(text, "gateway {}", process(&status.gateway));
     for function in &status.functions {
         let restarts = match function.restarts {

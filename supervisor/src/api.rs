@@ -84,6 +84,10 @@ pub struct Status {
     pub pid: u32,
     /// How often the manifest was accepted so far.
     pub generation: u64,
+    /// The version that is served, as `versions` numbers them.
+    pub version: u64,
+    /// Somebody rolled back to it: it is not what the manifest's file says.
+    pub rolled_back: bool,
     /// Where it listens.
     pub listeners: Vec<ListenerStatus>,
     /// The gateway.

@@ -129,6 +129,7 @@ impl Programs {
     /// Removes all copies but these, and where there are none the directory, and the one above it if
     /// that is empty then. What cannot be removed now is removed the next time.
     pub fn remove_others(&self, kept: &BTreeSet<&Program>) {
+        let paths: BTreeSet<PathBuf> = kept.iter().map(|program| self.path(program)).collect();
         for digest in fs::read_dir(&self.directory)
             .into_iter()
             .flatten()
@@ -137,7 +138,7 @@ impl Programs {
             let directory = digest.path();
             for copy in fs::read_dir(&directory).into_iter().flatten().flatten() {
                 let path = copy.path();
-                if !kept.iter().any(|program| self.path(program) == path) {
+                if !paths.contains(&path) {
                     let _ = fs::remove_file(path);
                 }
             }

@@ -494,6 +494,8 @@ impl Runner {
             manifest: self.options.manifest.display().to_string(),
             pid: std::process::id(),
             generation: self.generation,
+            version: self.kept.history.current,
+            rolled_back: !self.of_file,
             listeners: status::listeners(&self.listeners),
             gateway: status::process(self.gateway.as_ref().map(|gateway| gateway.process.pid())),
             functions,

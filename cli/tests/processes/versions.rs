@@ -139,6 +139,9 @@ fn a_rollback_serves_what_was_served_before_without_touching_any_file_until_one_
         "what did not change is left alone"
     );
     assert_eq!(numbers(&platform), (vec![1, 2], 1));
+    let status = platform.place.hearth("status", &[]).stdout;
+    let status = String::from_utf8(status).unwrap();
+    assert!(status.contains("rolled back to version 1;"), "{status}");
     assert_eq!(fs::read(platform.place.manifest()).unwrap(), text);
     // Several looks at the files later, and when a worker has died, it is still so.
     let until = Instant::now() + Duration::from_secs(2);
@@ -149,6 +152,7 @@ fn a_rollback_serves_what_was_served_before_without_touching_any_file_until_one_
     reload(&platform);
     assert_eq!(settings(&platform), ("2".into(), "1".into()));
     assert_eq!(numbers(&platform), (vec![1, 2], 2));
+    assert_eq!(platform.status()["rolled_back"], false);
     rollback(&platform, &[]);
     platform.place.write(&manifest("3", "1"));
     wait::until("the change of the file is served", || {

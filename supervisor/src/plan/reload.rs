@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use hearth_manifest::Scale;
 
+use super::scale::Load;
 use super::{
     DRAIN_TIME, Function, GATEWAY_STOP_TIME, GRACE, Gateway, Phase, Platform, Role, Wanted, Worker,
 };
@@ -73,7 +74,11 @@ impl Platform {
         let mut functions = BTreeMap::new();
         for one in &next.wanted {
             let target = self.aim(one);
-            let mut function = match self.functions.remove(&one.name) {
+            let before = self.functions.remove(&one.name);
+            // It goes on, and nobody tells of it again before it changes; what did not scale had none.
+            let load = before.as_ref().filter(|before| before.scales());
+            let load = load.map(|before| before.load.from(now));
+            let mut function = match before {
                 Some(mut same) if same.wanted.version == one.version => {
                     same.wanted = one.clone();
                     same.target = target;
@@ -81,6 +86,7 @@ impl Platform {
                 }
                 _ => Function::new(one.clone(), target, now),
             };
+            function.load = load.unwrap_or_else(|| Load::new(now));
             // The load may have asked for more while those that come were made ready.
             let there = |worker: &&Worker| {
                 worker.function == one.name

@@ -43,9 +43,23 @@ impl Load {
             since: now,
         }
     }
+
+    /// The same load, of which only what comes from now on is judged.
+    pub(super) fn from(self, now: Instant) -> Load {
+        Load {
+            peak: self.need,
+            since: now,
+            ..self
+        }
+    }
 }
 
 impl Function {
+    /// Its number of workers follows its load.
+    pub(super) fn scales(&self) -> bool {
+        self.wanted.scale.min < self.wanted.scale.max
+    }
+
     /// When workers may be let go.
     pub(super) fn quiet_at(&self) -> Option<Instant> {
         let scale = &self.wanted.scale;

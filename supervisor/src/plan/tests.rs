@@ -374,6 +374,44 @@ fn a_reload_whose_worker_dies_is_abandoned_and_what_was_served_goes_on() {
 }
 
 #[test]
+fn a_reload_that_is_not_wanted_any_more_leaves_room_for_the_next() {
+    check(
+        &[("a", 1)],
+        &[
+            (0, Begin),
+            (1, GatewayStarted),
+            (2, WorkerReady(1)),
+            (10, wanted(&[("a", 1, 2)])),
+            (20, GiveUp("a rollback was asked for".into())),
+            (20, wanted(&[("a", 1, 3)])),
+            (25, WorkerReady(3)),
+            (26, GatewayServes(3)),
+            (27, GiveUp("nothing is under way".into())),
+        ],
+        r#"
+        0: start gateway
+        0: start worker 1 of a, version 1
+        1: snapshot 1 {}
+        2: say Info Worker(1, "a"): ready
+        2: introduce worker 1
+        2: snapshot 2 {"a": [1]}
+        2: settled
+        10: start worker 2 of a, version 2
+        20: kill worker 2
+        20: abandon: a rollback was asked for
+        20: start worker 3 of a, version 3
+        25: say Info Worker(3, "a"): ready
+        25: introduce worker 3
+        25: commit
+        25: snapshot 3 {"a": [3]}
+        26: withdraw worker 1
+        26: drain worker 1 within 30s
+        26: served
+        "#,
+    );
+}
+
+#[test]
 fn fewer_workers_are_drained_and_more_are_started_without_touching_the_rest() {
     check(
         &[("a", 2), ("b", 1)],

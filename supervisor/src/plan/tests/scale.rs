@@ -343,3 +343,49 @@ fn another_range_is_kept_to_from_the_commit_on() {
         "#,
     );
 }
+
+#[test]
+fn a_load_that_goes_on_keeps_its_workers_through_a_reload() {
+    let next = Reload {
+        wanted: vec![scaled("a", (1, 4), 2)],
+        new_gateway: false,
+    };
+    one_of(
+        2,
+        &[
+            (10, pressed(10, 100, 1000)),
+            (20, WorkerReady(2)),
+            (120, pressed(0, 100, 2000)),
+            (200, next),
+            (210, WorkerReady(3)),
+            (211, WorkerReady(4)),
+            (212, GatewayServes(4)),
+            (40_000, Timer),
+            (80_000, Timer),
+        ],
+        r#"
+        10: say Info Function("a"): scaled from 1 to 2: requests that wait: 10, busy handlers: 1.0
+        10: start worker 2 of a, version 1
+        20: say Info Worker(2, "a"): ready
+        20: introduce worker 2
+        20: snapshot 3 {"a": [1, 2]}
+        200: start worker 3 of a, version 2
+        200: start worker 4 of a, version 2
+        210: say Info Worker(3, "a"): ready
+        210: introduce worker 3
+        211: say Info Worker(4, "a"): ready
+        211: introduce worker 4
+        211: commit
+        211: snapshot 4 {"a": [3, 4]}
+        212: withdraw worker 1
+        212: drain worker 1 within 30s
+        212: withdraw worker 2
+        212: drain worker 2 within 30s
+        212: served
+        40000: say Warn Worker(1, "a"): did not end in time; killed
+        40000: kill worker 1
+        40000: say Warn Worker(2, "a"): did not end in time; killed
+        40000: kill worker 2
+        "#,
+    );
+}
