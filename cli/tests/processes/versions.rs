@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 use serde_json::Value;
 
 use crate::load::Load;
@@ -100,6 +102,11 @@ fn a_program_that_is_replaced_by_a_bad_one_is_not_what_a_killed_worker_is_replac
     let worker = ready(&platform, "a");
     let command = fs::read_to_string(format!("/proc/{worker}/comm")).unwrap();
     assert_eq!(command, "own\n", "`ps` shows the program's name");
+    let program = fs::read_link(format!("/proc/{worker}/exe")).unwrap();
+    let kept = fs::canonicalize(platform.place.state().join("versions/programs")).unwrap();
+    assert!(program.starts_with(&kept), "{}", program.display());
+    let mode = fs::metadata(&program).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, if geteuid().is_root() { 0o111 } else { 0o555 });
     replace(&platform.place, Path::new("/bin/false"), b"");
     platform.wait_for_record("the bad one is refused", |record| {
         let message = record["message"].as_str().unwrap();
@@ -292,8 +299,7 @@ fn a_rollback_does_not_wait_for_a_reload_that_hangs() {
     reload(&platform);
     let mute = platform.place.path().join("mute");
     fs::write(&mute, "#!/bin/sh\nexec sleep 60\n").unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(&mute, mode).unwrap();
+    fs::set_permissions(&mute, PermissionsExt::from_mode(0o755)).unwrap();
     platform
         .place
         .write(&manifest("3", "1").replace("binary: own", "binary: mute"));
