@@ -41,6 +41,10 @@ pub(crate) enum Verb {
     Logs(Logs),
     /// Read the manifest again and serve it
     Reload(Reload),
+    /// Show the versions that were served and are kept
+    Versions(Versions),
+    /// Serve what was served before: everything, or one function
+    Rollback(Rollback),
     /// Keep values that a manifest refers to with `{ secret: NAME }`
     Secret(Secret),
     /// Print a captured wire stream, one frame a line
@@ -59,6 +63,9 @@ pub(crate) enum Verb {
         words: Vec<OsString>,
     },
 }
+
+/// Versions that are kept where nothing else is said.
+const KEPT: u8 = 3;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Up {
@@ -87,6 +94,9 @@ pub(crate) struct Up {
     /// has no other journal, and then at /run/systemd/journal/socket
     #[arg(long, value_name = "PATH")]
     pub(crate) journal_socket: Option<PathBuf>,
+    /// How many versions are kept for `hearth rollback`
+    #[arg(long, value_name = "COUNT", default_value_t = KEPT, value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) versions: u8,
 }
 
 /// How strictly sandboxes are enforced.
@@ -173,6 +183,7 @@ impl Dev {
             sandbox: Strictness::BestEffort,
             log_size: self.log_size,
             journal_socket: None,
+            versions: KEPT,
         }
     }
 }
@@ -290,6 +301,31 @@ pub(crate) struct Reload {
     /// The manifest that the platform was started with
     #[arg(default_value = "edge.yaml")]
     pub(crate) manifest: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Versions {
+    /// The manifest that the platform was started with
+    #[arg(default_value = "edge.yaml")]
+    pub(crate) manifest: PathBuf,
+    /// Print them as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rollback {
+    /// This function alone; without it, everything
+    pub(crate) function: Option<String>,
+    /// As it was in this version; without it, as it was before
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) to: Option<u64>,
+    /// The manifest that the platform was started with
+    #[arg(long, default_value = "edge.yaml")]
+    pub(crate) manifest: PathBuf,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -10,11 +10,13 @@ mod metrics;
 mod new;
 mod out;
 mod reload;
+mod rollback;
 mod secret;
 mod status;
 mod table;
 mod top;
 mod up;
+mod versions;
 
 use std::process::ExitCode;
 
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
         Verb::Metrics(args) => metrics::metrics(&args),
         Verb::Logs(args) => logs::logs(&args),
         Verb::Reload(args) => reload::reload(&args),
+        Verb::Versions(args) => versions::versions(&args),
+        Verb::Rollback(args) => rollback::rollback(&args),
         Verb::Secret(args) => secret::secret(&args.what),
         Verb::Decode(args) => decode::decode(&args),
         Verb::Cell(args) => Ok(up::cell(&args)),

@@ -39,6 +39,13 @@ pub(crate) fn status(args: &args::Status) -> anyhow::Result<Outcome> {
 
 fn text(status: &Status) -> String {
     let mut text = format!("{}\n\n", head(status));
+    if status.rolled_back {
+        let _ = writeln!(
+            text,
+            "rolled back to version {}; `hearth reload` brings the file's version back\n",
+            status.version
+        );
+    }
     for line in table(status, &status.functions.iter().collect::<Vec<_>>()) {
         let _ = writeln!(text, "{line}");
     }
@@ -52,11 +59,39 @@ fn text(status: &Status) -> String {
             .map(|(key, value)| format!("{key} {value}"))
             .collect();
         let _ = writeln!(text, "  limits: {}", limits.join(", "));
+        let scale = &function.scale;
+        if scale.min != scale.max {
+            let (wanted, min, max) = (scale.wanted, scale.min, scale.max);
+            let _ = writeln!(text, "  workers: {wanted} of {min} to {max}");
+        }
+        sandboxes(function, &mut text);
         if let Some(error) = &function.last_error {
             let _ = writeln!(text, "  last error: {error}");
         }
     }
     text
+}
+
+/// What is enforced of each worker's sandbox and why the rest is not: of those that are alike, once.
+fn sandboxes(function: &FunctionStatus, text: &mut String) {
+    let mut told = Vec::new();
+    for worker in &function.workers {
+        if worker.sandbox.is_empty() || told.contains(&&worker.sandbox) {
+            continue;
+        }
+        told.push(&worker.sandbox);
+        let enforced = worker.sandbox.iter().filter(|one| one.enforced);
+        let enforced: Vec<&str> = enforced.map(|one| one.name.as_str()).collect();
+        let _ = writeln!(text, "  sandbox: {}", enforced.join(", "));
+        for one in worker.sandbox.iter().filter(|one| !one.enforced) {
+            let _ = writeln!(text, "  not enforced: {}: {}", one.name, one.detail);
+        }
+    }
+    for worker in function.workers.iter().filter(|one| !one.refused.is_empty()) {
+        let calls = worker.refused.iter();
+        let calls: Vec<String> = calls.map(|(call, count)| format!("{call} ({count})")).collect();
+        let _ = writeln!(text, "  worker {} was refused: {}", worker.id, calls.join(", "));
+    }
 }
 
 /// What runs where.

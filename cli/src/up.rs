@@ -89,6 +89,7 @@ fn options(args: &Up) -> anyhow::Result<Options> {
         },
         log_bytes: args.log_size,
         journal_socket: args.journal_socket.clone(),
+        versions: args.versions.into(),
     })
 }
 

@@ -9,6 +9,9 @@ pub enum Failure {
     /// A reload took the function away while the request waited.
     #[error("the function is no longer served")]
     NotServed,
+    /// The function has no worker, and none can be started.
+    #[error("the function cannot be started: {0}")]
+    CannotStart(std::sync::Arc<str>),
     /// The worker gave it back without starting it.
     #[error("the worker gave the request back: {0}")]
     Refused(String),
@@ -55,6 +58,7 @@ impl Failure {
             Failure::NotSent | Failure::Refused(_) => true,
             Failure::WorkerGone => idempotent,
             Failure::NotServed
+            | Failure::CannotStart(_)
             | Failure::Protocol(_)
             | Failure::Worker(_)
             | Failure::BadAnswer(_)

@@ -19,6 +19,8 @@ pub mod link;
 pub mod listen;
 pub mod live;
 pub mod pool;
+pub mod pressure;
+pub mod probe;
 pub mod reply;
 pub mod route;
 pub mod serve;

@@ -5,12 +5,14 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hearth_manifest::Manifest;
 use hearth_protocol::frame::FrameError;
 use hearth_protocol::head::{HeadError, Limits};
-use hearth_protocol::link::{CODEC, CertifiedKey, Link, Snapshot, WorkerAdd};
+use hearth_protocol::link::{
+    CODEC, CertifiedKey, Health, Link, Probe, Snapshot, Unavailable, Verdict, WorkerAdd, encode,
+};
 use hearth_protocol::stats::{FunctionStats, Stats, WorkerStats};
 use hearth_protocol::{CONTROL_ROOM, Codec, FrameBuffer, MAX_CONTROL_LEN};
 use tokio::io::Interest;
@@ -22,6 +24,7 @@ use crate::access::Log;
 use crate::channel::Lost;
 use crate::live::Live;
 use crate::pool::{Pool, Worker};
+use crate::pressure::Lookout;
 use crate::tally::{Classes, Open};
 use crate::thread::Command;
 use crate::tls::{Certificates, TlsError};
@@ -72,6 +75,12 @@ pub struct LinkEnd {
     leaving: Vec<Arc<Worker>>,
     unrouted: Arc<Classes>,
     told: Told,
+    lookout: Lookout,
+    /// What came of questions to workers.
+    verdicts: (
+        mpsc::UnboundedSender<Health>,
+        mpsc::UnboundedReceiver<Health>,
+    ),
     descriptors: VecDeque<OwnedFd>,
     out: Vec<u8>,
 }
@@ -105,6 +114,8 @@ impl LinkEnd {
             leaving: Vec::new(),
             unrouted: Arc::default(),
             told: Told::default(),
+            lookout: Lookout::default(),
+            verdicts: mpsc::unbounded_channel(),
             descriptors: VecDeque::new(),
             out: Vec::new(),
         })
@@ -139,8 +150,18 @@ impl LinkEnd {
                         Link::WorkerLost { worker, why: &why }.encode(&mut self.out);
                     }
                 }
+                Some(health) = self.verdicts.1.recv() => {
+                    let health = encode(&health)?;
+                    Link::Health { health: &health }.encode(&mut self.out);
+                }
+                () = self.lookout.due() => {
+                    for pressure in self.lookout.look(&self.pools, Instant::now()) {
+                        let pressure = encode(&pressure)?;
+                        Link::Pressure { pressure: &pressure }.encode(&mut self.out);
+                    }
+                }
                 records = log.take(LOG_BATCH) => {
-                    let records = hearth_protocol::link::encode(&records)?;
+                    let records = encode(&records)?;
                     Link::Log { records: &records }.encode(&mut self.out);
                 }
             }
@@ -182,7 +203,19 @@ impl LinkEnd {
                     Link::WorkerLost { worker, why }.encode(&mut self.out);
                 }
             }
-            Link::Ack { .. } | Link::Log { .. } | Link::Stats { .. } | Link::WorkerLost { .. } => {}
+            Link::Unavailable { function } => {
+                let Unavailable { function, why } = CODEC.decode(function)?;
+                if let Some(pool) = self.pools.get(&function) {
+                    pool.refuse(why);
+                }
+            }
+            Link::Probe { probe } => self.probe(CODEC.decode(probe)?),
+            Link::Ack { .. }
+            | Link::Health { .. }
+            | Link::Log { .. }
+            | Link::Stats { .. }
+            | Link::WorkerLost { .. }
+            | Link::Pressure { .. } => {}
         }
         Ok(true)
     }
@@ -209,6 +242,29 @@ impl LinkEnd {
         Ok(())
     }
 
+    /// Asks a worker whether it is well.
+    fn probe(&self, probe: Probe) {
+        let Some(worker) = self.workers.get(&probe.worker) else {
+            return;
+        };
+        let pool = self.pools.values().find(|pool| pool.has(worker.id));
+        // One that serves nobody yet is in none.
+        let pool = pool.cloned().unwrap_or_else(|| Arc::new(Pool::new(0)));
+        let told = self.verdicts.0.clone();
+        match pool.lease_for_probe(worker) {
+            // Any thread will do; this one is where the link is.
+            Some(lease) => _ = self.threads[0].send(Command::Probe(lease, probe, told)),
+            None => {
+                let verdict = match pool.is_busy(worker, Duration::ZERO) {
+                    true => Verdict::Busy,
+                    false => Verdict::Sick(format!("GET {}: still no answer", probe.path)),
+                };
+                let worker = probe.worker;
+                let _ = told.send(Health { worker, verdict });
+            }
+        }
+    }
+
     /// Swaps the snapshot in on every thread, then lets its workers be used, then says so.
     async fn serve(&mut self, snapshot: Snapshot<Manifest>) {
         let live = Arc::new(Live::new(
@@ -231,6 +287,9 @@ impl LinkEnd {
             let ids = snapshot.workers.get(name).into_iter().flatten();
             let workers = ids.filter_map(|id| self.workers.get(id).cloned()).collect();
             pool.set(workers, live.limits.queue as usize);
+            let function = snapshot.manifest.functions.get(name);
+            let scales = function.is_some_and(|one| one.scale.min < one.scale.max);
+            pool.scale(scales.then(|| self.lookout.bell()));
         }
         Link::Ack {
             generation: snapshot.generation,
@@ -299,7 +358,7 @@ impl LinkEnd {
         self.told.connections = connections;
         while news || !functions.is_empty() || !workers.is_empty() {
             news = false;
-            let stats = hearth_protocol::link::encode(&Stats {
+            let stats = encode(&Stats {
                 connections,
                 functions: functions
                     .drain(..functions.len().min(STATS_BATCH))

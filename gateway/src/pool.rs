@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use hearth_protocol::Codec;
 use tokio::sync::oneshot;
 
+use crate::pressure::{Bell, Glance};
 use crate::tally::{Classes, Tally};
 
 /// Most requests laid into a worker's socket beyond its `concurrency`: so many are served for one
@@ -39,6 +40,8 @@ pub struct Worker {
     progress: AtomicU64,
     /// Answers that have begun and go on: for how long, nobody knows.
     streaming: AtomicU32,
+    /// A question whether it is well is with it.
+    probed: AtomicBool,
     /// It said GOAWAY or its channel broke: nothing new for it.
     leaving: AtomicBool,
     /// Leases on it, also when it is no longer in a pool.
@@ -58,6 +61,7 @@ impl Worker {
             born: Instant::now(),
             progress: AtomicU64::new(0),
             streaming: AtomicU32::new(0),
+            probed: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
             answers: Tally::default(),
@@ -90,17 +94,20 @@ impl Worker {
         self.leaving.store(true, Ordering::Relaxed);
     }
 
+    /// For how long it has neither begun to be busy nor answered.
+    fn stands(&self, now: Instant) -> Duration {
+        let progress = Duration::from_nanos(self.progress.load(Ordering::Relaxed));
+        now.saturating_duration_since(self.born)
+            .saturating_sub(progress)
+    }
+
     /// Requests that may be with it at once. Some in advance only while it really is fast: one that
     /// has been at the same request for longer than [`AHEAD`] would make them wait behind it.
     fn capacity(&self, now: Instant) -> u32 {
         if self.leaving.load(Ordering::Relaxed) {
             return 0;
         }
-        let progress = Duration::from_nanos(self.progress.load(Ordering::Relaxed));
-        let stands = now
-            .saturating_duration_since(self.born)
-            .saturating_sub(progress);
-        if self.streaming.load(Ordering::Relaxed) > 0 || stands >= AHEAD {
+        if self.streaming.load(Ordering::Relaxed) > 0 || self.stands(now) >= AHEAD {
             return self.concurrency;
         }
         let service = self.service_nanos.load(Ordering::Relaxed).max(1);
@@ -123,6 +130,20 @@ struct State {
     queue: usize,
     /// The function is no longer served.
     closed: bool,
+    /// It has no worker and gets none for now.
+    refused: Option<Arc<str>>,
+    /// Its number of workers follows its load.
+    gauge: Option<Gauge>,
+}
+
+/// What is counted for [`crate::pressure`].
+#[derive(Debug)]
+struct Gauge {
+    bell: Bell,
+    /// Somebody looks already.
+    awake: bool,
+    asked: u32,
+    queued: u32,
 }
 
 #[derive(Debug)]
@@ -144,6 +165,7 @@ pub struct Lease {
     worker: Arc<Worker>,
     returned: bool,
     streams: bool,
+    probe: bool,
 }
 
 /// What asking for a lease brought.
@@ -157,12 +179,19 @@ pub enum Place {
     Full,
     /// The function is no longer served.
     Closed,
+    /// The function cannot be started: why.
+    Refused(Arc<str>),
 }
 
 impl Lease {
     /// The worker it is for.
     pub fn worker(&self) -> &Arc<Worker> {
         &self.worker
+    }
+
+    /// The pool it is of.
+    pub(crate) fn pool(&self) -> Arc<Pool> {
+        Arc::clone(&self.pool)
     }
 
     /// The answer has begun and is not complete: the worker gets nothing in advance until it is.
@@ -175,6 +204,9 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.worker.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.probe {
+            self.worker.probed.store(false, Ordering::Relaxed);
+        }
         if self.streams {
             self.worker.streaming.fetch_sub(1, Ordering::Relaxed);
         }
@@ -203,6 +235,9 @@ impl Pool {
         let mut state = self.lock();
         let old = std::mem::take(&mut state.workers);
         state.queue = queue;
+        if !workers.is_empty() {
+            state.refused = None;
+        }
         state.workers = workers
             .into_iter()
             .map(|worker| {
@@ -221,6 +256,16 @@ impl Pool {
         if state.closed {
             return Place::Closed;
         }
+        if let Some(why) = &state.refused {
+            return Place::Refused(Arc::clone(why));
+        }
+        if let Some(gauge) = &mut state.gauge {
+            gauge.asked = gauge.asked.saturating_add(1);
+            if !gauge.awake {
+                gauge.awake = true;
+                gauge.bell.notify_one();
+            }
+        }
         if let Some(worker) = state.take_least_busy(now) {
             return Place::Now(self.lease_on(worker));
         }
@@ -230,12 +275,96 @@ impl Pool {
                 return Place::Full;
             }
         }
+        if let Some(gauge) = &mut state.gauge {
+            gauge.queued = gauge.queued.saturating_add(1);
+        }
         let (turn, receiver) = oneshot::channel();
         state.waiting.push_back(Waiting {
             turn,
             until: now + limit,
         });
         Place::Queued(receiver)
+    }
+
+    /// Says whether the number of workers follows the load, which `bell` is then rung for.
+    pub(crate) fn scale(&self, bell: Option<Bell>) {
+        let mut state = self.lock();
+        if bell.is_none() || state.gauge.is_none() {
+            state.gauge = bell.map(|bell| Gauge {
+                // Whoever waits already is seen at once.
+                awake: !state.waiting.is_empty(),
+                bell,
+                asked: 0,
+                queued: 0,
+            });
+            if let Some(gauge) = state.gauge.as_ref().filter(|gauge| gauge.awake) {
+                gauge.bell.notify_one();
+            }
+        }
+    }
+
+    /// How it stands, if its number of workers follows the load and it is not quiet.
+    pub(crate) fn glance(&self, now: Instant) -> Option<Glance> {
+        let mut state = self.lock();
+        let gauge = state.gauge.as_mut().filter(|gauge| gauge.awake)?;
+        let asked = std::mem::take(&mut gauge.asked);
+        let queued = std::mem::take(&mut gauge.queued);
+        state.waiting.retain(|waiting| !waiting.turn.is_closed());
+        let members = state.workers.iter();
+        let busy = members
+            .clone()
+            .map(|member| member.in_flight.min(member.worker.concurrency));
+        let services = members.map(|member| {
+            let measured = member.worker.service_nanos.load(Ordering::Relaxed);
+            let measured = Duration::from_nanos(measured.into());
+            match member.in_flight {
+                0 => measured,
+                _ => measured.max(member.worker.stands(now)),
+            }
+        });
+        let count = u32::try_from(state.workers.len()).unwrap_or(u32::MAX);
+        Some(Glance {
+            asked,
+            queued,
+            waiting: u32::try_from(state.waiting.len()).unwrap_or(u32::MAX),
+            busy: busy.sum(),
+            served: count > 0,
+            service: match count {
+                0 => UNMEASURED,
+                count => services.sum::<Duration>() / count,
+            },
+        })
+    }
+
+    /// Nobody looks any more, until something is asked for; `false` if it has been just now.
+    pub(crate) fn doze(&self) -> bool {
+        let mut state = self.lock();
+        let State { gauge, waiting, .. } = &mut *state;
+        match gauge {
+            Some(gauge) if gauge.asked > 0 || !waiting.is_empty() => false,
+            Some(gauge) => {
+                gauge.awake = false;
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// From now on its requests are refused with this reason, those that wait as well; or they may
+    /// wait for a worker again.
+    pub fn refuse(&self, why: Option<String>) {
+        let mut state = self.lock();
+        state.refused = why.filter(|_| state.workers.is_empty()).map(Arc::from);
+        if state.refused.is_some() {
+            let waiting = std::mem::take(&mut state.waiting);
+            drop(state);
+            drop(waiting);
+        }
+    }
+
+    /// Why its requests are refused, if they are.
+    pub fn refused(&self) -> Option<Arc<str>> {
+        self.lock().refused.clone()
     }
 
     /// The function is no longer served: nobody waits for it any more.
@@ -260,6 +389,40 @@ impl Pool {
         let state = self.lock();
         let mut members = state.workers.iter();
         members.any(|member| member.worker.id == worker && member.in_flight == 0)
+    }
+
+    /// Whether this is one of the workers.
+    pub(crate) fn has(&self, worker: u32) -> bool {
+        let state = self.lock();
+        state.workers.iter().any(|one| one.worker.id == worker)
+    }
+
+    /// A lease on this very worker for a question to it, whatever else it has to do, unless the last
+    /// such question is still with it.
+    pub(crate) fn lease_for_probe(self: &Arc<Self>, worker: &Arc<Worker>) -> Option<Lease> {
+        if worker.probed.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        let mut state = self.lock();
+        let mut members = state.workers.iter_mut();
+        if let Some(member) = members.find(|one| one.worker.id == worker.id) {
+            if member.in_flight == 0 {
+                worker.progressed(Instant::now());
+            }
+            member.in_flight += 1;
+        }
+        drop(state);
+        let mut lease = self.lease_on(Arc::clone(worker));
+        lease.probe = true;
+        Some(lease)
+    }
+
+    /// Whether this worker has requests besides a question, and has answered none for so long.
+    pub(crate) fn is_busy(&self, worker: &Worker, time: Duration) -> bool {
+        let state = self.lock();
+        let mut members = state.workers.iter();
+        let member = members.find(|one| one.worker.id == worker.id);
+        member.is_some_and(|one| one.in_flight > 1) && worker.stands(Instant::now()) >= time
     }
 
     /// Requests that wait.
@@ -307,6 +470,7 @@ impl Pool {
             worker,
             returned: false,
             streams: false,
+            probe: false,
         }
     }
 
@@ -332,7 +496,8 @@ impl State {
     fn release(&mut self, worker: u32) {
         // One that is no longer a member has nothing to be counted.
         if let Some(member) = self.workers.iter_mut().find(|one| one.worker.id == worker) {
-            member.in_flight -= 1;
+            // A question from before it was a member was not counted.
+            member.in_flight = member.in_flight.saturating_sub(1);
         }
     }
 }
@@ -447,6 +612,69 @@ mod tests {
             pool.lease(Instant::now(), Duration::from_secs(1)),
             Place::Queued(_)
         ));
+    }
+
+    #[test]
+    fn a_function_that_cannot_be_started_refuses_those_who_wait_and_those_who_come_until_it_has_a_worker()
+     {
+        let pool = pool(&[], 1, 10);
+        let ask = || pool.lease(Instant::now(), Duration::from_secs(1));
+        let Place::Queued(mut waiting) = ask() else {
+            panic!("did not wait")
+        };
+        pool.refuse(Some("no key".to_owned()));
+        assert!(waiting.try_recv().is_err());
+        assert!(matches!(ask(), Place::Refused(why) if &*why == "no key"));
+        pool.refuse(None);
+        assert!(matches!(ask(), Place::Queued(_)));
+        pool.refuse(Some("no key".to_owned()));
+        pool.set(vec![Arc::new(Worker::new(2, Codec::Json, 1))], 10);
+        drop(now(&pool));
+    }
+
+    #[test]
+    fn a_worker_is_asked_one_question_at_a_time_and_is_busy_only_with_other_requests() {
+        let pool = pool(&[1], 1, 10);
+        let request = now(&pool);
+        let worker = Arc::clone(request.worker());
+        let question = pool.lease_for_probe(&worker).unwrap();
+        assert!(pool.lease_for_probe(&worker).is_none());
+        assert!(pool.is_busy(&worker, Duration::ZERO));
+        assert!(!pool.is_busy(&worker, Duration::from_secs(5)));
+        drop(request);
+        assert!(!pool.is_busy(&worker, Duration::ZERO));
+        drop(question);
+        assert!(pool.is_idle(1));
+        assert!(pool.lease_for_probe(&worker).is_some());
+    }
+
+    #[test]
+    fn the_bell_rings_for_the_first_request_after_a_quiet_time() {
+        let pool = pool(&[1], 1, 10);
+        let bell = Bell::default();
+        pool.scale(Some(Arc::clone(&bell)));
+        let rung = || {
+            let mut listening = std::pin::pin!(bell.notified());
+            listening.as_mut().enable()
+        };
+        assert!(pool.glance(Instant::now()).is_none() && !rung());
+        let lease = now(&pool);
+        assert!(rung());
+        let Place::Queued(_waiting) = pool.lease(Instant::now(), Duration::from_secs(1)) else {
+            panic!("did not wait")
+        };
+        assert!(!rung());
+        let later = Instant::now() + Duration::from_millis(30);
+        let glance = pool.glance(later).unwrap();
+        assert_eq!((glance.asked, glance.waiting, glance.busy), (2, 1, 1));
+        assert!(glance.service >= Duration::from_millis(30));
+        assert!(!pool.doze(), "somebody waits");
+        drop(lease);
+        drop(_waiting);
+        let _ = pool.glance(Instant::now());
+        assert!(pool.doze());
+        drop(now(&pool));
+        assert!(rung());
     }
 
     #[test]

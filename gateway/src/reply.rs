@@ -138,7 +138,10 @@ impl From<Miss> for Refusal {
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Refusal {
         let (status, layer, title) = match &failure {
-            Failure::NotSent | Failure::NotServed | Failure::Refused(_) => (
+            Failure::NotSent
+            | Failure::NotServed
+            | Failure::CannotStart(_)
+            | Failure::Refused(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "worker",
                 "The function is not available",

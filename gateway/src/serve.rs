@@ -223,6 +223,7 @@ impl Exchange<'_> {
             Place::Now(lease) => Ok((lease, time.limit)),
             Place::Full => Err(Failure::QueueFull(function.pool.waiting())),
             Place::Closed => Err(Failure::NotServed),
+            Place::Refused(why) => Err(Failure::CannotStart(why)),
             Place::Queued(turn) => {
                 self.connection.thread.watch_time();
                 match turn.await {
@@ -230,7 +231,10 @@ impl Exchange<'_> {
                     Err(_) if time.asked.elapsed() >= time.limit => {
                         Err(Failure::QueueTimeout(time.limit))
                     }
-                    Err(_) => Err(Failure::NotServed),
+                    Err(_) => Err(match function.pool.refused() {
+                        Some(why) => Failure::CannotStart(why),
+                        None => Failure::NotServed,
+                    }),
                 }
             }
         }

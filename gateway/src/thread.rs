@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_protocol::head::Limits;
+use hearth_protocol::link::{Health, Probe};
 use hearth_sys::memory::give_back;
 use hearth_sys::wait::hung_up;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,7 +20,8 @@ use crate::client::{End, Traffic};
 use crate::id::Ids;
 use crate::listen::{Doors, Stop};
 use crate::live::Live;
-use crate::pool::Worker;
+use crate::pool::{Lease, Worker};
+use crate::probe;
 
 /// How exactly timeouts are kept: a fiftieth of a second is nothing beside the seconds they are.
 const TICK: Duration = Duration::from_millis(20);
@@ -39,6 +41,8 @@ pub enum Command {
     AddWorker(Arc<Worker>, UnixStream, Limits),
     /// A worker gets nothing new; its channel goes once its streams have ended.
     DropWorker(u32),
+    /// Ask a worker whether it is well, and say what came of it.
+    Probe(Lease, Probe, mpsc::UnboundedSender<Health>),
     /// Serve this from now on, then say so.
     Serve(Arc<Live>, oneshot::Sender<()>),
     /// Close what is idle, finish the rest within this time.
@@ -219,6 +223,9 @@ pub async fn run(
                     channel.retire();
                     thread.watch_time();
                 }
+            }
+            Command::Probe(lease, probe, told) => {
+                tokio::task::spawn_local(probe::ask(Rc::clone(&thread), lease, probe, told));
             }
             Command::Serve(live, done) => {
                 *thread.live.borrow_mut() = Some(live);

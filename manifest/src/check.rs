@@ -212,7 +212,8 @@ impl Check<'_, '_> {
                     found.insert(key.name.to_owned(), default(key.shape, yaml));
                 }
                 Need::As(other) => {
-                    if let Some(json) = found.get(other).cloned() {
+                    if let Some(json) = found.get(other) {
+                        let json = at_least(key.shape, json.clone());
                         found.insert(key.name.to_owned(), json);
                     }
                 }
@@ -410,6 +411,14 @@ fn expected_string(node: &Node) -> Wrong {
 fn bad_name(rule: &NameRule, text: &str) -> Wrong {
     let wrong = Wrong::new(format!("`{}` is not {}", shown(text), rule.what));
     wrong.hint(rule.words())
+}
+
+/// A neighbour's number, or the least that this key may be where that is more.
+fn at_least(shape: &Shape, json: Json) -> Json {
+    match (shape, json.as_u64()) {
+        (Shape::Whole { min, .. }, Some(number)) => Json::from(number.max(*min)),
+        _ => json,
+    }
 }
 
 /// A number within its bounds, or a refusal that names them.

@@ -246,15 +246,24 @@ static FUNCTION: Shape = Shape::Map(&[
         &Shape::Map(&[
             default(
                 "min",
-                &Shape::Whole { min: 1, max: 64 },
+                &Shape::Whole { min: 0, max: 64 },
                 "1",
-                "Worker processes that are kept running.",
+                "Worker processes that are kept running. With 0 the first request waits until one has been started.",
             ),
             neighbour(
                 "max",
                 &Shape::Whole { min: 1, max: 64 },
                 "min",
-                "Worker processes at most; for now equal to `min`.",
+                "Worker processes at most, at least 1: more than `min` are started while requests wait or workers are busy all the time.",
+            ),
+            default(
+                "idle",
+                &Shape::Duration {
+                    min: Duration::from_millis(100),
+                    max: Duration::from_secs(24 * 3600),
+                },
+                "30s",
+                "For so long fewer workers must have been enough before those beyond are let go.",
             ),
         ]),
         "{}",
@@ -274,6 +283,15 @@ static FUNCTION: Shape = Shape::Map(&[
         },
         "10s",
         "Until the head of the response, waiting included.",
+    ),
+    default(
+        "start_timeout",
+        &Shape::Duration {
+            min: Duration::from_millis(100),
+            max: Duration::from_secs(600),
+        },
+        "10s",
+        "For so long a worker may take from its start until it is ready; then it is killed.",
     ),
     default(
         "resources",
@@ -303,7 +321,44 @@ static FUNCTION: Shape = Shape::Map(&[
         "What a worker may reach beyond its own program and the servers of its resources.",
     ),
     not_yet("cors", "Answers to cross-origin requests."),
-    not_yet("health", "A path that tells whether the function is well."),
+    absent(
+        "health",
+        &HEALTH,
+        "a worker that is ready is well",
+        "A path that tells whether a worker is well, asked of each worker by itself. A new one must have said so once before it serves, and before a reload is done.",
+    ),
+]);
+
+static HEALTH: Shape = Shape::Map(&[
+    required(
+        "path",
+        &Shape::Text(&HEALTH_PATH),
+        "Asked with GET; well is a status from 200 to 399. It needs no route.",
+    ),
+    default(
+        "interval",
+        &Shape::Duration {
+            min: Duration::from_millis(100),
+            max: Duration::from_secs(3600),
+        },
+        "10s",
+        "Between two questions.",
+    ),
+    default(
+        "timeout",
+        &Shape::Duration {
+            min: Duration::from_millis(10),
+            max: Duration::from_secs(60),
+        },
+        "2s",
+        "For so long an answer may take, unless the worker is at requests all the time; then those judge it.",
+    ),
+    default(
+        "failures",
+        &Shape::Whole { min: 1, max: 100 },
+        "3",
+        "After so many bad answers in a row the worker is replaced.",
+    ),
 ]);
 
 static LIMITS: Shape = Shape::Map(&[
@@ -453,6 +508,16 @@ static PATH: TextRule = TextRule::new("a path", path::PATTERN, |text| {
     text.parse::<PathPattern>()
         .map(String::from)
         .map_err(|error| no("a path", text, &error))
+});
+static HEALTH_PATH: TextRule = TextRule::new("a path", r"^/[!-~]*$", |text| {
+    let visible = |byte: u8| byte.is_ascii_graphic() && !b"?#{}".contains(&byte);
+    match text.starts_with('/') && text.bytes().all(visible) {
+        true => Ok(text.to_owned()),
+        false => Err(
+            Wrong::new(format!("`{}` is not a path to ask for", shown(text)))
+                .hint("write one without parameters and query, as `/healthz`"),
+        ),
+    }
 });
 static METHOD: TextRule = TextRule {
     note: |text| {

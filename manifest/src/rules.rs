@@ -155,11 +155,7 @@ fn scale(function: &Node, trail: &Trail<'_>, faults: &mut Sink<'_>) {
     };
     let trail = Trail::Key(trail, "scale");
     let trail = Trail::Key(&trail, "max");
-    if *max > min {
-        let wrong = Wrong::new("scaling by load is not yet supported");
-        let wrong = wrong.hint("leave `max` out or make it equal to `min`");
-        faults.put(*at, &trail, Kind::Unsupported, wrong);
-    } else if *max < min {
+    if *max < min {
         faults.put(
             *at,
             &trail,

@@ -149,6 +149,9 @@ pub struct Function {
     /// Until the head of the response, waiting included, 1 ms to 1 h. Default 10 s.
     #[serde(with = "duration")]
     pub timeout: Duration,
+    /// From a worker's start until it is ready, 100 ms to 10 min. Default 10 s.
+    #[serde(with = "duration")]
+    pub start_timeout: Duration,
     /// Delivered to the worker as it stands, but for `{ "secret": NAME }`, which its value replaces.
     pub resources: BTreeMap<String, serde_json::Value>,
     /// Names of secrets that the worker gets besides.
@@ -157,6 +160,9 @@ pub struct Function {
     pub limits: WorkerLimits,
     /// What each worker may reach.
     pub sandbox: Sandbox,
+    /// How it is told whether a worker is well; without it, one that is ready is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }
 
 /// What one worker may use.
@@ -201,6 +207,21 @@ pub enum Mode {
     Strict,
 }
 
+/// How it is told whether a worker is well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Asked with GET.
+    pub path: String,
+    /// Between two questions, 100 ms to 1 h. Default 10 s.
+    #[serde(with = "duration")]
+    pub interval: Duration,
+    /// For so long an answer may take, 10 ms to 60 s. Default 2 s.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// After so many bad answers in a row the worker is replaced, 1 to 100. Default 3.
+    pub failures: u32,
+}
+
 /// A command that makes a function's binary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Build {
@@ -214,10 +235,14 @@ pub struct Build {
 /// How many worker processes a function has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scale {
-    /// Kept running always, 1 to 64. Default 1.
+    /// Kept running always, 0 to 64. Default 1.
     pub min: u32,
-    /// Never more than this; equal to `min` until workers are scaled by load.
+    /// Never more than this, 1 to 64 and not less than `min`. Default as `min`, at least 1.
     pub max: u32,
+    /// For so long fewer must have been enough before those beyond are let go, 100 ms to 24 h.
+    /// Default 30 s.
+    #[serde(with = "duration")]
+    pub idle: Duration,
 }
 
 /// A domain a function answers on: lower case, without port or trailing dot.

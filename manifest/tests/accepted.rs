@@ -73,8 +73,10 @@ fn every_key_is_understood() {
     assert_eq!(items.timeout, Duration::from_millis(2500));
     assert_eq!(
         (items.scale.min, items.scale.max, items.concurrency),
-        (2, 2, 8)
+        (2, 6, 8)
     );
+    assert_eq!(items.scale.idle, Duration::from_secs(120));
+    assert_eq!(items.start_timeout, Duration::from_secs(30));
     assert_eq!(
         items.domains[1],
         Domain::Wildcard("shop.example.com".to_owned())
@@ -171,9 +173,20 @@ fn bounds_are_inclusive() {
         "concurrency: 1, timeout: 1ms, scale: { min: 1, max: 1 }",
         "concurrency: 1024, timeout: 1h, scale: { min: 64 }",
         "timeout: 3600s, scale: { min: 3, max: 3 }, concurrency: 0x10",
+        "start_timeout: 100ms, scale: { min: 0, idle: 24h }",
+        "start_timeout: 10m, scale: { max: 64, idle: 100ms }",
+        "health: { path: /, interval: 100ms, timeout: 10ms, failures: 1 }",
+        "health: { path: /a/b-c, interval: 1h, timeout: 1m, failures: 100 }",
     ] {
         accepted(&function(keys));
     }
+}
+
+#[test]
+fn a_function_that_may_have_no_worker_may_have_one() {
+    let manifest = accepted(&function("scale: { min: 0 }"));
+    let scale = manifest.manifest.functions["f"].scale;
+    assert_eq!((scale.min, scale.max), (0, 1));
 }
 
 #[test]

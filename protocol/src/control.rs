@@ -101,7 +101,11 @@ impl<'a> Control<'a> {
             | Kind::Snapshot
             | Kind::Ack
             | Kind::WorkerLost
-            | Kind::Stats => return Err(FrameError::Misplaced(name)),
+            | Kind::Stats
+            | Kind::Pressure
+            | Kind::Unavailable
+            | Kind::Probe
+            | Kind::Health => return Err(FrameError::Misplaced(name)),
         })
     }
 

@@ -284,7 +284,11 @@ impl<'a> Data<'a> {
             | Kind::Snapshot
             | Kind::Ack
             | Kind::WorkerLost
-            | Kind::Stats => return Err(FrameError::Misplaced(name)),
+            | Kind::Stats
+            | Kind::Pressure
+            | Kind::Unavailable
+            | Kind::Probe
+            | Kind::Health => return Err(FrameError::Misplaced(name)),
         })
     }
 

@@ -107,6 +107,14 @@ kinds! {
     WorkerLost = 69, "WORKER_LOST";
     /// Gateway to supervisor: what was counted in the last second.
     Stats = 70, "STATS";
+    /// Gateway to supervisor: how busy a function that scales is.
+    Pressure = 71, "PRESSURE";
+    /// Supervisor to gateway: a function cannot be started, or may be again.
+    Unavailable = 72, "UNAVAILABLE";
+    /// Supervisor to gateway: ask this worker whether it is well.
+    Probe = 73, "PROBE";
+    /// Gateway to supervisor: what came of it.
+    Health = 74, "HEALTH";
 }
 
 /// Flag bits of a frame. Unknown bits are ignored by receivers and sent as zero.

@@ -30,6 +30,14 @@ pub enum Link<'a> {
     Silent { worker: u32 },
     /// Gateway: a data socket of this worker has ended, or it is stuck; why, if it is to blame.
     WorkerLost { worker: u32, why: &'a str },
+    /// Gateway: a [`Pressure`]. Said when it has changed, and not for every request.
+    Pressure { pressure: &'a [u8] },
+    /// Supervisor: an [`Unavailable`].
+    Unavailable { function: &'a [u8] },
+    /// Supervisor: a [`Probe`].
+    Probe { probe: &'a [u8] },
+    /// Gateway: a [`Health`], the answer to it.
+    Health { health: &'a [u8] },
     /// Gateway: a list of [`crate::head::LogRecord`].
     Log { records: &'a [u8] },
     /// Gateway: [`crate::stats::Stats`], once a second while there is news.
@@ -49,6 +57,62 @@ pub struct WorkerAdd {
     pub codec: u8,
     /// Handlers that may run at once in it.
     pub concurrency: u32,
+}
+
+/// How busy a function is that has more workers or fewer by its load.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pressure {
+    /// Its name.
+    pub function: String,
+    /// Requests that wait for a worker.
+    pub waiting: u32,
+    /// What one request takes of one worker's time, in microseconds: as measured, or as long as the
+    /// worker has been at one.
+    pub service_us: u32,
+    /// Handlers that were busy on average, in thousandths; 0 only if nothing was asked for.
+    pub busy: u32,
+    /// In that time a request found no worker free.
+    pub queued: bool,
+}
+
+/// A function that has no worker and gets none for now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unavailable {
+    /// Its name.
+    pub function: String,
+    /// Why: its requests are refused with this. Without a reason they may wait for a worker again.
+    pub why: Option<String>,
+}
+
+/// A question to a worker whether it is well: a request of its own, past all routes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Which.
+    pub worker: u32,
+    /// The path to ask for.
+    pub path: String,
+    /// For so many milliseconds the head of its answer may take.
+    pub timeout_ms: u32,
+}
+
+/// What came of a question to a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Which.
+    pub worker: u32,
+    /// What it showed.
+    pub verdict: Verdict,
+}
+
+/// Whether a worker is well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// It is.
+    Well,
+    /// It has not come to the question: it is at other requests, and is judged by those.
+    Busy,
+    /// It is not, and this is how it showed.
+    Sick(String),
 }
 
 /// What to serve: a whole picture, swapped in at once.
@@ -97,6 +161,18 @@ impl<'a> Link<'a> {
                     what: "not UTF-8",
                 })?,
             },
+            Kind::Pressure => Link::Pressure {
+                pressure: frame.payload,
+            },
+            Kind::Unavailable => Link::Unavailable {
+                function: frame.payload,
+            },
+            Kind::Probe => Link::Probe {
+                probe: frame.payload,
+            },
+            Kind::Health => Link::Health {
+                health: frame.payload,
+            },
             Kind::Log => Link::Log {
                 records: frame.payload,
             },
@@ -121,6 +197,10 @@ impl<'a> Link<'a> {
             Link::Ack { generation } => put(Kind::Ack, generation, &[]),
             Link::Silent { worker } => put(Kind::Ping, worker, &[]),
             Link::WorkerLost { worker, why } => put(Kind::WorkerLost, worker, why.as_bytes()),
+            Link::Pressure { pressure } => put(Kind::Pressure, 0, pressure),
+            Link::Unavailable { function } => put(Kind::Unavailable, 0, function),
+            Link::Probe { probe } => put(Kind::Probe, 0, probe),
+            Link::Health { health } => put(Kind::Health, 0, health),
             Link::Log { records } => put(Kind::Log, 0, records),
             Link::Stats { stats } => put(Kind::Stats, 0, stats),
             Link::Stop { deadline_ms } => put(Kind::Stop, deadline_ms, &[]),

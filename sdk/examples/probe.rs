@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 /// What lives as long as the worker: the proof that state is kept.
 struct State {
     requests: u64,
+    /// How often it was asked whether it is well.
+    examined: u64,
+    sick: bool,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -33,7 +36,11 @@ fn make_state() -> State {
     if let Some(reason) = hearth_sdk::env("FAIL_START") {
         panic!("{reason}");
     }
-    State { requests: 0 }
+    State {
+        requests: 0,
+        examined: 0,
+        sick: hearth_sdk::env("HEALTH").is_some_and(|health| health == "sick"),
+    }
 }
 
 fn handle(state: &mut State, req: Request) -> Result<Response, Problem> {
@@ -46,6 +53,11 @@ fn handle(state: &mut State, req: Request) -> Result<Response, Problem> {
         "/json" => answer_order(&req.json::<Order>()?),
         "/worker" => {
             Response::json(&json!({ "worker": hearth_sdk::worker(), "count": state.requests }))
+        }
+        "/healthz" => Response::new(health(state)),
+        "/sicken" => {
+            state.sick = true;
+            Response::no_content()
         }
         "/env" => Response::json(&configuration(&req)),
         "/sleep" => sleep(&req),
@@ -97,6 +109,16 @@ fn head(req: &Request) -> Value {
         "client": req.client.as_str(),
         "deadline_ms": millis(req.deadline().saturating_duration_since(std::time::Instant::now())),
     })
+}
+
+/// Well, but for one that was told to be sick, or has been asked less than `WARM_UP` times.
+fn health(state: &mut State) -> u16 {
+    state.examined += 1;
+    let warm_up = hearth_sdk::env("WARM_UP").and_then(|count| count.parse().ok());
+    match state.sick || state.examined <= warm_up.unwrap_or(0) {
+        true => 503,
+        false => 200,
+    }
 }
 
 /// What the manifest gives, and what the process was started with.

@@ -3,23 +3,25 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use hearth_manifest::{Filled, Function, Manifest};
 
 use crate::certificate::{CertificateError, Chosen, choose};
 use crate::control::door::Door;
-use crate::gateway::Program;
+use crate::gateway;
 use crate::journal::{Format, Journal, Record};
 use crate::journald;
 use crate::listen::ListenError;
 use crate::load::{LoadError, base, check_binaries, load};
 use crate::plan::Wanted;
 use crate::receiver::ReceiverError;
+use crate::programs::{Program, ProgramError, Programs};
 use crate::secret::Secrets;
 use crate::state::{Held, StateError};
-use crate::watch::{Stamp, Stamps};
+use crate::versions::Whole;
+use crate::watch::Stamps;
 
 /// What a platform is started with.
 #[derive(Clone, Debug)]
@@ -31,9 +33,9 @@ pub struct Options {
     /// How records are printed.
     pub format: Format,
     /// The program that is the gateway.
-    pub gateway: Program,
+    pub gateway: gateway::Program,
     /// The program that makes a cell of itself.
-    pub cell: Program,
+    pub cell: gateway::Program,
     /// Sandboxes are strict, whatever the manifest says.
     pub strict: bool,
     /// The directory with values of secrets.
@@ -42,6 +44,8 @@ pub struct Options {
     pub log_bytes: u64,
     /// Where to answer as the system's journal.
     pub journal_socket: Option<PathBuf>,
+    /// How many versions are kept.
+    pub versions: usize,
 }
 
 /// Listeners of the command line: outer `None` leaves the manifest's word, inner `None` is `off`.
@@ -87,6 +91,14 @@ pub enum RunError {
     /// The place of the journal.
     #[error(transparent)]
     Receiver(#[from] ReceiverError),
+    /// A function's program.
+    #[error("functions.{function}.binary")]
+    Program {
+        /// Whose.
+        function: String,
+        /// What is wrong.
+        source: ProgramError,
+    },
     /// Something of the system.
     #[error("cannot set up {what}")]
     SetUp {
@@ -99,6 +111,9 @@ pub enum RunError {
 
 /// One accepted version of the manifest and what goes with it.
 pub(crate) struct Accepted {
+    /// As it was read, and the programs.
+    pub(crate) whole: Whole,
+    /// With the listeners of the command line.
     pub(crate) manifest: Manifest,
     pub(crate) certificates: Chosen,
     pub(crate) threads: u32,
@@ -106,15 +121,14 @@ pub(crate) struct Accepted {
     pub(crate) makes: BTreeMap<String, (Make, u32)>,
     /// Where metrics are to be served over TCP.
     pub(crate) metrics: Option<Rc<Door>>,
-    /// Every file that was read for it, as it was just before.
+    /// Every secret and certificate that was read for it, as it was just before.
     pub(crate) stamps: Stamps,
 }
 
 /// What makes a worker what it is. If any of it is another, so must the worker be.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Make {
-    program: PathBuf,
-    file: Option<Stamp>,
+    program: Program,
     filled: Filled,
     concurrency: u32,
     body_bytes: u64,
@@ -129,39 +143,67 @@ impl Accepted {
             && self.makes == other.makes
     }
 
-    /// The function and what its secrets make of it, if it is of this version.
-    pub(crate) fn version(&self, name: &str, version: u32) -> Option<(&Function, &Filled)> {
+    /// The function, what its secrets make of it, and its program, if it is of this version.
+    pub(crate) fn version(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> Option<(&Function, &Filled, &Program)> {
         let (make, mine) = self.makes.get(name)?;
         let function = self.manifest.functions.get(name)?;
-        (*mine == version).then_some((function, &make.filled))
+        (*mine == version).then_some((function, &make.filled, &make.program))
     }
 }
 
-/// Reads the manifest and everything it names, before anything is changed.
-pub(crate) fn accept(
+/// Reads the manifest's file and the programs it names, of which copies are kept; the stamps are
+/// theirs.
+pub(crate) fn read(
     options: &Options,
-    held: &Held,
+    programs: &mut Programs,
     journal: &Journal,
-    before: Option<&Accepted>,
-) -> Result<Accepted, RunError> {
+) -> Result<(Whole, Stamps), RunError> {
     let first = Stamps::of([options.manifest.clone()]);
     let parsed = load(&options.manifest)?;
     for note in &parsed.notes {
         journal.add(&Record::new("supervisor", "warn", note.to_string()));
     }
-    let mut manifest = parsed.manifest;
+    let manifest = parsed.manifest;
     let base = base(&options.manifest);
     check_binaries(&manifest, &base)?;
+    let files = manifest
+        .functions
+        .values()
+        .map(|one| base.join(&one.binary));
+    let stamps = first.and(Stamps::of(files));
+    let kept = manifest.functions.iter().map(|(name, function)| {
+        let program = programs.keep(&base.join(&function.binary));
+        let program = program.map_err(|source| RunError::Program {
+            function: name.clone(),
+            source,
+        })?;
+        Ok((name.clone(), program))
+    });
+    let programs = kept.collect::<Result<_, RunError>>()?;
+    Ok((Whole { manifest, programs }, stamps))
+}
+
+/// Accepts a manifest with its programs: all else that it names is read, before anything is changed.
+pub(crate) fn accept(
+    whole: Whole,
+    options: &Options,
+    held: &Held,
+    journal: &Journal,
+    before: Option<&Accepted>,
+) -> Result<Accepted, RunError> {
+    let mut manifest = whole.manifest.clone();
+    let base = base(&options.manifest);
     let secrets = Secrets::of(options.secrets.clone());
     // Their files before their values: a change in between is then seen.
     let files = Stamps::of(manifest.secrets().map(|name| secrets.path(name)));
-    let makes = makes(&manifest, &base, &secrets, before)?;
+    let makes = makes(&whole, &secrets, before)?;
     let certificates = manifest.gateway.tls.certificates.iter();
     let named = certificates.flat_map(|one| [base.join(&one.cert), base.join(&one.key)]);
-    let programs = makes.values().map(|(make, _)| make.program.clone());
-    let stamps = first
-        .and(files)
-        .and(Stamps::of(programs.chain(named).collect::<Vec<_>>()));
+    let stamps = files.and(Stamps::of(named.collect::<Vec<_>>()));
     let listen = &mut manifest.gateway.listen;
     listen.http = options.listen.http.unwrap_or(listen.http);
     listen.https = options.listen.https.unwrap_or(listen.https);
@@ -192,6 +234,7 @@ pub(crate) fn accept(
         .threads
         .unwrap_or_else(threads_for_this_machine);
     Ok(Accepted {
+        whole,
         manifest,
         certificates,
         threads,
@@ -203,8 +246,7 @@ pub(crate) fn accept(
 
 /// What the functions' workers are; one that is what it was before keeps its number.
 fn makes(
-    manifest: &Manifest,
-    base: &Path,
+    Whole { manifest, programs }: &Whole,
     secrets: &Secrets,
     before: Option<&Accepted>,
 ) -> Result<BTreeMap<String, (Make, u32)>, LoadError> {
@@ -214,11 +256,9 @@ fn makes(
     let functions = manifest.functions.iter();
     functions
         .map(|(name, function)| {
-            let program = base.join(&function.binary);
             let filled = function.fill(|name| secrets.value(name));
             let make = Make {
-                file: Stamp::of(&program),
-                program,
+                program: programs[name].clone(),
                 filled: filled.map_err(|missing| LoadError::Secret {
                     function: name.clone(),
                     missing,
@@ -241,8 +281,11 @@ pub(crate) fn wanted(accepted: &Accepted) -> Vec<Wanted> {
     wanted
         .map(|(name, one)| Wanted {
             name: name.clone(),
-            workers: one.scale.min,
             version: accepted.makes[name].1,
+            scale: one.scale,
+            concurrency: one.concurrency,
+            start_time: one.start_timeout,
+            health: one.health.clone(),
         })
         .collect()
 }

@@ -13,6 +13,8 @@ pub enum Action {
     StartWorker(u32, String, u32),
     /// Give this worker and the gateway data sockets to each other.
     Introduce(u32),
+    /// Have the gateway ask this worker for this path, and wait so long for its answer.
+    Probe(u32, String, Duration),
     /// Tell the gateway to give this worker nothing new.
     Withdraw(u32),
     /// Send the gateway a snapshot with this number and these workers.
@@ -27,6 +29,8 @@ pub enum Action {
     KillGateway,
     /// Kill a worker and what it started.
     KillWorker(u32),
+    /// Tell the gateway to refuse a function's requests with this reason, or no longer.
+    Refuse(String, Option<String>),
     /// Say this in the log.
     Say(Level, About, String),
     /// Every function has a worker that is ready, or has shown that it has none.
@@ -71,6 +75,7 @@ impl fmt::Display for Action {
                 write!(f, "start worker {id} of {function}, version {version}")
             }
             Action::Introduce(id) => write!(f, "introduce worker {id}"),
+            Action::Probe(id, path, time) => write!(f, "probe worker {id}: {path} within {time:?}"),
             Action::Withdraw(id) => write!(f, "withdraw worker {id}"),
             Action::Snapshot(number, workers) => write!(f, "snapshot {number} {workers:?}"),
             Action::StopGateway(time) => write!(f, "stop gateway within {time:?}"),
@@ -78,6 +83,10 @@ impl fmt::Display for Action {
             Action::StopWorker(id, time) => write!(f, "stop worker {id} within {time:?}"),
             Action::KillGateway => write!(f, "kill gateway"),
             Action::KillWorker(id) => write!(f, "kill worker {id}"),
+            Action::Refuse(function, Some(why)) => {
+                write!(f, "refuse requests of {function}: {why}")
+            }
+            Action::Refuse(function, None) => write!(f, "take requests of {function}"),
             Action::Say(level, about, text) => write!(f, "say {level:?} {about:?}: {text}"),
             Action::Settled => write!(f, "settled"),
             Action::Commit => write!(f, "commit"),

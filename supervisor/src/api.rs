@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cell::Mechanism;
 use crate::filter::LogQuery;
+use crate::versions::Change;
 pub use client::{AskError, Client};
 pub use problem::Problem;
 
@@ -28,6 +29,15 @@ pub enum Request {
     Reload,
     /// What is measured, for Prometheus.
     Metrics,
+    /// What was accepted so far, as far as it is kept.
+    Versions,
+    /// Serve what was served before.
+    Rollback {
+        /// This function alone.
+        function: Option<String>,
+        /// As it was in this version; without it, as it was before.
+        to: Option<u64>,
+    },
 }
 
 /// What the runner answers.
@@ -40,8 +50,21 @@ pub enum Answer {
         /// How many.
         functions: usize,
     },
+    /// To `versions`.
+    Versions(Box<VersionsStatus>),
+    /// To `rollback`: done.
+    RolledBack(RolledBack),
     /// It was not done, and why.
     Failed(String),
+}
+
+/// To `POST /v1/rollback`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RolledBack {
+    /// The version that is served.
+    pub version: u64,
+    /// In what it differs from what was served until then.
+    pub changes: Vec<Change>,
 }
 
 /// To `POST /v1/reload`.
@@ -67,6 +90,10 @@ pub struct Status {
     pub manifest: String,
     /// How often the manifest was accepted so far.
     pub generation: u64,
+    /// The version that is served, as `versions` numbers them.
+    pub version: u64,
+    /// Somebody rolled back to it: it is not what the manifest's file says.
+    pub rolled_back: bool,
     /// Where it listens.
     pub listeners: Vec<ListenerStatus>,
     /// Where metrics are served over TCP.
@@ -164,10 +191,12 @@ pub struct Requests {
 pub struct FunctionStatus {
     /// Its name.
     pub name: String,
-    /// `ready`, `starting`, or `crash-loop`.
+    /// `ready`, `starting`, `crash-loop`, or `idle`: it has no worker until it is asked for.
     pub state: String,
     /// The number of what its workers are: another program, environment or secret makes another.
     pub version: u32,
+    /// How many workers it should have.
+    pub scale: ScaleStatus,
     /// `METHOD host/path` of each route.
     pub routes: Vec<String>,
     /// Workers started again so far.
@@ -186,12 +215,23 @@ pub struct FunctionStatus {
     pub workers: Vec<WorkerStatus>,
 }
 
+/// How many workers a function should have.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScaleStatus {
+    /// Now.
+    pub wanted: u32,
+    /// At least.
+    pub min: u32,
+    /// At most.
+    pub max: u32,
+}
+
 /// A worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerStatus {
     /// Its id.
     pub id: u32,
-    /// `starting`, `ready`, `draining`, `stopping` or `killed`.
+    /// `starting`, `checking` (ready, and not yet found well), `ready`, `draining`, `stopping` or `killed`.
     pub state: String,
     /// Milliseconds it has been in that state.
     pub for_ms: u64,
@@ -209,4 +249,46 @@ pub struct WorkerStatus {
     /// How often which system call was refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<String, u64>,
+}
+
+/// What was accepted so far, as far as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VersionsStatus {
+    /// The number of what is served.
+    pub current: u64,
+    /// In order of their numbers.
+    pub versions: Vec<VersionStatus>,
+    /// By function, what can be gone back to.
+    pub functions: BTreeMap<String, Vec<EditionStatus>>,
+}
+
+/// A version of the manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VersionStatus {
+    /// Its number.
+    pub version: u64,
+    /// When it was accepted, in milliseconds since 1970.
+    pub time: u64,
+    /// It is what is served.
+    pub current: bool,
+    /// In what it differs from what was served before.
+    pub changes: Vec<Change>,
+    /// It was made by rolling this function back, and is in no file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<String>,
+    /// Of each function, the version that it came with as it is.
+    pub functions: BTreeMap<String, u64>,
+}
+
+/// What a function was from a version on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EditionStatus {
+    /// The number of that version.
+    pub version: u64,
+    /// When it was accepted, in milliseconds since 1970.
+    pub time: u64,
+    /// It is what is served.
+    pub current: bool,
+    /// SHA-256 of its program.
+    pub sha256: String,
 }

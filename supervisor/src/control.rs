@@ -108,6 +108,16 @@ impl Service {
                 Ok(status) => self.metrics(status).await,
                 Err(problem) => Err(problem),
             },
+            Request::Versions => match self.ask(request).await {
+                Ok(Answer::Versions(versions)) => Ok(Reply::json(&versions)),
+                Ok(other) => Err(unexpected(&other)),
+                Err(problem) => Err(problem),
+            },
+            Request::Rollback { .. } => match self.ask(request).await {
+                Ok(Answer::RolledBack(done)) => Ok(Reply::json(&done)),
+                Ok(other) => Err(unexpected(&other)),
+                Err(problem) => Err(problem),
+            },
             Request::Reload => match self.ask(request).await {
                 Ok(Answer::Reloaded { functions }) => Ok(Reply::json(&Reloaded { functions })),
                 Ok(other) => Err(unexpected(&other)),

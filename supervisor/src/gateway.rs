@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 use hearth_manifest::Manifest;
 use hearth_protocol::frame::Frame;
 use hearth_protocol::head::LogRecord;
-use hearth_protocol::link::{CODEC, CertifiedKey, Link, Snapshot, WorkerAdd, encode};
+use hearth_protocol::link::{
+    CODEC, CertifiedKey, Health, Link, Pressure, Probe, Snapshot, Unavailable, WorkerAdd, encode,
+};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::cell;
-use crate::event::Event;
+use crate::event::{self, Event};
 use crate::figures::Figures;
 use crate::journal::{Journal, Record};
 use crate::listen::Listener;
@@ -152,6 +154,27 @@ impl Gateway {
         }
     }
 
+    /// Has a worker asked whether it is well.
+    pub fn probe(&self, worker: u32, path: String, timeout: Duration) {
+        let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        let probe = Probe {
+            worker,
+            path,
+            timeout_ms,
+        };
+        if let Ok(probe) = encode(&probe) {
+            self.tell(Link::Probe { probe: &probe }, vec![]);
+        }
+    }
+
+    /// Says that a function's requests are to be refused, or no longer.
+    pub fn refuse(&self, function: String, why: Option<String>) {
+        if let Ok(function) = encode(&Unavailable { function, why }) {
+            let function = &function;
+            self.tell(Link::Unavailable { function }, vec![]);
+        }
+    }
+
     /// Tells it to end.
     pub fn stop(&self, deadline: Duration) {
         let deadline_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
@@ -182,6 +205,31 @@ fn hear(
         Link::WorkerLost { worker, why } => {
             let _ = news.send(News::Plan(Event::WorkerFailed(worker, why.to_owned())));
         }
+        Link::Pressure { pressure } => {
+            let Pressure {
+                function,
+                waiting,
+                service_us,
+                busy,
+                queued,
+            } = CODEC
+                .decode(pressure)
+                .map_err(|error| WireError::OutOfTurn(error.to_string()))?;
+            let service = Duration::from_micros(service_us.into());
+            let _ = news.send(News::Plan(Event::Pressure(event::Pressure {
+                function,
+                waiting,
+                service,
+                busy,
+                queued,
+            })));
+        }
+        Link::Health { health } => {
+            let Health { worker, verdict } = CODEC
+                .decode(health)
+                .map_err(|error| WireError::OutOfTurn(error.to_string()))?;
+            let _ = news.send(News::Plan(Event::WorkerHealth(worker, verdict)));
+        }
         Link::Log { records } => {
             let records: Vec<LogRecord<'_>> = CODEC
                 .decode(records)
@@ -202,6 +250,8 @@ fn hear(
         | Link::WorkerDrop { .. }
         | Link::Snapshot { .. }
         | Link::Silent { .. }
+        | Link::Unavailable { .. }
+        | Link::Probe { .. }
         | Link::Stop { .. } => {
             return Err(WireError::OutOfTurn("supervisors send this".to_owned()));
         }

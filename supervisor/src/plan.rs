@@ -3,18 +3,23 @@
 //! Knows workers and the gateway by their phases only: no process, no socket, no clock. Time comes
 //! with each event. The traces in this file's tests are the specification.
 
+mod health;
 mod reload;
+mod scale;
+mod stop;
+mod view;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+use hearth_manifest::{Health, Scale};
 
 use crate::action::{About, Action, Level};
 use crate::backoff::Backoff;
 use crate::event::Event;
 use reload::Next;
-
-/// For so long a worker may take from its start to READY.
-pub const START_TIME: Duration = Duration::from_secs(10);
+use scale::Load;
+pub use view::FunctionView;
 
 /// For so long the gateway may finish what it has begun when it is stopped.
 pub const GATEWAY_STOP_TIME: Duration = Duration::from_secs(5);
@@ -33,10 +38,16 @@ const GRACE: Duration = Duration::from_millis(250);
 pub struct Wanted {
     /// Its name.
     pub name: String,
-    /// Workers to keep running.
-    pub workers: u32,
     /// Workers of another version cannot stand in for those of this one.
     pub version: u32,
+    /// How many workers.
+    pub scale: Scale,
+    /// Handlers that run at once in one of them.
+    pub concurrency: u32,
+    /// From a worker's start to READY.
+    pub start_time: Duration,
+    /// How it is told whether a worker is well.
+    pub health: Option<Health>,
 }
 
 /// The whole platform as the supervisor sees it.
@@ -58,10 +69,19 @@ pub struct Platform {
 
 #[derive(Debug)]
 struct Function {
-    version: u32,
+    wanted: Wanted,
+    /// Workers it should have now.
+    target: u32,
+    load: Load,
     backoff: Backoff,
     /// When to start the workers that are missing.
     restarts: Vec<Instant>,
+    /// No worker is started before this.
+    hold: Option<Instant>,
+    /// Starts in a row that failed.
+    failed_starts: u32,
+    /// The gateway refuses its requests.
+    refused: bool,
     restarted: u32,
     last_error: Option<String>,
 }
@@ -73,6 +93,16 @@ struct Worker {
     role: Role,
     phase: Phase,
     since: Instant,
+    start_time: Duration,
+    was_ready: bool,
+    /// When to ask whether it is well.
+    probe: Option<Instant>,
+    /// Bad answers to that in a row.
+    bad: u32,
+    /// The last of them, from before it served.
+    complaint: Option<String>,
+    /// It is to be replaced once another is ready.
+    sick: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +113,8 @@ enum Role {
     Next,
     /// Of what was served, or was to be.
     Retired,
+    /// One more than are needed.
+    Surplus,
 }
 
 /// Where a worker is in its life.
@@ -90,6 +122,8 @@ enum Role {
 pub enum Phase {
     /// Started, not READY yet; killed at this time.
     Starting(Instant),
+    /// READY, and not yet found well; killed at this time.
+    Proving(Instant),
     /// Answers requests.
     Ready,
     /// Has a successor; is drained once the gateway serves this snapshot.
@@ -110,25 +144,34 @@ enum Gateway {
     Killed,
 }
 
-/// A function as `status` shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FunctionView {
-    /// Deaths in a row are many.
-    pub crash_loop: bool,
-    /// Workers that were started again so far.
-    pub restarted: u32,
-    /// Why the last one that failed did.
-    pub last_error: Option<String>,
-    /// Its workers: id, phase, since when in it.
-    pub workers: Vec<(u32, Phase, Instant)>,
+impl Worker {
+    /// It serves what is wanted, or will.
+    fn is_wanted(&self) -> bool {
+        matches!(self.role, Role::Current | Role::Next)
+    }
+
+    /// The gateway knows it, if it runs.
+    fn is_known(&self) -> bool {
+        self.is_wanted() && matches!(self.phase, Phase::Ready | Phase::Proving(_))
+    }
+
+    /// It gets requests.
+    fn serves(&self) -> bool {
+        self.role == Role::Current && self.phase == Phase::Ready
+    }
 }
 
 impl Function {
-    fn new(version: u32, restarts: Vec<Instant>) -> Function {
+    fn new(wanted: Wanted, target: u32, now: Instant) -> Function {
         Function {
-            version,
+            wanted,
+            target,
+            load: Load::new(now),
             backoff: Backoff::default(),
-            restarts,
+            restarts: vec![],
+            hold: None,
+            failed_starts: 0,
+            refused: false,
             restarted: 0,
             last_error: None,
         }
@@ -141,8 +184,9 @@ impl Platform {
         let functions = wanted
             .iter()
             .map(|one| {
-                let restarts = vec![now; one.workers as usize];
-                (one.name.clone(), Function::new(one.version, restarts))
+                let mut function = Function::new(one.clone(), one.scale.min, now);
+                function.restarts = vec![now; one.scale.min as usize];
+                (one.name.clone(), function)
             })
             .collect();
         Platform {
@@ -168,13 +212,17 @@ impl Platform {
             Event::Timer => self.kill_the_late(now, &mut actions),
             Event::GatewayStarted => {
                 self.gateway = Gateway::Running(now);
-                let ready = self.ready_workers(&[Role::Current, Role::Next]);
-                actions.extend(ready.into_iter().map(Action::Introduce));
+                let known = self.workers.iter().filter(|(_, one)| one.is_known());
+                actions.extend(known.map(|(id, _)| Action::Introduce(*id)));
                 actions.push(self.next_snapshot());
+                self.probe_all_anew(now);
+                self.forget_load(now);
             }
+            Event::Pressure(pressure) => self.pressed(now, &pressure, &mut actions),
             Event::GatewayServes(snapshot) => self.gateway_serves(now, snapshot, &mut actions),
             Event::GatewayEnded(how) => self.gateway_ended(now, &how, &mut actions),
             Event::WorkerReady(id) => self.worker_ready(now, id, &mut actions),
+            Event::WorkerHealth(id, verdict) => self.examined(now, id, verdict, &mut actions),
             Event::WorkerGaveUp(id, why) => self.worker_gave_up(now, id, why, &mut actions),
             Event::WorkerFailed(id, why) => self.worker_failed(id, why, &mut actions),
             Event::WorkerEnded(id, how) => self.worker_ended(now, id, &how, &mut actions),
@@ -189,10 +237,14 @@ impl Platform {
                 },
                 &mut actions,
             ),
+            Event::GiveUp(why) => self.abandon(why, &mut actions),
             Event::Stop => self.stop(now, &mut actions),
         }
         self.commit_when_ready(now, &mut actions);
+        self.let_the_quiet_go(now, &mut actions);
         self.start_what_is_due(now, &mut actions);
+        self.probe_what_is_due(now, &mut actions);
+        self.refuse_what_cannot_start(&mut actions);
         self.stop_workers_without_gateway(now, &mut actions);
         self.settle(&mut actions);
         if self.stopping && self.workers.is_empty() && self.gateway == Gateway::Down(None) {
@@ -213,86 +265,79 @@ impl Platform {
             .values()
             .filter_map(|worker| match worker.phase {
                 Phase::Starting(at) | Phase::Stopping(at) => Some(at),
+                Phase::Proving(at) => Some(at).filter(|_| self.gateway_runs()),
                 Phase::Ready | Phase::Replaced(_) | Phase::Killed => None,
             });
         let restarts = self
             .functions
             .values()
             .flat_map(|function| function.restarts.iter().copied());
-        workers.chain(restarts).chain(gateway).min()
-    }
-
-    /// A function as `status` shows it.
-    pub fn view(&self, function: &str) -> Option<FunctionView> {
-        let state = self.functions.get(function)?;
-        let workers = self
-            .workers
-            .iter()
-            .filter(|(_, worker)| worker.function == function)
-            .map(|(id, worker)| (*id, worker.phase, worker.since))
-            .collect();
-        Some(FunctionView {
-            crash_loop: state.backoff.is_crash_loop(),
-            restarted: state.restarted,
-            last_error: state.last_error.clone(),
-            workers,
-        })
-    }
-
-    /// Functions that have no worker that is ready.
-    pub fn waiting_for(&self) -> Vec<&str> {
-        let ready = |name: &str| {
-            self.workers
-                .values()
-                .any(|one| one.function == name && one.phase == Phase::Ready)
-        };
-        self.functions
-            .keys()
-            .map(String::as_str)
-            .filter(|name| !ready(name))
-            .collect()
+        let quiet = self.functions.values().filter_map(Function::quiet_at);
+        let quiet = quiet.filter(|_| !self.stopping);
+        let workers = workers.chain(self.next_probe());
+        workers.chain(restarts).chain(gateway).chain(quiet).min()
     }
 
     fn gateway_runs(&self) -> bool {
         matches!(self.gateway, Gateway::Running(_))
     }
 
-    fn ready_workers(&self, roles: &[Role]) -> Vec<u32> {
-        let ready = self
-            .workers
-            .iter()
-            .filter(|(_, worker)| worker.phase == Phase::Ready && roles.contains(&worker.role));
-        ready.map(|(id, _)| *id).collect()
-    }
-
     fn next_snapshot(&mut self) -> Action {
         self.snapshot += 1;
         let mut workers: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-        for id in self.ready_workers(&[Role::Current]) {
-            workers
-                .entry(self.workers[&id].function.clone())
-                .or_default()
-                .push(id);
+        for (id, worker) in &self.workers {
+            if worker.serves() {
+                let of_it = workers.entry(worker.function.clone()).or_default();
+                of_it.push(*id);
+            }
         }
         Action::Snapshot(self.snapshot, workers)
     }
 
     fn worker_ready(&mut self, now: Instant, id: u32, actions: &mut Vec<Action>) {
+        let Some(worker) = self.workers.get(&id) else {
+            return;
+        };
+        let Phase::Starting(until) = worker.phase else {
+            return;
+        };
+        let proves = self.health_of(worker).is_some();
+        if let Some(worker) = self.workers.get_mut(&id).filter(|_| proves) {
+            worker.phase = Phase::Proving(until);
+            worker.since = now;
+            worker.probe = Some(now);
+        }
+        if !proves {
+            self.serves(now, id, actions);
+        } else if self.gateway_runs() {
+            actions.push(Action::Introduce(id));
+        }
+    }
+
+    /// A worker can serve from now on; the gateway knows it already if it had to prove itself.
+    fn serves(&mut self, now: Instant, id: u32, actions: &mut Vec<Action>) {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        if !matches!(worker.phase, Phase::Starting(_)) {
-            return;
-        }
+        let known = worker.is_known();
         worker.phase = Phase::Ready;
         worker.since = now;
-        let about = About::Worker(id, worker.function.clone());
+        worker.was_ready = true;
+        let (name, current) = (worker.function.clone(), worker.role == Role::Current);
+        let about = About::Worker(id, name.clone());
         actions.push(Action::Say(Level::Info, about, "ready".to_owned()));
-        let current = worker.role == Role::Current;
-        if self.gateway_runs() {
+        let runs = self.gateway_runs();
+        if runs && !known {
             actions.push(Action::Introduce(id));
-            if current {
-                actions.push(self.next_snapshot());
+        }
+        if current {
+            if let Some(function) = self.functions.get_mut(&name) {
+                function.failed_starts = 0;
+            }
+            self.retire_the_sick(&name);
+            match runs {
+                true => actions.push(self.next_snapshot()),
+                false => self.drain_replaced(now, u32::MAX, actions),
             }
         }
     }
@@ -328,7 +373,7 @@ impl Platform {
                 let why = format!("{}: {why}", worker.function);
                 self.abandon(why, actions);
             }
-            Role::Retired => {}
+            Role::Retired | Role::Surplus => {}
         }
     }
 
@@ -337,10 +382,10 @@ impl Platform {
             return;
         };
         let about = About::Worker(id, worker.function.clone());
-        let known = matches!(worker.phase, Phase::Ready | Phase::Replaced(_));
+        let known = worker.is_known() || matches!(worker.phase, Phase::Replaced(_));
         if self.gateway_runs() && known {
             actions.push(Action::Withdraw(id));
-            if worker.role == Role::Current {
+            if worker.serves() {
                 actions.push(self.next_snapshot());
             }
         }
@@ -357,29 +402,47 @@ impl Platform {
                 let text = format!("ended: {how}; it had been replaced");
                 return actions.push(Action::Say(Level::Info, about, text));
             }
+            Role::Surplus => {
+                let text = format!("ended: {how}; it was no longer needed");
+                return actions.push(Action::Say(Level::Info, about, text));
+            }
         }
         let chance = self.roll();
+        let others = self.workers_of(&worker.function);
         let Some(function) = self.functions.get_mut(&worker.function) else {
             return;
         };
         let lived = match worker.phase {
             Phase::Ready => now.saturating_duration_since(worker.since),
-            Phase::Starting(_) | Phase::Replaced(_) | Phase::Stopping(_) | Phase::Killed => {
-                Duration::ZERO
-            }
+            Phase::Starting(_)
+            | Phase::Proving(_)
+            | Phase::Replaced(_)
+            | Phase::Stopping(_)
+            | Phase::Killed => Duration::ZERO,
         };
         let before = function.backoff.is_crash_loop();
         let delay = function.backoff.died(lived, chance);
-        function.restarts.push(now + delay);
-        function.restarted += 1;
+        if !worker.was_ready {
+            function.failed_starts += 1;
+        }
+        function.hold = Some(now + delay);
+        let missing = others + (function.restarts.len() as u32) < function.target;
+        if missing {
+            function.restarts.push(now + delay);
+            function.restarted += 1;
+        }
         // Of one that gave up, or was killed for a reason, the reason is known already.
-        if matches!(worker.phase, Phase::Starting(_) | Phase::Ready) {
+        if worker.is_known() || matches!(worker.phase, Phase::Starting(_)) {
             function.last_error = Some(format!("ended: {how}"));
         }
+        let next = match missing {
+            true => again(delay),
+            false => "it is not needed any more".to_owned(),
+        };
         actions.push(Action::Say(
             Level::Warn,
             about,
-            format!("ended: {how}; {}", again(delay)),
+            format!("ended: {how}; {next}"),
         ));
         if function.backoff.is_crash_loop() && !before {
             let failures = function.backoff.failures();
@@ -427,19 +490,22 @@ impl Platform {
             let due = function.restarts.iter().filter(|at| **at <= now).count();
             function.restarts.retain(|at| *at > now);
             for _ in 0..due {
-                missing.push((name.clone(), function.version));
+                missing.push((
+                    name.clone(),
+                    function.wanted.version,
+                    function.wanted.start_time,
+                ));
             }
         }
-        for (name, version) in missing {
-            self.start_worker(now, &name, version, Role::Current, actions);
+        for (name, version, start_time) in missing {
+            self.start_worker(now, (&name, version, start_time), Role::Current, actions);
         }
     }
 
     fn start_worker(
         &mut self,
         now: Instant,
-        function: &str,
-        version: u32,
+        (function, version, start_time): (&str, u32, Duration),
         role: Role,
         actions: &mut Vec<Action>,
     ) {
@@ -448,43 +514,18 @@ impl Platform {
             function: function.to_owned(),
             version,
             role,
-            phase: Phase::Starting(now + START_TIME),
+            phase: Phase::Starting(now + start_time),
             since: now,
+            start_time,
+            was_ready: false,
+            probe: None,
+            bad: 0,
+            complaint: None,
+            sick: false,
         };
         self.workers.insert(self.next_worker, worker);
         let function = function.to_owned();
         actions.push(Action::StartWorker(self.next_worker, function, version));
-    }
-
-    fn kill_the_late(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if matches!(self.gateway, Gateway::Stopping(at) if at <= now) {
-            self.gateway = Gateway::Killed;
-            let text = "did not end in time; killed".to_owned();
-            actions.push(Action::Say(Level::Warn, About::Gateway, text));
-            actions.push(Action::KillGateway);
-        }
-        let late: Vec<(u32, String)> = self
-            .workers
-            .iter()
-            .filter_map(|(id, worker)| match worker.phase {
-                Phase::Starting(at) if at <= now => {
-                    let seconds = START_TIME.as_secs();
-                    Some((*id, format!("was not ready within {seconds} s; killed")))
-                }
-                Phase::Stopping(at) if at <= now => {
-                    Some((*id, "did not end in time; killed".to_owned()))
-                }
-                Phase::Starting(_)
-                | Phase::Stopping(_)
-                | Phase::Ready
-                | Phase::Replaced(_)
-                | Phase::Killed => None,
-            })
-            .collect();
-        for (id, text) in late {
-            self.blame(id, Level::Warn, text, actions);
-            self.kill_worker(id, actions);
-        }
     }
 
     fn kill_worker(&mut self, id: u32, actions: &mut Vec<Action>) {
@@ -493,48 +534,6 @@ impl Platform {
         {
             worker.phase = Phase::Killed;
             actions.push(Action::KillWorker(id));
-        }
-    }
-
-    /// First the gateway ends, which closes the doors and lets running requests end, then the workers.
-    fn stop(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if self.stopping {
-            if self.gateway != Gateway::Down(None) && self.gateway != Gateway::Killed {
-                self.gateway = Gateway::Killed;
-                actions.push(Action::KillGateway);
-            }
-            for id in self.workers.keys().copied().collect::<Vec<_>>() {
-                self.kill_worker(id, actions);
-            }
-            return;
-        }
-        self.stopping = true;
-        self.next = None;
-        for function in self.functions.values_mut() {
-            function.restarts.clear();
-        }
-        match self.gateway {
-            Gateway::Running(_) => {
-                self.gateway = Gateway::Stopping(now + GATEWAY_STOP_TIME + GRACE);
-                actions.push(Action::StopGateway(GATEWAY_STOP_TIME));
-            }
-            Gateway::Down(_) => self.gateway = Gateway::Down(None),
-            Gateway::Stopping(_) | Gateway::Killed => {}
-        }
-    }
-
-    fn stop_workers_without_gateway(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if !self.stopping || self.gateway != Gateway::Down(None) {
-            return;
-        }
-        for (id, worker) in &mut self.workers {
-            if matches!(
-                worker.phase,
-                Phase::Starting(_) | Phase::Ready | Phase::Replaced(_)
-            ) {
-                worker.phase = Phase::Stopping(now + WORKER_STOP_TIME + GRACE);
-                actions.push(Action::StopWorker(*id, WORKER_STOP_TIME));
-            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The runner: news comes in, [`crate::plan`] decides, and here is where it is done.
 
+mod kept;
 mod reload;
 
 use std::collections::HashMap;
@@ -13,7 +14,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use crate::accept::{Accepted, Options, RunError, accept, wanted};
+use crate::accept::{Accepted, Options, RunError, accept, read, wanted};
 use crate::action::{About, Action, Level};
 use crate::api::{Answer, ProcessStatus, Request, Status};
 use crate::control::door::Doorman;
@@ -33,6 +34,7 @@ use crate::status;
 use crate::store::Store;
 use crate::watch::{LOOK, Watch};
 use crate::worker::{Orders, Worker};
+use kept::Kept;
 use reload::Reload;
 
 /// How often it is said what the start waits for.
@@ -96,7 +98,13 @@ struct Runner {
     asked: UnboundedReceiver<Asked>,
     signals: Signals,
     reload: Reload,
+    /// Of the manifest's file and the programs it names.
     watch: Watch,
+    /// Of secrets and certificates.
+    watch_values: Watch,
+    kept: Kept,
+    /// What is served is what the file said, not what somebody rolled back to.
+    of_file: bool,
     look_at: Instant,
     ping_at: Instant,
     waiting_said: Option<Instant>,
@@ -119,11 +127,17 @@ impl Runner {
         let set_up = |what| move |source| RunError::SetUp { what, source };
         raise_open_files();
         let held = StateDir::of(&options.manifest).hold()?;
-        let accepted = accept(&options, &held, &journal, None)?;
+        let mut kept = Kept::open(held.directory(), options.versions, &journal);
+        let begun = read(&options, &mut kept.programs, &journal).and_then(|(whole, sources)| {
+            let accepted = accept(whole, &options, &held, &journal, None)?;
+            let listeners = bind(&accepted.manifest.gateway.listen, vec![])?;
+            Ok((accepted, sources, listeners))
+        });
+        let (accepted, sources, listeners) = begun.inspect_err(|_| kept.tidy())?;
+        kept.accept(&accepted.whole, &journal);
         let users = held.directory().users();
         let machine = Machine::look(options.cell.clone(), options.strict, users)
             .map_err(set_up("who is which user"))?;
-        let listeners = bind(&accepted.manifest.gateway.listen, vec![])?;
         keep_log(&options, held.directory(), &journal);
         let receiver = options.journal_socket.as_deref();
         let journal_socket = receiver
@@ -148,8 +162,9 @@ impl Runner {
         let (news, receiver) = mpsc::unbounded_channel();
         let now = Instant::now();
         let platform = Platform::new(&wanted(&accepted), std::process::id(), now);
-        let mut watch = Watch::default();
-        watch.know(accepted.stamps.clone());
+        let (mut watch, mut watch_values) = (Watch::default(), Watch::default());
+        watch.know(sources);
+        watch_values.know(accepted.stamps.clone());
         Ok(Runner {
             options,
             accepted,
@@ -169,6 +184,9 @@ impl Runner {
             signals,
             reload: Reload::default(),
             watch,
+            watch_values,
+            kept,
+            of_file: true,
             look_at: now + LOOK,
             ping_at: now + PING,
             waiting_said: Some(now + WAITING_SAID / 2),
@@ -253,6 +271,11 @@ impl Runner {
                 return self.start_worker(id, &function, version);
             }
             Action::Introduce(id) => self.introduce(id),
+            Action::Probe(id, path, time) => {
+                if let Some(gateway) = &self.gateway {
+                    gateway.probe(id, path, time);
+                }
+            }
             Action::Withdraw(id) => {
                 if let Some(gateway) = &self.gateway {
                     gateway.drop_worker(id);
@@ -288,13 +311,15 @@ impl Runner {
                     worker.process.kill();
                 }
             }
+            Action::Refuse(function, why) => {
+                if let Some(gateway) = &self.gateway {
+                    gateway.refuse(function, why);
+                }
+            }
             Action::Say(level, about, text) => self.say(level, about, text),
             Action::Settled => self.settled(),
             Action::Commit => self.commit(),
-            Action::Served => {
-                let functions = self.accepted.manifest.functions.len();
-                self.reloaded(&Answer::Reloaded { functions });
-            }
+            Action::Served => self.served(),
             Action::Abandon(why) => self.abandon(why),
             Action::End => self.ended = true,
         }
@@ -332,10 +357,11 @@ impl Runner {
             .into_iter()
             .flatten()
             .find_map(|(one, later)| Some((one.version(name, version)?, one, later)));
-        let ((function, filled), accepted, later) = of_version?;
+        let ((function, filled, program), accepted, later) = of_version?;
         let orders = Orders {
             function: function.clone(),
             version,
+            program: self.kept.programs.path(program),
             filled: filled.clone(),
             generation: self.generation + later,
             body_bytes: accepted.manifest.gateway.limits.body_bytes,
@@ -451,11 +477,7 @@ impl Runner {
         }
         if self.look_at <= now {
             self.look_at = now + LOOK;
-            if !self.reload.under_way && self.watch.look() {
-                let text = "the manifest or a program has changed";
-                self.journal.add(&Record::new("supervisor", "info", text));
-                self.reload(vec![]);
-            }
+            self.look();
         }
     }
 
@@ -485,6 +507,11 @@ impl Runner {
                 let _ = asked.answer.send(Answer::Status(Box::new(self.status())));
             }
             Request::Reload => self.reload(vec![asked.answer]),
+            Request::Rollback { function, to } => self.roll_back(function, to, asked.answer),
+            Request::Versions => {
+                let versions = Answer::Versions(Box::new(self.kept.status()));
+                let _ = asked.answer.send(versions);
+            }
             // Answered by the control API itself.
             Request::Logs(_) | Request::Metrics => {}
         }
@@ -507,6 +534,8 @@ impl Runner {
             service: manifest.service.clone(),
             manifest: self.options.manifest.display().to_string(),
             generation: self.generation,
+            version: self.kept.history.current,
+            rolled_back: !self.of_file,
             listeners: status::listeners(&self.listeners),
             metrics: self
                 .accepted

@@ -1,5 +1,6 @@
-//! The directory where a running platform keeps its lock, its control socket, its log and its own
-//! certificate: `.hearth/NAME` beside the manifest, NAME being the manifest's file name.
+//! The directory where a running platform keeps its lock, its control socket, its log, its own
+//! certificate and the versions it accepted: `.hearth/NAME` beside the manifest, NAME being the manifest's
+//! file name.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
@@ -86,6 +87,11 @@ impl StateDir {
         self.0.join("tls")
     }
 
+    /// Where accepted versions and their programs are kept.
+    pub fn versions(&self) -> PathBuf {
+        self.0.join("versions")
+    }
+
     /// Makes it and locks it, and removes what a dead platform left behind.
     pub fn hold(self) -> Result<Held, StateError> {
         let failed = |source| StateError::Io {
@@ -130,6 +136,7 @@ impl Drop for Held {
             self.directory.tls(),
             self.directory.log(),
             self.directory.users(),
+            self.directory.versions(),
         ];
         if kept.iter().any(|path| path.exists()) {
             return;

@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use hearth_manifest::{Function, Manifest};
 
-use crate::api::{FunctionStatus, ListenerStatus, ProcessStatus, Requests, WorkerStatus};
+use crate::api::{
+    FunctionStatus, ListenerStatus, ProcessStatus, Requests, ScaleStatus, WorkerStatus,
+};
 use crate::confine::Confinement;
 use crate::listen::Listener;
 use crate::plan::{FunctionView, Phase};
@@ -22,6 +24,7 @@ pub fn function<'a>(
     now: Instant,
 ) -> FunctionStatus {
     let view = view.unwrap_or(FunctionView {
+        wanted: function.scale.min,
         crash_loop: false,
         restarted: 0,
         last_error: None,
@@ -34,6 +37,7 @@ pub fn function<'a>(
     let state = match (view.crash_loop, ready) {
         (true, false) => "crash-loop",
         (_, true) => "ready",
+        (false, false) if view.wanted == 0 => "idle",
         (false, false) => "starting",
     };
     let workers = view
@@ -46,6 +50,7 @@ pub fn function<'a>(
                 id: *id,
                 state: match phase {
                     Phase::Starting(_) => "starting",
+                    Phase::Proving(_) => "checking",
                     Phase::Ready => "ready",
                     Phase::Replaced(_) => "draining",
                     Phase::Stopping(_) => "stopping",
@@ -67,6 +72,11 @@ pub fn function<'a>(
         state: state.to_owned(),
         version,
         limits: limits(function),
+        scale: ScaleStatus {
+            wanted: view.wanted,
+            min: function.scale.min,
+            max: function.scale.max,
+        },
         routes: routes(function)
             .into_iter()
             .map(|(method, place)| format!("{method} {place}"))

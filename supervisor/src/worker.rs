@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -46,6 +46,8 @@ pub struct Orders {
     pub function: Function,
     /// The number of what it is, among the function's versions.
     pub version: u32,
+    /// Its program: a copy that is kept.
+    pub program: PathBuf,
     /// Its environment, resources and secrets.
     pub filled: Filled,
     /// The manifest's version.
@@ -101,7 +103,7 @@ impl Worker {
         };
         // Made absolute: within its cell there is no other directory to start from.
         let base = std::path::absolute(base)?;
-        let program = base.join(&orders.function.binary);
+        let program = std::path::absolute(&orders.program)?;
         let kind = cell::Program::of(&program)?;
         let user = machine.user(name, !orders.function.sandbox.write.is_empty())?;
         make_writable(&orders.function, &base, &machine.host, user)?;
@@ -179,6 +181,7 @@ impl Worker {
         };
         let Orders {
             function,
+            program: _,
             filled,
             generation,
             body_bytes,

@@ -221,7 +221,7 @@ functions:
     });
     platform
         .ask("GET /x", &["Host: broken.example"], b"")
-        .problem(503, "queue");
+        .problem(503, "worker");
 }
 
 #[test]

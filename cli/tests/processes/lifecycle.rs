@@ -73,7 +73,7 @@ fn entries(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn told_to_stop_it_ends_with_status_0_and_leaves_no_process_and_no_file_but_the_log() {
+fn told_to_stop_it_ends_with_status_0_and_leaves_no_process_and_only_its_log_and_versions() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let platform = Platform::start(PROBE);
         let started = process::children(platform.supervisor());
@@ -83,14 +83,14 @@ fn told_to_stop_it_ends_with_status_0_and_leaves_no_process_and_no_file_but_the_
         let (status, place) = platform.end(signal);
         assert_eq!(status.code(), Some(0));
         assert!(started.iter().all(|pid| !process::runs(*pid)));
-        // But for the log, which the next start goes on with.
-        assert_eq!(entries(&place.state()), ["log"]);
+        // But for the log, which the next start goes on with, and what can be gone back to.
+        assert_eq!(entries(&place.state()), ["log", "versions"]);
         assert!(TcpStream::connect(address).is_err());
     }
 }
 
 #[test]
-fn of_a_platform_with_https_the_certificate_and_the_log_stay() {
+fn of_a_platform_with_https_the_certificate_stays_too() {
     let manifest = format!(r#"gateway: {{ listen: {{ https: "127.0.0.1:0" }} }}{PROBE}"#);
     let platform = Platform::start_in(Place::new(&manifest));
     let (status, place) = platform.end(Signal::SIGTERM);
@@ -98,7 +98,7 @@ fn of_a_platform_with_https_the_certificate_and_the_log_stay() {
     // The `.gitignore` keeps its key out of repositories.
     let left = entries(&place.hearth_directory());
     assert_eq!(left, [".gitignore", "edge.yaml"]);
-    assert_eq!(entries(&place.state()), ["log", "tls"]);
+    assert_eq!(entries(&place.state()), ["log", "tls", "versions"]);
     let kept = ["self-signed.crt", "self-signed.json", "self-signed.key"];
     assert_eq!(entries(&place.state().join("tls")), kept);
 }

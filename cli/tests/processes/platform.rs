@@ -273,7 +273,8 @@ impl Platform {
         let is_ready = |one: &Value| one["state"] == "ready";
         let all_ready = |function: &Value| {
             let mut workers = function["workers"].as_array().unwrap().iter();
-            is_ready(function) && workers.all(is_ready)
+            // One that is idle has no worker until it is asked for.
+            (is_ready(function) || function["state"] == "idle") && workers.all(is_ready)
         };
         wait::until("all functions are ready", || {
             let status = self.try_status()?;

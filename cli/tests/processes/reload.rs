@@ -246,6 +246,12 @@ fn a_changed_manifest_and_a_changed_program_are_found_by_themselves() {
     let first = platform.worker("f");
     let fresh = platform.place.path().join("fresh");
     std::fs::copy(&probe, &fresh).unwrap();
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&fresh)
+        .unwrap();
+    std::io::Write::write_all(&mut file, b"another").unwrap();
+    drop(file);
     std::fs::rename(&fresh, &own).unwrap();
     let generation = |number: u64| {
         wait::until("the next generation is served", || {
@@ -265,6 +271,20 @@ fn a_changed_manifest_and_a_changed_program_are_found_by_themselves() {
     wait::until("the new route is served", || {
         (platform.get("/new").status() == 200).then_some(())
     });
+}
+
+#[test]
+fn a_program_that_is_written_anew_and_is_the_same_changes_nothing() {
+    let place = Place::new(&manifest("/old").replace("binary: probe", "binary: own"));
+    let (probe, own) = (place.path().join("probe"), place.path().join("own"));
+    std::fs::copy(&probe, &own).unwrap();
+    let platform = Platform::start_in(place);
+    let worker = platform.worker("f");
+    std::fs::remove_file(&own).unwrap();
+    std::fs::copy(&probe, &own).unwrap();
+    assert!(platform.place.hearth("reload", &[]).status.success());
+    assert_eq!(platform.worker("f"), worker);
+    assert_eq!(platform.status()["generation"], 1);
 }
 
 #[test]

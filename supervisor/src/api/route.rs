@@ -55,6 +55,23 @@ pub const ROUTES: &[Route] = &[
         parameters: &[],
         read: |_| Ok(Request::Metrics),
     },
+    Route {
+        method: "GET",
+        path: "/v1/versions",
+        parameters: &[],
+        read: |_| Ok(Request::Versions),
+    },
+    Route {
+        method: "POST",
+        path: "/v1/rollback",
+        parameters: &["function", "to"],
+        read: |query| {
+            Ok(Request::Rollback {
+                function: query.text("function").map(str::to_owned),
+                to: query.number("to")?,
+            })
+        },
+    },
 ];
 
 /// What is asked.

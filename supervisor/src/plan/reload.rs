@@ -5,6 +5,9 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use hearth_manifest::Scale;
+
+use super::scale::Load;
 use super::{
     DRAIN_TIME, Function, GATEWAY_STOP_TIME, GRACE, Gateway, Phase, Platform, Role, Wanted, Worker,
 };
@@ -24,8 +27,9 @@ impl Platform {
             return;
         }
         for one in &next.wanted {
-            for _ in self.kept(one)..one.workers {
-                self.start_worker(now, &one.name, one.version, Role::Next, actions);
+            for _ in self.kept(one)..self.aim(one) {
+                let what = (one.name.as_str(), one.version, one.start_time);
+                self.start_worker(now, what, Role::Next, actions);
             }
         }
         self.next = Some(next);
@@ -33,14 +37,25 @@ impl Platform {
 
     /// How many workers that this asks for are there, or about to be started again.
     fn kept(&self, wanted: &Wanted) -> u32 {
+        match self.served_version(wanted) {
+            Some(function) => self.workers_of(&wanted.name) + function.restarts.len() as u32,
+            None => 0,
+        }
+    }
+
+    /// How many workers this is to have: as many as the load has asked for so far. One that is new
+    /// has at least one, which shows that it starts.
+    fn aim(&self, wanted: &Wanted) -> u32 {
+        let least = u32::from(self.served_version(wanted).is_none());
+        let target = self.functions.get(&wanted.name).map_or(0, |one| one.target);
+        let Scale { min, max, .. } = wanted.scale;
+        target.max(least).clamp(min, max)
+    }
+
+    /// The function, if what is served of it is of the wanted version.
+    fn served_version(&self, wanted: &Wanted) -> Option<&Function> {
         let function = self.functions.get(&wanted.name);
-        let Some(function) = function.filter(|one| one.version == wanted.version) else {
-            return 0;
-        };
-        let of_it =
-            |worker: &&Worker| worker.function == wanted.name && worker.role == Role::Current;
-        let workers = self.workers.values().filter(of_it).count();
-        (workers + function.restarts.len()) as u32
+        function.filter(|one| one.wanted.version == wanted.version)
     }
 
     pub(super) fn commit_when_ready(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -56,20 +71,30 @@ impl Platform {
     /// One step from what was served to what is.
     fn commit(&mut self, now: Instant, next: Next, actions: &mut Vec<Action>) {
         actions.push(Action::Commit);
-        let mut surplus: BTreeMap<&str, u32> = BTreeMap::new();
         let mut functions = BTreeMap::new();
         for one in &next.wanted {
-            let mut kept = self.kept(one);
-            let function = match self.functions.remove(&one.name) {
-                Some(mut same) if same.version == one.version => {
-                    while kept > one.workers && same.restarts.pop().is_some() {
-                        kept -= 1;
-                    }
+            let target = self.aim(one);
+            let before = self.functions.remove(&one.name);
+            // It goes on, and nobody tells of it again before it changes; what did not scale had none.
+            let load = before.as_ref().filter(|before| before.scales());
+            let load = load.map(|before| before.load.from(now));
+            let mut function = match before {
+                Some(mut same) if same.wanted.version == one.version => {
+                    same.wanted = one.clone();
+                    same.target = target;
                     same
                 }
-                _ => Function::new(one.version, vec![]),
+                _ => Function::new(one.clone(), target, now),
             };
-            surplus.insert(&one.name, kept.saturating_sub(one.workers));
+            function.load = load.unwrap_or_else(|| Load::new(now));
+            // The load may have asked for more while those that come were made ready.
+            let there = |worker: &&Worker| {
+                worker.function == one.name
+                    && worker.version == one.version
+                    && worker.is_wanted()
+                    && !worker.sick
+            };
+            function.fill(now, self.workers.values().filter(there).count() as u32);
             functions.insert(one.name.clone(), function);
         }
         self.functions = functions;
@@ -80,26 +105,27 @@ impl Platform {
                 Role::Next => worker.role = Role::Current,
                 Role::Current => {
                     let function = self.functions.get(&worker.function);
-                    let same = function.is_some_and(|one| one.version == worker.version);
-                    let surplus = surplus.get_mut(worker.function.as_str());
-                    match surplus.filter(|_| same) {
-                        Some(0) => continue,
-                        Some(surplus) => *surplus -= 1,
-                        None => {}
+                    if function.is_some_and(|one| one.wanted.version == worker.version) {
+                        continue;
                     }
                     worker.role = Role::Retired;
                     match worker.phase {
                         Phase::Ready => worker.phase = Phase::Replaced(replaced_by),
-                        Phase::Starting(_) => killed.push(*id),
+                        Phase::Starting(_) | Phase::Proving(_) => killed.push(*id),
                         Phase::Replaced(_) | Phase::Stopping(_) | Phase::Killed => {}
                     }
                 }
-                Role::Retired => {}
+                Role::Retired | Role::Surplus => {}
             }
         }
         for id in killed {
             self.kill_worker(id, actions);
         }
+        for one in &next.wanted {
+            self.let_go(&one.name, actions);
+            self.retire_the_sick(&one.name);
+        }
+        self.probe_by_what_is_wanted(now);
         self.committed = Some(replaced_by);
         if !self.gateway_runs() {
             return self.drain_replaced(now, replaced_by, actions);
@@ -119,8 +145,9 @@ impl Platform {
         let mut killed = Vec::new();
         for (id, worker) in &mut self.workers {
             if worker.role == Role::Next {
+                let known = worker.is_known();
                 worker.role = Role::Retired;
-                if runs && worker.phase == Phase::Ready {
+                if runs && known {
                     actions.push(Action::Withdraw(*id));
                 }
                 killed.push(*id);

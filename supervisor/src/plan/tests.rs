@@ -1,20 +1,45 @@
 //! Golden traces: events, each at its millisecond, and what the plan then wants done.
 
+mod health;
+mod scale;
+
 use super::*;
 use Event::*;
 
+/// A function with as many workers at all times.
+fn fixed(name: &str, workers: u32, version: u32) -> Wanted {
+    scaled(name, (workers, workers), version)
+}
+
+/// A function with so many workers by its load.
+fn scaled(name: &str, (min, max): (u32, u32), version: u32) -> Wanted {
+    Wanted {
+        name: name.to_owned(),
+        version,
+        scale: Scale {
+            min,
+            max,
+            idle: Duration::from_secs(30),
+        },
+        concurrency: 1,
+        start_time: Duration::from_secs(10),
+        health: None,
+    }
+}
+
 /// Plays `events`, each at its millisecond, and compares the trace of actions.
 fn check(functions: &[(&str, u32)], events: &[(u64, Event)], expect: &str) {
-    let start = Instant::now();
     let wanted: Vec<Wanted> = functions
         .iter()
-        .map(|(name, workers)| Wanted {
-            name: (*name).to_owned(),
-            workers: *workers,
-            version: 1,
-        })
+        .map(|(name, workers)| fixed(name, *workers, 1))
         .collect();
-    let mut platform = Platform::new(&wanted, 1, start);
+    play(&wanted, events, expect);
+}
+
+/// The same for functions of any kind.
+fn play(wanted: &[Wanted], events: &[(u64, Event)], expect: &str) {
+    let start = Instant::now();
+    let mut platform = Platform::new(wanted, 1, start);
     let mut trace = String::new();
     for (millis, event) in events {
         for action in platform.step(start + Duration::from_millis(*millis), event.clone()) {
@@ -110,11 +135,7 @@ fn a_crash_loop_is_reported_once_and_the_others_go_on() {
         events.push((at + 5_000, Timer));
     }
     let start = Instant::now();
-    let wanted = [("bad", 1), ("good", 1)].map(|(name, workers)| Wanted {
-        name: name.to_owned(),
-        workers,
-        version: 1,
-    });
+    let wanted = ["bad", "good"].map(|name| fixed(name, 1, 1));
     let mut platform = Platform::new(&wanted, 1, start);
     let mut said = Vec::new();
     for (millis, event) in events {
@@ -179,6 +200,8 @@ fn a_worker_that_says_it_cannot_start_is_started_again_later() {
             (6, WorkerEnded(1, "exit status 1".into())),
             (7, WorkerGaveUp(2, "no key".into())),
             (8, WorkerEnded(2, "exit status 1".into())),
+            (300, Timer),
+            (310, WorkerReady(3)),
         ],
         r#"
         0: start gateway
@@ -189,7 +212,13 @@ fn a_worker_that_says_it_cannot_start_is_started_again_later() {
         6: start worker 2 of a, version 1
         7: say Error Worker(2, "a"): no key
         8: say Warn Worker(2, "a"): ended: exit status 1; starting it again in 100 ms
+        8: refuse requests of a: no key
         8: settled
+        300: start worker 3 of a, version 1
+        300: take requests of a
+        310: say Info Worker(3, "a"): ready
+        310: introduce worker 3
+        310: snapshot 2 {"a": [3]}
         "#,
     );
 }
@@ -253,11 +282,9 @@ fn stopping_twice_kills() {
 }
 
 fn wanted(of: &[(&str, u32, u32)]) -> Event {
-    let wanted = of.iter().map(|(name, workers, version)| Wanted {
-        name: (*name).to_owned(),
-        workers: *workers,
-        version: *version,
-    });
+    let wanted = of
+        .iter()
+        .map(|(name, workers, version)| fixed(name, *workers, *version));
     Reload {
         wanted: wanted.collect(),
         new_gateway: false,
@@ -347,6 +374,44 @@ fn a_reload_whose_worker_dies_is_abandoned_and_what_was_served_goes_on() {
 }
 
 #[test]
+fn a_reload_that_is_not_wanted_any_more_leaves_room_for_the_next() {
+    check(
+        &[("a", 1)],
+        &[
+            (0, Begin),
+            (1, GatewayStarted),
+            (2, WorkerReady(1)),
+            (10, wanted(&[("a", 1, 2)])),
+            (20, GiveUp("a rollback was asked for".into())),
+            (20, wanted(&[("a", 1, 3)])),
+            (25, WorkerReady(3)),
+            (26, GatewayServes(3)),
+            (27, GiveUp("nothing is under way".into())),
+        ],
+        r#"
+        0: start gateway
+        0: start worker 1 of a, version 1
+        1: snapshot 1 {}
+        2: say Info Worker(1, "a"): ready
+        2: introduce worker 1
+        2: snapshot 2 {"a": [1]}
+        2: settled
+        10: start worker 2 of a, version 2
+        20: kill worker 2
+        20: abandon: a rollback was asked for
+        20: start worker 3 of a, version 3
+        25: say Info Worker(3, "a"): ready
+        25: introduce worker 3
+        25: commit
+        25: snapshot 3 {"a": [3]}
+        26: withdraw worker 1
+        26: drain worker 1 within 30s
+        26: served
+        "#,
+    );
+}
+
+#[test]
 fn fewer_workers_are_drained_and_more_are_started_without_touching_the_rest() {
     check(
         &[("a", 2), ("b", 1)],
@@ -381,12 +446,12 @@ fn fewer_workers_are_drained_and_more_are_started_without_touching_the_rest() {
         20: say Info Worker(4, "b"): ready
         20: introduce worker 4
         20: commit
-        20: snapshot 5 {"a": [2], "b": [3, 4]}
-        30: withdraw worker 1
-        30: drain worker 1 within 30s
+        20: snapshot 5 {"a": [1], "b": [3, 4]}
+        30: withdraw worker 2
+        30: drain worker 2 within 30s
         30: served
-        30300: say Warn Worker(1, "a"): did not end in time; killed
-        30300: kill worker 1
+        30300: say Warn Worker(2, "a"): did not end in time; killed
+        30300: kill worker 2
         "#,
     );
 }
@@ -437,11 +502,7 @@ fn other_listeners_get_a_new_gateway_once_the_old_one_has_finished() {
             (
                 10,
                 Reload {
-                    wanted: vec![Wanted {
-                        name: "a".to_owned(),
-                        workers: 1,
-                        version: 1,
-                    }],
+                    wanted: vec![fixed("a", 1, 1)],
                     new_gateway: true,
                 },
             ),

@@ -1,18 +1,38 @@
 //! A reload's effects: files are read again, and what was decided about it is told to whoever asked.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 
 use tokio::sync::oneshot;
 
 use super::Runner;
-use crate::accept::{Accepted, RunError, accept, wanted};
+use super::kept::Kept;
+use crate::accept::{Accepted, RunError, accept, read, wanted};
 use crate::action::{About, Level};
-use crate::api::Answer;
+use crate::api::{Answer, RolledBack};
 use crate::event::Event;
 use crate::journal::Record;
 use crate::listen::{Listener, bind};
 use crate::load::LoadError;
+use crate::versions::{Change, changes};
+use crate::watch::Stamps;
+
+/// What somebody wants to be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wish {
+    /// What the file says.
+    File,
+    /// What is served, with the secrets and certificates that there are now.
+    Same,
+    /// A version that is kept.
+    Version(u64),
+    /// What is served, with this edition of a function in it.
+    Edition(String, u64),
+}
+
+/// Who wants to know how it ends.
+type Askers = Vec<oneshot::Sender<Answer>>;
 
 /// A reload under way, from its acceptance until the gateway serves it.
 #[derive(Default)]
@@ -20,10 +40,15 @@ pub(super) struct Reload {
     /// What comes next, until it is committed.
     pub(super) next: Option<(Accepted, Vec<Listener>)>,
     pub(super) under_way: bool,
-    /// Who wants to know how it ends.
-    askers: Vec<oneshot::Sender<Answer>>,
-    /// Somebody asked meanwhile: the files are read again after it.
-    again: Option<Vec<oneshot::Sender<Answer>>>,
+    /// What it is about.
+    wish: Option<Wish>,
+    /// What the file and its programs were when they were read for it.
+    sources: Stamps,
+    /// In what it differs from what was served.
+    changes: Vec<Change>,
+    askers: Askers,
+    /// What was asked for meanwhile, in turn.
+    later: VecDeque<(Wish, Askers)>,
 }
 
 impl Reload {
@@ -38,39 +63,82 @@ impl Reload {
 
 impl Runner {
     /// Reads the manifest again. If it is good, what it needs is made ready beside what is served.
-    pub(super) fn reload(&mut self, askers: Vec<oneshot::Sender<Answer>>) {
+    pub(super) fn reload(&mut self, askers: Askers) {
+        self.change(Wish::File, askers);
+    }
+
+    /// Serves what was served before: all of it, or one function alone. A reload that is not served yet
+    /// gives way.
+    pub(super) fn roll_back(
+        &mut self,
+        function: Option<String>,
+        to: Option<u64>,
+        asker: oneshot::Sender<Answer>,
+    ) {
+        let history = &self.kept.history;
+        let wish = match function {
+            None => history.before(to).map(Wish::Version),
+            Some(name) => {
+                let edition = history.edition_before(&name, to);
+                edition.map(|edition| Wish::Edition(name, edition))
+            }
+        };
+        let wish = match wish {
+            Ok(wish) => wish,
+            Err(error) => {
+                let _ = asker.send(Answer::Failed(error.to_string()));
+                return;
+            }
+        };
+        // What was asked for before would undo it.
+        let why = "a rollback was asked for";
+        for asker in self.reload.later.drain(..).flat_map(|(_, askers)| askers) {
+            let _ = asker.send(Answer::Failed(why.to_owned()));
+        }
+        if self.reload.next.is_some() {
+            self.reload.later.push_front((wish, vec![asker]));
+            return self.step(Event::GiveUp(why.to_owned()));
+        }
+        self.change(wish, vec![asker]);
+    }
+
+    /// Looks whether something has changed by itself.
+    pub(super) fn look(&mut self) {
         if self.reload.under_way {
-            self.reload.again.get_or_insert_default().extend(askers);
+            return;
+        }
+        let (file, values) = (self.watch.look(), self.watch_values.look());
+        let (what, wish) = match (file, values) {
+            (false, false) => return,
+            // After a rollback only the file's own change brings the file back.
+            (false, true) if !self.of_file => ("a secret or a certificate has changed", Wish::Same),
+            (false, true) => ("a secret or a certificate has changed", Wish::File),
+            (true, _) => ("the manifest or a program has changed", Wish::File),
+        };
+        self.journal.add(&Record::new("supervisor", "info", what));
+        self.change(wish, vec![]);
+    }
+
+    fn change(&mut self, wish: Wish, askers: Askers) {
+        if self.reload.under_way {
+            let later = &mut self.reload.later;
+            match later.back_mut().filter(|(other, _)| *other == wish) {
+                Some((_, others)) => others.extend(askers),
+                None => later.push_back((wish, askers)),
+            }
             return;
         }
         self.reload.askers = askers;
-        let accepted = accept(
-            &self.options,
-            &self.held,
-            &self.journal,
-            Some(&self.accepted),
-        )
-        .and_then(|accepted| {
-            let wanted = &accepted.manifest.gateway.listen;
-            // Kept ones are taken over; new ones are bound before anything is changed.
-            let old = self
-                .listeners
-                .iter()
-                .map(Listener::try_clone)
-                .collect::<io::Result<_>>();
-            let old = old.map_err(|source| RunError::SetUp {
-                what: "a listener",
-                source,
-            })?;
-            Ok((bind(wanted, old)?, accepted))
-        });
-        match accepted {
-            Ok((_, accepted)) if accepted.is_same(&self.accepted) => {
-                self.watch.know(accepted.stamps);
-                let functions = self.accepted.manifest.functions.len();
-                self.reloaded(&Answer::Reloaded { functions });
-            }
+        self.reload.wish = Some(wish.clone());
+        match self.prepare_next(&wish) {
             Ok((listeners, accepted)) => {
+                self.reload.changes = changes(&self.accepted.whole, &accepted.whole);
+                if accepted.is_same(&self.accepted) {
+                    self.accepted.whole = accepted.whole;
+                    self.watch_values.know(accepted.stamps);
+                    self.book();
+                    return self.served();
+                }
                 let places = |all: &[Listener]| -> Vec<_> {
                     all.iter().map(|one| (one.scheme, one.address)).collect()
                 };
@@ -79,21 +147,59 @@ impl Runner {
                 let wanted = wanted(&accepted);
                 self.reload.next = Some((accepted, listeners));
                 self.reload.under_way = true;
-                self.journal
-                    .add(&Record::new("supervisor", "info", "reloading"));
+                let text = match &wish {
+                    Wish::File | Wish::Same => "reloading".to_owned(),
+                    Wish::Version(number) => format!("going back to version {number}"),
+                    Wish::Edition(name, number) => {
+                        format!("going back to {name} of version {number}")
+                    }
+                };
+                self.journal.add(&Record::new("supervisor", "info", text));
                 self.step(Event::Reload {
                     wanted,
                     new_gateway,
                 });
             }
             Err(error) => {
-                let missing = match &error {
-                    RunError::Load(LoadError::Binary { path, .. }) => Some(path.clone()),
+                let missing = match error.downcast_ref() {
+                    Some(RunError::Load(LoadError::Binary { path, .. })) => Some(path.clone()),
                     _ => None,
                 };
-                self.refused(with_causes(&error), missing);
+                self.refused(with_causes(&*error), missing);
             }
         }
+    }
+
+    /// Reads and checks all that a wish needs. Nothing that is served is changed by it.
+    fn prepare_next(
+        &mut self,
+        wish: &Wish,
+    ) -> Result<(Vec<Listener>, Accepted), Box<dyn std::error::Error>> {
+        let Kept { history, .. } = &self.kept;
+        let whole = match wish {
+            Wish::File => {
+                let programs = &mut self.kept.programs;
+                let (whole, sources) = read(&self.options, programs, &self.journal)?;
+                self.reload.sources = sources;
+                whole
+            }
+            Wish::Same => self.accepted.whole.clone(),
+            Wish::Version(number) => self.kept.checked(history.whole(*number)?)?,
+            Wish::Edition(name, number) => {
+                self.kept.checked(history.with_edition(name, *number)?)?
+            }
+        };
+        let before = Some(&self.accepted);
+        let accepted = accept(whole, &self.options, &self.held, &self.journal, before)?;
+        // Kept ones are taken over; new ones are bound before anything is changed.
+        let old = self.listeners.iter().map(Listener::try_clone);
+        let old = old.collect::<io::Result<_>>();
+        let old = old.map_err(|source| RunError::SetUp {
+            what: "a listener",
+            source,
+        })?;
+        let listeners = bind(&accepted.manifest.gateway.listen, old).map_err(RunError::Listen)?;
+        Ok((listeners, accepted))
     }
 
     /// From here on what was next is what is served.
@@ -112,10 +218,46 @@ impl Runner {
             let text = format!("metrics are not served over TCP: {error}");
             self.say(Level::Error, About::Gateway, text);
         }
-        self.watch.know(accepted.stamps.clone());
+        self.watch_values.know(accepted.stamps.clone());
         self.accepted = accepted;
         self.listeners = listeners;
         self.generation += 1;
+        self.book();
+    }
+
+    /// Books which version is served now.
+    fn book(&mut self) {
+        let (whole, journal) = (&self.accepted.whole, &self.journal);
+        match &self.reload.wish {
+            Some(Wish::File) => {
+                self.watch.know(std::mem::take(&mut self.reload.sources));
+                self.kept.accept(whole, journal);
+                self.of_file = true;
+            }
+            Some(Wish::Version(number)) => {
+                self.kept.back(*number, journal);
+                self.of_file = false;
+            }
+            Some(Wish::Edition(name, number)) => {
+                self.kept.back_one(name, *number, whole, journal);
+                self.of_file = false;
+            }
+            Some(Wish::Same) | None => {}
+        }
+    }
+
+    /// The gateway serves what was asked for.
+    pub(super) fn served(&mut self) {
+        let answer = match &self.reload.wish {
+            Some(Wish::Version(_) | Wish::Edition(..)) => Answer::RolledBack(RolledBack {
+                version: self.kept.history.current,
+                changes: std::mem::take(&mut self.reload.changes),
+            }),
+            Some(Wish::File | Wish::Same) | None => Answer::Reloaded {
+                functions: self.accepted.manifest.functions.len(),
+            },
+        };
+        self.reloaded(&answer);
     }
 
     pub(super) fn abandon(&mut self, why: String) {
@@ -125,30 +267,37 @@ impl Runner {
 
     fn refused(&mut self, why: String, missing: Option<PathBuf>) {
         // Until a file changes again there is no reason to try again.
-        self.watch.refuse(missing);
-        self.journal.add(&Record::new(
-            "supervisor",
-            "error",
-            format!("not reloaded: {why}"),
-        ));
+        if self.reload.wish == Some(Wish::File) {
+            self.watch.refuse(missing);
+        }
+        self.watch_values.refuse(None);
+        self.kept.tidy();
+        let what = match self.reload.wish {
+            Some(Wish::Version(_) | Wish::Edition(..)) => "not rolled back",
+            Some(Wish::File | Wish::Same) | None => "not reloaded",
+        };
+        let text = format!("{what}: {why}");
+        self.journal.add(&Record::new("supervisor", "error", text));
         self.reloaded(&Answer::Failed(why));
     }
 
     /// A reload has ended; another may have been asked for meanwhile.
-    pub(super) fn reloaded(&mut self, answer: &Answer) {
+    fn reloaded(&mut self, answer: &Answer) {
         self.reload.under_way = false;
-        if let Answer::Reloaded { functions } = answer {
+        self.reload.wish = None;
+        let functions = self.accepted.manifest.functions.len();
+        if !matches!(answer, Answer::Failed(_)) {
             let text = format!(
-                "generation {} is served; functions: {functions}",
-                self.generation
+                "generation {} is served, version {}; functions: {functions}",
+                self.generation, self.kept.history.current
             );
             self.journal.add(&Record::new("supervisor", "info", text));
         }
         for asker in self.reload.askers.drain(..) {
             let _ = asker.send(answer.clone());
         }
-        if let Some(askers) = self.reload.again.take() {
-            self.reload(askers);
+        if let Some((wish, askers)) = self.reload.later.pop_front() {
+            self.change(wish, askers);
         }
     }
 }

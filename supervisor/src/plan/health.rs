@@ -1,0 +1,170 @@
+//! Whether workers are well, where their function says how that is told: a new one proves it before
+//! it serves; one that is sick serves until another can.
+
+use std::time::{Duration, Instant};
+
+use hearth_manifest::Health;
+use hearth_protocol::link::Verdict;
+
+use super::{Phase, Platform, Role, Worker};
+use crate::action::{About, Action, Level};
+
+/// Between two questions to a worker that has not been well yet: it may still be warming up.
+const PROVE: Duration = Duration::from_millis(100);
+
+impl Platform {
+    /// How it is told whether this worker is well.
+    pub(super) fn health_of(&self, worker: &Worker) -> Option<&Health> {
+        let next = self.next.iter().flat_map(|next| &next.wanted);
+        let mut next = next.filter(|_| worker.role == Role::Next);
+        let current = self.functions.get(&worker.function).map(|one| &one.wanted);
+        let wanted = match worker.role {
+            Role::Next => next.find(|one| one.name == worker.function),
+            Role::Current => current,
+            Role::Retired | Role::Surplus => None,
+        };
+        wanted?.health.as_ref()
+    }
+
+    /// When the next question is due.
+    pub(super) fn next_probe(&self) -> Option<Instant> {
+        if self.stopping || !self.gateway_runs() {
+            return None;
+        }
+        let known = self.workers.values().filter(|worker| worker.is_known());
+        known.filter_map(|worker| worker.probe).min()
+    }
+
+    /// Another gateway: what was asked of the last one has no answer any more.
+    pub(super) fn probe_all_anew(&mut self, now: Instant) {
+        for worker in self.workers.values_mut().filter(|one| one.is_known()) {
+            worker.probe = Some(now);
+            if let Phase::Proving(until) = &mut worker.phase {
+                *until = now + worker.start_time;
+            }
+        }
+    }
+
+    pub(super) fn probe_what_is_due(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.next_probe().is_none_or(|at| at > now) {
+            return;
+        }
+        let due = |worker: &Worker| worker.is_known() && worker.probe.is_some_and(|at| at <= now);
+        let ids: Vec<u32> = self
+            .workers
+            .iter()
+            .filter(|(_, one)| due(one))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            // A question at a time: the next is due some time after the answer.
+            let health = self.health_of(&self.workers[&id]).cloned();
+            if let Some(worker) = self.workers.get_mut(&id) {
+                worker.probe = None;
+            }
+            if let Some(Health { path, timeout, .. }) = health {
+                actions.push(Action::Probe(id, path, timeout));
+            }
+        }
+    }
+
+    /// A reload may have brought other questions, or the first.
+    pub(super) fn probe_by_what_is_wanted(&mut self, now: Instant) {
+        for worker in self.workers.values_mut().filter(|one| one.serves()) {
+            worker.probe = Some(now);
+        }
+    }
+
+    /// A worker was asked whether it is well.
+    pub(super) fn examined(
+        &mut self,
+        now: Instant,
+        id: u32,
+        verdict: Verdict,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(worker) = self.workers.get(&id).filter(|one| one.is_known()) else {
+            return;
+        };
+        let Some(health) = self.health_of(worker).cloned() else {
+            return;
+        };
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        let proving = matches!(worker.phase, Phase::Proving(_));
+        let again = match (&verdict, proving) {
+            (Verdict::Sick(_) | Verdict::Busy, true) => PROVE,
+            _ => health.interval,
+        };
+        worker.probe = Some(now + again);
+        match verdict {
+            Verdict::Well => {
+                worker.bad = 0;
+                if proving {
+                    self.serves(now, id, actions);
+                }
+            }
+            Verdict::Busy => {}
+            Verdict::Sick(why) if proving => {
+                // Why a start takes so long, should it come to nothing.
+                if worker.bad == 0 {
+                    let about = About::Worker(id, worker.function.clone());
+                    let text = format!("not well yet: {why}");
+                    actions.push(Action::Say(Level::Warn, about, text));
+                }
+                worker.bad += 1;
+                worker.complaint = Some(why);
+            }
+            Verdict::Sick(why) => {
+                worker.bad += 1;
+                if worker.bad >= health.failures && !worker.sick {
+                    self.fell_sick(now, id, &why, actions);
+                }
+            }
+        }
+    }
+
+    /// A worker that served is to be replaced; it serves until then.
+    fn fell_sick(&mut self, now: Instant, id: u32, why: &str, actions: &mut Vec<Action>) {
+        let chance = self.roll();
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        worker.sick = true;
+        let lived = now.saturating_duration_since(worker.since);
+        let (name, current) = (worker.function.clone(), worker.role == Role::Current);
+        let text = format!("not well {} times in a row: {why}", worker.bad);
+        self.blame(id, Level::Error, text, actions);
+        if !current {
+            return;
+        }
+        let have = self.workers_of(&name);
+        let Some(function) = self.functions.get_mut(&name) else {
+            return;
+        };
+        let delay = function.backoff.died(lived, chance);
+        function.hold = Some(now + delay);
+        function.restarted += 1;
+        function.fill(now, have);
+    }
+
+    /// Lets those go whose place others have taken. Part of the next snapshot.
+    pub(super) fn retire_the_sick(&mut self, name: &str) {
+        let Some(function) = self.functions.get(name) else {
+            return;
+        };
+        let serving = |one: &Worker| one.function == name && one.serves();
+        let well = self
+            .workers
+            .values()
+            .filter(|one| serving(one) && !one.sick);
+        let room = (function.target as usize).saturating_sub(well.count());
+        let sick = self.workers.values_mut();
+        let sick = sick.filter(|one| one.sick && serving(one));
+        for worker in sick.skip(room) {
+            worker.role = Role::Retired;
+            worker.phase = Phase::Replaced(self.snapshot + 1);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! How many workers a function has: more while requests wait or all are busy, fewer after a quiet
+//! time, and whether its requests can be served at all.
+
+use std::time::{Duration, Instant};
+
+use super::{Function, Phase, Platform, Role};
+use crate::action::{About, Action, Level};
+use crate::event::Pressure;
+
+/// A queue that is over within this time needs no further worker: to start one takes as long.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// Within this time a queue is to be over, by as many workers as that takes.
+const HORIZON: Duration = Duration::from_millis(50);
+
+/// Handlers that are busy for so much of the time, in thousandths, while requests find none free, want
+/// company.
+const BUSY: u32 = 900;
+
+/// So busy may those be that stay when others are let go. Below [`BUSY`], or they would come back.
+const EASY: u32 = 700;
+
+/// From so many failed starts in a row on it is said that a function cannot be started: the first
+/// may have been an accident.
+const FAILED_STARTS: u32 = 2;
+
+/// What is known of a function's load.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    /// Workers that what was told last needs.
+    need: u32,
+    /// The most that were needed since then.
+    peak: u32,
+    /// Since when fewer would have been enough.
+    since: Instant,
+}
+
+impl Load {
+    pub(super) fn new(now: Instant) -> Load {
+        Load {
+            need: 0,
+            peak: 0,
+            since: now,
+        }
+    }
+
+    /// The same load, of which only what comes from now on is judged.
+    pub(super) fn from(self, now: Instant) -> Load {
+        Load {
+            peak: self.need,
+            since: now,
+            ..self
+        }
+    }
+}
+
+impl Function {
+    /// Its number of workers follows its load.
+    pub(super) fn scales(&self) -> bool {
+        self.wanted.scale.min < self.wanted.scale.max
+    }
+
+    /// When workers may be let go.
+    pub(super) fn quiet_at(&self) -> Option<Instant> {
+        let scale = &self.wanted.scale;
+        (self.target > scale.min).then(|| self.load.since + scale.idle)
+    }
+
+    /// Of `target`, what this function may have.
+    pub(super) fn within(&self, target: u32) -> u32 {
+        let scale = &self.wanted.scale;
+        target.clamp(scale.min, scale.max)
+    }
+
+    /// Starts what is missing, `have` being there, as soon as backoff allows.
+    pub(super) fn fill(&mut self, now: Instant, have: u32) {
+        let at = self.hold.map_or(now, |hold| hold.max(now));
+        let missing = self
+            .target
+            .saturating_sub(have + self.restarts.len() as u32);
+        self.restarts.extend((0..missing).map(|_| at));
+    }
+}
+
+/// How many more workers this pressure asks for, of which `ready` serve and `starting` will.
+fn more(pressure: &Pressure, concurrency: u32, ready: u32, starting: u32) -> u32 {
+    let Pressure {
+        waiting, service, ..
+    } = *pressure;
+    if ready == 0 {
+        // Nothing is known of what a request takes: one shows it.
+        return u32::from(pressure.busy > 0 && starting == 0);
+    }
+    let work = service * waiting;
+    let by_queue = match work / ready > PATIENCE {
+        true => {
+            let workers = work.as_nanos().div_ceil(HORIZON.as_nanos());
+            let all_at_once = waiting.div_ceil(concurrency);
+            let workers = u32::try_from(workers).unwrap_or(u32::MAX);
+            // Never more than double: then it is seen what these do.
+            workers.min(all_at_once).min(ready)
+        }
+        false => 0,
+    };
+    let all_the_time = pressure.busy >= BUSY * ready * concurrency;
+    let by_time = u32::from(pressure.queued && all_the_time);
+    by_queue.max(by_time).saturating_sub(starting)
+}
+
+/// How many workers do what is being done, with some ease.
+fn need(pressure: &Pressure, concurrency: u32) -> u32 {
+    pressure.busy.div_ceil(EASY * concurrency)
+}
+
+impl Platform {
+    /// Workers of what is served that are there, whatever they do, but for those to be replaced.
+    pub(super) fn workers_of(&self, function: &str) -> u32 {
+        let workers = self.workers.values();
+        let of_it = |one: &&super::Worker| {
+            one.function == function && one.role == Role::Current && !one.sick
+        };
+        workers.filter(of_it).count() as u32
+    }
+
+    /// The gateway said how busy a function is.
+    pub(super) fn pressed(&mut self, now: Instant, pressure: &Pressure, actions: &mut Vec<Action>) {
+        if self.stopping {
+            return;
+        }
+        let have = self.workers_of(&pressure.function);
+        let ready = |one: &&super::Worker| {
+            one.function == pressure.function
+                && one.role == Role::Current
+                && one.phase == Phase::Ready
+        };
+        let ready = self.workers.values().filter(ready).count() as u32;
+        let Some(function) = self.functions.get_mut(&pressure.function) else {
+            return;
+        };
+        let concurrency = function.wanted.concurrency;
+        let there = have + function.restarts.len() as u32;
+        let more = more(pressure, concurrency, ready, there.saturating_sub(ready));
+        let target = function.within(there.max(function.target) + more);
+        let needed = need(pressure, concurrency);
+        if target > function.target {
+            let text = format!(
+                "scaled from {} to {target}: requests that wait: {}, busy handlers: {}.{}",
+                function.target,
+                pressure.waiting,
+                pressure.busy / 1000,
+                pressure.busy % 1000 / 100,
+            );
+            let about = About::Function(pressure.function.clone());
+            actions.push(Action::Say(Level::Info, about, text));
+            function.target = target;
+        }
+        let all_needed = |need: u32| need >= function.target;
+        let load = &mut function.load;
+        if all_needed(needed) || all_needed(load.need) || pressure.waiting > 0 {
+            load.since = now;
+            load.peak = needed;
+        }
+        load.need = needed;
+        load.peak = load.peak.max(needed);
+        function.fill(now, have);
+    }
+
+    /// Another gateway has another load, and refuses nothing yet.
+    pub(super) fn forget_load(&mut self, now: Instant) {
+        for function in self.functions.values_mut() {
+            function.load = Load::new(now);
+            function.refused = false;
+        }
+    }
+
+    /// Lets those go that were not needed for long enough, the youngest first.
+    pub(super) fn let_the_quiet_go(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.stopping {
+            return;
+        }
+        let mut surplus = Vec::new();
+        for (name, function) in &mut self.functions {
+            if function.quiet_at().is_none_or(|at| at > now) {
+                continue;
+            }
+            let enough = function.within(function.load.peak);
+            function.load.peak = function.load.need;
+            function.load.since = now;
+            if enough < function.target {
+                let text = format!(
+                    "scaled from {} to {enough}: quiet for {:?}",
+                    function.target, function.wanted.scale.idle
+                );
+                let about = About::Function(name.clone());
+                actions.push(Action::Say(Level::Info, about, text));
+                function.target = enough;
+                surplus.push(name.clone());
+            }
+        }
+        if surplus.is_empty() {
+            return;
+        }
+        let mut left = false;
+        for name in surplus {
+            left |= self.let_go(&name, actions);
+        }
+        if left && self.gateway_runs() {
+            actions.push(self.next_snapshot());
+        } else if left {
+            self.drain_replaced(now, u32::MAX, actions);
+        }
+    }
+
+    /// Lets go whom a function has beyond its target, the youngest first; says whether one of them
+    /// served.
+    pub(super) fn let_go(&mut self, name: &str, actions: &mut Vec<Action>) -> bool {
+        let have = self.workers_of(name);
+        let Some(function) = self.functions.get_mut(name) else {
+            return false;
+        };
+        // Those that are not even started before all others.
+        let room = function.target.saturating_sub(have) as usize;
+        function.restarts.truncate(room);
+        let many = have.saturating_sub(function.target) as usize;
+        let last = self.snapshot + 1;
+        let of_it =
+            |one: &super::Worker| one.function == name && one.role == Role::Current && !one.sick;
+        let mut going: Vec<(bool, u32)> = self
+            .workers
+            .iter()
+            .filter(|(_, one)| of_it(one))
+            .map(|(id, one)| (one.phase == Phase::Ready, *id))
+            .collect();
+        // Those that do not serve yet before those that do.
+        going.sort_by_key(|(ready, id)| (*ready, std::cmp::Reverse(*id)));
+        let mut served = false;
+        for (_, id) in going.into_iter().take(many) {
+            let Some(worker) = self.workers.get_mut(&id) else {
+                continue;
+            };
+            worker.role = Role::Surplus;
+            match worker.phase {
+                Phase::Ready => {
+                    worker.phase = Phase::Replaced(last);
+                    served = true;
+                }
+                Phase::Starting(_) | Phase::Proving(_) => self.kill_worker(id, actions),
+                Phase::Replaced(_) | Phase::Stopping(_) | Phase::Killed => {}
+            }
+        }
+        served
+    }
+
+    /// Requests do not wait for a worker that cannot be had.
+    pub(super) fn refuse_what_cannot_start(&mut self, actions: &mut Vec<Action>) {
+        if self.stopping || !self.gateway_runs() {
+            return;
+        }
+        let workers = &self.workers;
+        for (name, function) in &mut self.functions {
+            let comes = |one: &super::Worker| {
+                one.function == *name
+                    && one.role == Role::Current
+                    && matches!(
+                        one.phase,
+                        Phase::Starting(_) | Phase::Proving(_) | Phase::Ready
+                    )
+            };
+            let refused = function.target > 0
+                && function.failed_starts >= FAILED_STARTS
+                && !workers.values().any(comes);
+            if refused != function.refused {
+                function.refused = refused;
+                let why = refused.then(|| function.last_error.clone().unwrap_or_default());
+                actions.push(Action::Refuse(name.clone(), why));
+            }
+        }
+    }
+}
