@@ -176,7 +176,9 @@ mod tests {
         let log = std::env::temp_dir().join(format!("hearth-console-{}", std::process::id()));
         let (mut machine, ours) = UnixStream::pair().unwrap();
         let mut console = Console::read(vec![Box::new(ours)], &log, None).unwrap();
-        machine.write_all(b"one\r\ntwo: 1\r\ntwo: 2\r\nhal").unwrap();
+        machine
+            .write_all(b"one\r\ntwo: 1\r\ntwo: 2\r\nhal")
+            .unwrap();
         let long = Duration::from_secs(20);
         assert_eq!(console.expect("two", long).unwrap(), "two: 1");
         assert_eq!(console.expect("two", long).unwrap(), "two: 2");

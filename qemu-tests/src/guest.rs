@@ -18,8 +18,10 @@ use crate::speed::Speed;
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
     /// A file that a machine is made of.
-    #[error("cannot write {}", path.display())]
-    Write {
+    #[error("cannot {attempt} {}", path.display())]
+    File {
+        /// What was tried.
+        attempt: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.
@@ -114,7 +116,8 @@ impl Guest {
     /// Starts a machine; returns at once.
     pub fn start(spec: &Spec) -> Result<Guest, GuestError> {
         let log = spec.logs.join(format!("{}.log", spec.name));
-        let written = |source| GuestError::Write {
+        let written = |source| GuestError::File {
+            attempt: "write",
             path: log.clone(),
             source,
         };
@@ -123,7 +126,10 @@ impl Guest {
         let program = spec.arch.qemu();
         let mut child = spawn(Spawn {
             program: program.into(),
-            args: arguments(spec, &ports).into_iter().map(OsString::from).collect(),
+            args: arguments(spec, &ports)
+                .into_iter()
+                .map(OsString::from)
+                .collect(),
             // To be found by, and where it keeps what it must.
             env: ["PATH", "TMPDIR"]
                 .into_iter()
@@ -244,9 +250,17 @@ fn free_ports(guest: &[u16]) -> Result<Vec<(u16, SocketAddr)>, GuestError> {
     };
     let held: Vec<(SocketAddr, TcpListener, u16)> = guest
         .iter()
-        .map(|port| free(*port).map_err(|source| GuestError::Port { port: *port, source }))
+        .map(|port| {
+            free(*port).map_err(|source| GuestError::Port {
+                port: *port,
+                source,
+            })
+        })
         .collect::<Result<_, _>>()?;
-    Ok(held.into_iter().map(|(address, _, port)| (port, address)).collect())
+    Ok(held
+        .into_iter()
+        .map(|(address, _, port)| (port, address))
+        .collect())
 }
 
 /// QEMU's arguments. The guest has a fixed address in a network of its own, from which nothing gets
@@ -264,12 +278,29 @@ fn arguments(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
     let mut arguments: Vec<String> = Vec::new();
     let mut add = |words: &[&str]| arguments.extend(words.iter().map(|word| (*word).to_owned()));
     add(spec.arch.machine());
-    add(&["-smp", &spec.cpus.to_string(), "-m", &spec.memory.to_string()]);
-    add(&["-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"]);
+    add(&[
+        "-smp",
+        &spec.cpus.to_string(),
+        "-m",
+        &spec.memory.to_string(),
+    ]);
+    add(&[
+        "-nodefaults",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-serial",
+        "stdio",
+    ]);
     add(&["-kernel", &spec.kernel.to_string_lossy()]);
     add(&["-initrd", &spec.initramfs.to_string_lossy()]);
     add(&["-append", append.trim_end()]);
-    add(&["-netdev", &network, "-device", "virtio-net-pci,netdev=net,romfile="]);
+    add(&[
+        "-netdev",
+        &network,
+        "-device",
+        "virtio-net-pci,netdev=net,romfile=",
+    ]);
     // Or the guest would wait for chance.
     add(&["-device", "virtio-rng-pci"]);
     arguments

@@ -132,7 +132,9 @@ impl Initramfs {
         mode: u32,
     ) -> Result<(), InitramfsError> {
         let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
-        let relative = path.strip_prefix('/').filter(|rest| rest.split('/').all(plain));
+        let relative = path
+            .strip_prefix('/')
+            .filter(|rest| rest.split('/').all(plain));
         let Some(relative) = relative else {
             return Err(InitramfsError::Path(path.to_owned()));
         };
@@ -245,7 +247,13 @@ mod tests {
                 u32::from_str_radix(text, 16).unwrap()
             };
             let (size, name) = (field(6) as usize, field(11) as usize);
-            let (mode, owner) = (field(1), Owner { uid: field(2), gid: field(3) });
+            let (mode, owner) = (
+                field(1),
+                Owner {
+                    uid: field(2),
+                    gid: field(3),
+                },
+            );
             let path = String::from_utf8(archive[110..110 + name - 1].to_vec()).unwrap();
             assert_eq!(archive[110 + name - 1], 0);
             let at = whole - archive.len();
@@ -264,7 +272,8 @@ mod tests {
     #[test]
     fn an_archive_has_every_entry_with_owner_and_mode_and_parents_come_first() {
         let mut root = Initramfs::new();
-        root.file("/usr/bin/a", b"abc".to_vec(), USER, 0o4755).unwrap();
+        root.file("/usr/bin/a", b"abc".to_vec(), USER, 0o4755)
+            .unwrap();
         root.directory("/tmp", Owner::ROOT, 0o1777).unwrap();
         root.link("/usr/b", "bin/a").unwrap();
         let text = |bytes: &[u8]| bytes.to_vec();
@@ -283,7 +292,8 @@ mod tests {
     #[test]
     fn an_archive_is_byte_for_byte_what_the_form_says() {
         let mut root = Initramfs::new();
-        root.file("/init", b"x".to_vec(), Owner::ROOT, 0o755).unwrap();
+        root.file("/init", b"x".to_vec(), Owner::ROOT, 0o755)
+            .unwrap();
         let expect = "070701\
             00000001000081ed000000000000000000000001000000000000000100000000000000000000000000000000\
             0000000500000000init\0\0x\0\0\0\
@@ -313,7 +323,8 @@ mod tests {
     #[test]
     fn a_compressed_archive_is_the_same_archive() {
         let mut root = Initramfs::new();
-        root.file("/zeros", vec![0; 1 << 20], Owner::ROOT, 0o600).unwrap();
+        root.file("/zeros", vec![0; 1 << 20], Owner::ROOT, 0o600)
+            .unwrap();
         let small = root.archive_zstd(3).unwrap();
         assert!(small.len() < 4096, "{}", small.len());
         assert_eq!(zstd::decode_all(&*small).unwrap(), root.archive());

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hearth_guest::{ENDED, Job, JOB, STARTED};
+use hearth_guest::{ENDED, JOB, Job, STARTED};
 
 use crate::arch::Arch;
 use crate::console::OnLine;
@@ -82,7 +82,8 @@ impl Inside {
         speed: Speed,
     ) -> Result<Guest, InsideError> {
         let mut root = root.clone();
-        let init = fs::read(&self.init).map_err(|source| GuestError::Write {
+        let init = fs::read(&self.init).map_err(|source| GuestError::File {
+            attempt: "read",
             path: self.init.clone(),
             source,
         })?;
@@ -142,7 +143,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), GuestError> {
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)
         .and_then(|()| fs::write(path, bytes))
-        .map_err(|source| GuestError::Write {
+        .map_err(|source| GuestError::File {
+            attempt: "write",
             path: path.to_owned(),
             source,
         })

@@ -64,10 +64,7 @@ impl Repository {
     /// Installs packages, of this suite where it has them.
     pub(crate) fn install(&self, suite: &str, packages: &[&str]) -> anyhow::Result<()> {
         let Some(root) = install::root() else {
-            bail!(
-                "as root: apt-get install -t {suite} {}",
-                packages.join(" ")
-            );
+            bail!("as root: apt-get install -t {suite} {}", packages.join(" "));
         };
         let install = ["install", "-y", "--no-install-recommends", "-t", suite];
         self.apt(root, &[&install[..], packages].concat())

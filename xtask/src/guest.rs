@@ -19,6 +19,8 @@ use crate::{clock, kernel, qemu, toolchain};
 struct Run {
     test: Program,
     args: &'static [&'static str],
+    /// The machine's memory, in MiB.
+    memory: u32,
     /// For the program alone, on a quiet machine.
     limit: Duration,
 }
@@ -27,6 +29,7 @@ struct Run {
 const RUNS: &[Run] = &[Run {
     test: Program::test("hearth-guest", "smoke"),
     args: &[],
+    memory: 512,
     limit: Duration::from_secs(60),
 }];
 
@@ -51,7 +54,12 @@ const SOMEBODY: Owner = Owner {
 const FILES: &[Extra] = &[
     ("/secret/root", "root's alone\n", Owner::ROOT, 0o600),
     ("/secret/somebody", "somebody's alone\n", SOMEBODY, 0o600),
-    ("/secret/everybody", "for all to read and write\n", Owner::ROOT, 0o666),
+    (
+        "/secret/everybody",
+        "for all to read and write\n",
+        Owner::ROOT,
+        0o666,
+    ),
 ];
 
 /// `/bin/hello` once more, as root's with the bit setuid: a way up for who may start it.
@@ -70,7 +78,11 @@ pub(crate) fn test(arches: &[Arch]) -> anyhow::Result<()> {
     for arch in arches {
         let begun = Instant::now();
         test_on(*arch)?;
-        say(&format!("guest {}: passed in {}", arch.name(), clock::took(begun)));
+        say(&format!(
+            "guest {}: passed in {}",
+            arch.name(),
+            clock::took(begun)
+        ));
     }
     Ok(())
 }
@@ -79,7 +91,10 @@ fn test_on(arch: Arch) -> anyhow::Result<()> {
     let name = arch.name();
     let begun = Instant::now();
     let kernel = kernel::ensure(arch)?;
-    say(&format!("guest {name}: kernel after {}", clock::took(begun)));
+    say(&format!(
+        "guest {name}: kernel after {}",
+        clock::took(begun)
+    ));
     let tests: Vec<Program> = RUNS.iter().map(|run| run.test).collect();
     let wanted = [&[INIT], PROGRAMS, &tests].concat();
     let built = build(arch, &wanted)?;
@@ -112,8 +127,15 @@ fn test_on(arch: Arch) -> anyhow::Result<()> {
         let program = in_guest(&run.test);
         let words = [&[program.as_str()], run.args].concat();
         let log = format!("{name}-{test}");
+        let inside = Inside {
+            memory: run.memory,
+            ..inside.clone()
+        };
         inside.run(&log, &archive, &job(&words), run.limit, speed)?;
-        say(&format!("guest {name}: {test} passed in {}", clock::took(begun)));
+        say(&format!(
+            "guest {name}: {test} passed in {}",
+            clock::took(begun)
+        ));
     }
     let begun = Instant::now();
     reach(&inside, &archive, speed)?;
@@ -131,8 +153,13 @@ fn reach(inside: &Inside, archive: &Initramfs, speed: Speed) -> anyhow::Result<(
     let job = job(&["/bin/hearth", "up", MANIFEST, "--listen", &listen]);
     let guest = inside.start(&name, archive, &job, &[PORT], speed)?;
     guest.expect(" is up", Duration::from_secs(20))?;
-    let answer = get(guest.address(PORT), speed.scale(Duration::from_secs(10)))
-        .with_context(|| format!("no answer from the guest; its console: {}", guest.log().display()))?;
+    let answer =
+        get(guest.address(PORT), speed.scale(Duration::from_secs(10))).with_context(|| {
+            format!(
+                "no answer from the guest; its console: {}",
+                guest.log().display()
+            )
+        })?;
     ensure!(
         answer.starts_with("HTTP/1.1 200") && answer.contains("hello"),
         "the platform in the guest answers:\n{answer}"

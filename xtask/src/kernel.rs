@@ -341,7 +341,11 @@ mod tests {
             for path in fragments(arch).unwrap() {
                 let text = fs::read_to_string(&path).unwrap();
                 for (name, value) in text.lines().filter_map(setting) {
-                    assert_eq!(seen.insert(name.to_owned(), value.to_owned()), None, "{name}");
+                    assert_eq!(
+                        seen.insert(name.to_owned(), value.to_owned()),
+                        None,
+                        "{name}"
+                    );
                 }
             }
             assert!(seen.len() > 100, "{}", seen.len());

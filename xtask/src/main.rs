@@ -74,5 +74,7 @@ fn named(arches: &[&str]) -> anyhow::Result<Vec<Arch>> {
         return Ok(Arch::ALL.into());
     }
     let parsed = arches.iter().map(|name| name.parse());
-    parsed.collect::<Result<_, _>>().context("which architecture?")
+    parsed
+        .collect::<Result<_, _>>()
+        .context("which architecture?")
 }

@@ -132,10 +132,7 @@ fn cargo(arch: Arch) -> anyhow::Result<(Command, &'static str)> {
     }
     // JSON's way to write a list of texts is TOML's, too.
     let flags = Value::from(flags);
-    command.args([
-        "--config",
-        &format!("target.{triple}.rustflags={flags}"),
-    ]);
+    command.args(["--config", &format!("target.{triple}.rustflags={flags}")]);
     command
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
@@ -171,7 +168,9 @@ fn executable(line: &str) -> Option<Built> {
     let kinds = message["target"]["kind"].as_array()?.iter();
     Some(Built {
         name: message["target"]["name"].as_str()?.to_owned(),
-        kinds: kinds.filter_map(|kind| Some(kind.as_str()?.to_owned())).collect(),
+        kinds: kinds
+            .filter_map(|kind| Some(kind.as_str()?.to_owned()))
+            .collect(),
         place: message["executable"].as_str()?.into(),
     })
 }

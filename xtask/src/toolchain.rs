@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
+use crate::cache;
 use crate::debian::{Repository, own_stanza, stanza_of, unpack};
 use crate::install;
 use crate::sh::{run, said, say};
-use crate::cache;
 
 /// The architecture that is not this machine's, as Debian and as Rust call it.
 const OTHER: (&str, &str) = ("arm64", "aarch64");
@@ -24,10 +24,7 @@ const NEEDS: &[install::Need] = &[
     ("musl-gcc", "musl-tools"),
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
     // glibc for it, with which tests that run in a guest are linked.
-    (
-        "/usr/aarch64-linux-gnu/lib/libc.a",
-        "libc6-dev-arm64-cross",
-    ),
+    ("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
     ("qemu-aarch64-static", "qemu-user-static"),
 ];
 

@@ -40,7 +40,10 @@ impl Job {
     /// a line.
     pub fn to_text(&self) -> String {
         let words = self.words.iter().map(|word| format!("word {word}\n"));
-        let env = self.env.iter().map(|(name, value)| format!("env {name}={value}\n"));
+        let env = self
+            .env
+            .iter()
+            .map(|(name, value)| format!("env {name}={value}\n"));
         words.chain(env).collect()
     }
 
@@ -67,7 +70,9 @@ mod tests {
 
     #[test]
     fn a_job_is_read_as_it_was_written() {
-        let job = Job::new(&["/bin/a", "--b=c d", ""]).env("A", "1=2").env("B", "");
+        let job = Job::new(&["/bin/a", "--b=c d", ""])
+            .env("A", "1=2")
+            .env("B", "");
         assert_eq!(Job::from_text(&job.to_text()), Some(job));
         for text in ["", "env A=1\n", "word\n", "other x\n", "word a\nenv A\n"] {
             assert_eq!(Job::from_text(text), None, "{text:?}");

@@ -19,29 +19,62 @@ const NEW: &str = "/new-root";
 type Furniture = (&'static str, &'static str, u32, MsFlags, &'static str);
 
 /// Not more is allowed on any of them than its users need.
-const STRICT: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+const STRICT: MsFlags = MsFlags::MS_NOSUID
+    .union(MsFlags::MS_NODEV)
+    .union(MsFlags::MS_NOEXEC);
 
 const FURNITURE: &[Furniture] = &[
     ("proc", "/proc", 0o555, STRICT, ""),
     ("sysfs", "/sys", 0o555, STRICT, ""),
-    ("devtmpfs", "/dev", 0o755, MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC), "mode=0755"),
-    ("devpts", "/dev/pts", 0o755, MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC), "mode=0620,ptmxmode=0666"),
+    (
+        "devtmpfs",
+        "/dev",
+        0o755,
+        MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC),
+        "mode=0755",
+    ),
+    (
+        "devpts",
+        "/dev/pts",
+        0o755,
+        MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC),
+        "mode=0620,ptmxmode=0666",
+    ),
     ("tmpfs", "/dev/shm", 0o1777, STRICT, "mode=1777"),
-    ("tmpfs", "/run", 0o755, MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV), "mode=0755"),
+    (
+        "tmpfs",
+        "/run",
+        0o755,
+        MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV),
+        "mode=0755",
+    ),
     ("tmpfs", "/tmp", 0o1777, MsFlags::MS_NODEV, "mode=1777"),
-    ("cgroup2", "/sys/fs/cgroup", 0o755, STRICT, "nsdelegate,memory_recursiveprot"),
+    (
+        "cgroup2",
+        "/sys/fs/cgroup",
+        0o755,
+        STRICT,
+        "nsdelegate,memory_recursiveprot",
+    ),
 ];
 
 /// Moves from the initramfs into a tmpfs.
 pub(crate) fn change() -> anyhow::Result<()> {
     fs::create_dir(NEW)?;
     // Programs with the setuid bit keep it: a test needs one that works.
-    mount(Some("tmpfs"), NEW, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))
-        .with_context(|| format!("cannot mount {NEW}"))?;
+    mount(
+        Some("tmpfs"),
+        NEW,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("mode=0755"),
+    )
+    .with_context(|| format!("cannot mount {NEW}"))?;
     let device = fs::metadata("/")?.dev();
     move_all(Path::new("/"), Path::new(NEW), device)?;
     chdir(NEW)?;
-    mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).context("cannot move the new root")?;
+    mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+        .context("cannot move the new root")?;
     chroot(".")?;
     chdir("/")?;
     Ok(())

@@ -44,9 +44,16 @@ fn every_cgroup_controller_is_there_and_its_limits_are_read_back() {
     }
     let there = read(format!("{CGROUPS}/cgroup.controllers"));
     for controller in ["memory", "pids", "cpu", "io"] {
-        assert!(there.split_whitespace().any(|one| one == controller), "{there}");
+        assert!(
+            there.split_whitespace().any(|one| one == controller),
+            "{there}"
+        );
     }
-    fs::write(format!("{CGROUPS}/cgroup.subtree_control"), "+memory +pids +cpu +io").unwrap();
+    fs::write(
+        format!("{CGROUPS}/cgroup.subtree_control"),
+        "+memory +pids +cpu +io",
+    )
+    .unwrap();
     let own = Path::new(CGROUPS).join("smoke");
     fs::create_dir(&own).unwrap();
     for (file, value) in [
@@ -60,7 +67,13 @@ fn every_cgroup_controller_is_there_and_its_limits_are_read_back() {
         fs::write(own.join(file), value).unwrap_or_else(|error| panic!("{file}: {error}"));
         assert_eq!(read(own.join(file)).trim(), value, "{file}");
     }
-    for file in ["cgroup.kill", "io.max", "memory.pressure", "cpu.pressure", "cpu.stat"] {
+    for file in [
+        "cgroup.kill",
+        "io.max",
+        "memory.pressure",
+        "cpu.pressure",
+        "cpu.stat",
+    ] {
         assert!(own.join(file).exists(), "{file}");
     }
     fs::remove_dir(&own).unwrap();
@@ -95,7 +108,10 @@ fn landlock_knows_all_of_its_sixth_version_and_refuses() {
 fn seccomp_can_ask_a_supervisor() {
     let actions = read("/proc/sys/kernel/seccomp/actions_avail");
     for action in ["user_notif", "kill_process", "errno", "trap", "log"] {
-        assert!(actions.split_whitespace().any(|one| one == action), "{actions}");
+        assert!(
+            actions.split_whitespace().any(|one| one == action),
+            "{actions}"
+        );
     }
 }
 
@@ -121,7 +137,12 @@ fn a_cell_can_turn_its_back_on_the_root() {
 
 #[test]
 fn what_cells_must_refuse_is_there() {
-    assert!(fs::metadata("/dev/mem").unwrap().file_type().is_char_device());
+    assert!(
+        fs::metadata("/dev/mem")
+            .unwrap()
+            .file_type()
+            .is_char_device()
+    );
     for path in [
         "/proc/sys/kernel/io_uring_disabled",
         "/proc/sys/kernel/unprivileged_bpf_disabled",
@@ -168,7 +189,12 @@ fn the_platform_serves_a_worker_and_init_reaps_what_it_leaves() {
     assert!(answer.contains("hello"), "{answer}");
     let count = |name: &str| processes().iter().filter(|one| *one == name).count();
     // Supervisor and gateway, and the worker, which is named once.
-    assert_eq!((count("hearth"), count("hello")), (2, 1), "{:?}", processes());
+    assert_eq!(
+        (count("hearth"), count("hello")),
+        (2, 1),
+        "{:?}",
+        processes()
+    );
     up.kill().unwrap();
     up.wait().unwrap();
     // The kernel ends the others with it; their parent is gone, so whoever is not reaped stays here.
@@ -180,7 +206,7 @@ fn the_platform_serves_a_worker_and_init_reaps_what_it_leaves() {
 
 /// The names of all processes (proc_pid_comm(5)).
 fn processes() -> Vec<String> {
-    let all = fs::read_dir("/proc").unwrap().flatten();
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
     let name = |path: &Path| fs::read_to_string(path.join("comm")).ok();
     let names = all.filter_map(|entry| name(&entry.path()));
     names.map(|name| name.trim().to_owned()).collect()
