@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hearth_guest::{ENDED, JOB, Job, STARTED};
+use hearth_guest::{ENDED, JOB, Job, NOTHING, STARTED};
 
 use crate::arch::Arch;
 use crate::console::OnLine;
@@ -58,7 +58,8 @@ pub enum InsideError {
 }
 
 impl Inside {
-    /// How fast this host is: a machine is started that has nothing to do.
+    /// How fast this host is: a machine is started that has nothing to do but to end with a certain
+    /// status. If that does not come through, no other would.
     pub fn measure(&self) -> Result<Speed, InsideError> {
         let begun = Instant::now();
         let name = format!("{}-nothing", self.arch.name());
@@ -68,8 +69,11 @@ impl Inside {
         };
         let job = Job::new(&["/init", "--nothing"]);
         let mut guest = quiet.start(&name, &Initramfs::new(), &job, &[], Speed::UNKNOWN)?;
-        finished(&mut guest, &name, Duration::ZERO)?;
-        Ok(Speed::since(self.arch, begun))
+        let status = finished(&mut guest, Duration::ZERO)?;
+        match status == format!("status {NOTHING}") {
+            true => Ok(Speed::since(self.arch, begun)),
+            false => Err(failed(&guest, &name, status)),
+        }
     }
 
     /// Starts a machine with `root` and `job` in it, and waits until the job runs.
@@ -120,22 +124,28 @@ impl Inside {
         speed: Speed,
     ) -> Result<(), InsideError> {
         let mut guest = self.start(name, root, job, &[], speed)?;
-        finished(&mut guest, name, limit)
+        let status = finished(&mut guest, limit)?;
+        match status == "status 0" {
+            true => Ok(()),
+            false => Err(failed(&guest, name, status)),
+        }
     }
 }
 
-fn finished(guest: &mut Guest, name: &str, limit: Duration) -> Result<(), InsideError> {
+/// Waits for the job's end and the machine's; how the job ended.
+fn finished(guest: &mut Guest, limit: Duration) -> Result<String, InsideError> {
     let line = guest.expect(ENDED, limit + BOOT)?;
     guest.wait_off(BOOT)?;
     let (_, status) = line.split_once(ENDED).unwrap_or_default();
-    match status.trim() {
-        "status 0" => Ok(()),
-        status => Err(InsideError::Failed {
-            name: name.to_owned(),
-            status: status.to_owned(),
-            log: guest.log().to_owned(),
-            tail: guest.tail(),
-        }),
+    Ok(status.trim().to_owned())
+}
+
+fn failed(guest: &Guest, name: &str, status: String) -> InsideError {
+    InsideError::Failed {
+        name: name.to_owned(),
+        status,
+        log: guest.log().to_owned(),
+        tail: guest.tail(),
     }
 }
 

@@ -12,6 +12,10 @@ pub const STARTED: &str = "guest-init: the job begins";
 /// machine itself. It switches itself off after that.
 pub const ENDED: &str = "guest-init: ended with ";
 
+/// What the init itself ends with when it is the job: the machine's start is measured, and the way that a
+/// failure takes from the inside to the host is tried.
+pub const NOTHING: u8 = 7;
+
 /// A program to run, as root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Job {
