@@ -12,7 +12,10 @@ use crate::versions;
 pub(crate) fn rollback(args: &Rollback) -> anyhow::Result<Outcome> {
     let begun = Instant::now();
     let to = args.to.map(|version| version.to_string());
-    let parameters = [("function", args.function.as_deref()), ("to", to.as_deref())];
+    let parameters = [
+        ("function", args.function.as_deref()),
+        ("to", to.as_deref()),
+    ];
     let target = target("/v1/rollback", &parameters);
     match Client::of(&args.manifest).post::<RolledBack>(&target) {
         Ok(done) if args.json => {

@@ -87,10 +87,21 @@ fn sandboxes(function: &FunctionStatus, text: &mut String) {
             let _ = writeln!(text, "  not enforced: {}: {}", one.name, one.detail);
         }
     }
-    for worker in function.workers.iter().filter(|one| !one.refused.is_empty()) {
+    for worker in function
+        .workers
+        .iter()
+        .filter(|one| !one.refused.is_empty())
+    {
         let calls = worker.refused.iter();
-        let calls: Vec<String> = calls.map(|(call, count)| format!("{call} ({count})")).collect();
-        let _ = writeln!(text, "  worker {} was refused: {}", worker.id, calls.join(", "));
+        let calls: Vec<String> = calls
+            .map(|(call, count)| format!("{call} ({count})"))
+            .collect();
+        let _ = writeln!(
+            text,
+            "  worker {} was refused: {}",
+            worker.id,
+            calls.join(", ")
+        );
     }
 }
 

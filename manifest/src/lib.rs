@@ -37,8 +37,8 @@ pub use schema::schema;
 pub use secret::{Filled, Missing, is_secret_name};
 pub use size::{print as print_size, read as read_size};
 pub use types::{
-    Build, Certificate, Domain, EnvValue, Function, Gateway, GatewayLimits, Health, Listen, Manifest,
-    Metrics, Mode, PathPattern, Route, Sandbox, Scale, Segment, Tls, WorkerLimits,
+    Build, Certificate, Domain, EnvValue, Function, Gateway, GatewayLimits, Health, Listen,
+    Manifest, Metrics, Mode, PathPattern, Route, Sandbox, Scale, Segment, Tls, WorkerLimits,
 };
 
 use fault::{At, Sink, Trail, Wrong};

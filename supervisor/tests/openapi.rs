@@ -9,11 +9,12 @@ use std::path::Path;
 
 use hearth_supervisor::api::route::{MOST_LINES, ROUTES, route};
 use hearth_supervisor::api::{
-    FunctionStatus, ListenerStatus, Problem, ProcessStatus, Reloaded, Requests, Skipped, Status,
-    WorkerStatus,
+    EditionStatus, FunctionStatus, ListenerStatus, Problem, ProcessStatus, Reloaded, Requests,
+    RolledBack, ScaleStatus, Skipped, Status, VersionStatus, VersionsStatus, WorkerStatus,
 };
 use hearth_supervisor::cell::Mechanism;
 use hearth_supervisor::journal::Record;
+use hearth_supervisor::versions::Change;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -64,6 +65,11 @@ fn full() -> Vec<(&'static str, Value)> {
         name: "f".to_owned(),
         state: "ready".to_owned(),
         version: 1,
+        scale: ScaleStatus {
+            wanted: 1,
+            min: 0,
+            max: 2,
+        },
         routes: vec!["GET */".to_owned()],
         restarts: 0,
         last_error: Some("ended".to_owned()),
@@ -76,6 +82,8 @@ fn full() -> Vec<(&'static str, Value)> {
         service: "s".to_owned(),
         manifest: "edge.yaml".to_owned(),
         generation: 1,
+        version: 1,
+        rolled_back: true,
         listeners: vec![ListenerStatus {
             scheme: "http".to_owned(),
             address: "127.0.0.1:80".to_owned(),
@@ -98,8 +106,37 @@ fn full() -> Vec<(&'static str, Value)> {
     };
     let mut problem = Problem::method(vec!["GET".to_owned()]);
     problem.detail = "d".to_owned();
+    let change = Change {
+        function: Some("f".to_owned()),
+        what: "program".to_owned(),
+    };
+    let version = VersionStatus {
+        version: 1,
+        time: 1,
+        current: true,
+        changes: vec![change.clone()],
+        rolled_back: Some("f".to_owned()),
+        functions: BTreeMap::from([("f".to_owned(), 1)]),
+    };
+    let edition = EditionStatus {
+        version: 1,
+        time: 1,
+        current: true,
+        sha256: "00".to_owned(),
+    };
+    let versions = VersionsStatus {
+        current: 1,
+        versions: vec![version],
+        functions: BTreeMap::from([("f".to_owned(), vec![edition])]),
+    };
+    let rolled_back = RolledBack {
+        version: 1,
+        changes: vec![change],
+    };
     vec![
         ("Status", value(&status)),
+        ("Versions", value(&versions)),
+        ("RolledBack", value(&rolled_back)),
         ("Record", value(&record)),
         ("Skipped", value(&Skipped { skipped: 1 })),
         ("Reloaded", value(&Reloaded { functions: 1 })),
@@ -113,6 +150,8 @@ fn least() -> Vec<(&'static str, Value)> {
         service: "s".to_owned(),
         manifest: "edge.yaml".to_owned(),
         generation: 1,
+        version: 1,
+        rolled_back: false,
         listeners: vec![],
         connections: 0,
         metrics: None,

@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use crate::sh::{has, run, say};
 
-/// A program and the package that brings it.
+/// A program, or the path of another file, and the package that brings it.
 pub(crate) type Need = (&'static str, &'static str);
 
 /// Installs what is missing, where that is allowed; elsewhere fails with the one line that would.
@@ -21,10 +21,8 @@ pub(crate) fn ensure(needs: &[Need]) -> anyhow::Result<()> {
         return Ok(());
     }
     say(&format!("missing: {}", missing.join(", ")));
-    let sudo: &[&str] = match (is_root(), has("sudo")) {
-        (true, _) => &[],
-        (false, true) => &["sudo", "-n"],
-        (false, false) => bail!("as root: {}", line(&missing)),
+    let Some(sudo) = root() else {
+        bail!("as root: {}", line(&missing));
     };
     if !has("apt-get") {
         bail!(
@@ -50,6 +48,15 @@ pub(crate) fn ensure(needs: &[Need]) -> anyhow::Result<()> {
     match needs.iter().find(|(program, _)| !has(program)) {
         Some((program, package)) => bail!("{package} is installed and brings no {program}"),
         None => Ok(()),
+    }
+}
+
+/// What makes a command root's; `None` where nothing can.
+pub(crate) fn root() -> Option<&'static [&'static str]> {
+    match (is_root(), has("sudo")) {
+        (true, _) => Some(&[]),
+        (false, true) => Some(&["sudo", "-n"]),
+        (false, false) => None,
     }
 }
 

@@ -1,7 +1,14 @@
 //! The project's own chores: `cargo xtask help` lists them.
 
+mod cache;
+mod clock;
+mod debian;
 mod fuzz;
+mod guest;
 mod install;
+mod kernel;
+mod programs;
+mod qemu;
 mod sh;
 mod test;
 mod tidy;
@@ -9,14 +16,20 @@ mod toolchain;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
+use hearth_qemu_tests::Arch;
+
 const HELP: &str = "\
 cargo xtask test          everything CI runs; installs what it needs where it may
+cargo xtask test guest [ARCH]  tests as root in virtual machines, for x86_64 and aarch64 or one of them
+cargo xtask kernel [ARCH]  the product's kernels, kept below ~/.cache/hearth; prints where they are
 cargo xtask tidy          formatting, lints, and the project's own rules of style
 cargo xtask bench         Hearth beside its peers, in one run; `bench idle`: what idle connections cost
 cargo xtask bench postgres  a function that asks PostgreSQL, beside pgbench
 cargo xtask chaos         Hearth under load while everything that can go wrong does; --minutes N
 cargo xtask fuzz [N [T]]  N runs (default 1,000,000) of every fuzz target, or of T; needs nightly and cargo-fuzz
 cargo xtask toolchain     what static workers are built with, for both processors, where it is not there yet
+cargo xtask qemu          QEMU for both processors, where it is missing or too old
 cargo xtask deny          licences, duplicates and sources of all dependencies; needs cargo-deny
 ";
 
@@ -26,12 +39,15 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match args[..] {
         ["test"] => test::test(),
+        ["test", "guest", ref arches @ ..] => named(arches).and_then(|arches| guest::test(&arches)),
+        ["kernel", ref arches @ ..] => named(arches).and_then(|arches| kernel::kernel(&arches)),
         ["tidy"] => tidy::tidy(),
         ["bench", ref rest @ ..] => test::bench(rest),
         ["chaos", ref rest @ ..] => test::chaos(rest),
         ["fuzz"] => fuzz::fuzz("1000000", None),
         ["fuzz", runs] => fuzz::fuzz(runs, None),
         ["fuzz", runs, target] => fuzz::fuzz(runs, Some(target)),
+        ["qemu"] => qemu::ensure(),
         ["toolchain"] => toolchain::ensure(),
         ["deny"] => sh::cargo(&["deny", "check", "bans", "licenses", "sources"]),
         [] | ["help" | "--help" | "-h"] => {
@@ -50,4 +66,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The architectures that are named, or all.
+fn named(arches: &[&str]) -> anyhow::Result<Vec<Arch>> {
+    if arches.is_empty() {
+        return Ok(Arch::ALL.into());
+    }
+    let parsed = arches.iter().map(|name| name.parse());
+    parsed
+        .collect::<Result<_, _>>()
+        .context("which architecture?")
 }

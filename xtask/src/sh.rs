@@ -31,7 +31,14 @@ pub(crate) fn cargo(args: &[&str]) -> anyhow::Result<()> {
     run(&cargo, args)
 }
 
-/// Whether a program can be found, also where Debian keeps those of PostgreSQL, by its version.
+/// What a program prints, if it succeeds.
+pub(crate) fn said(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
+
+/// Whether a program can be found, or another file by its whole path; also where Debian keeps those of PostgreSQL, by its version.
 pub(crate) fn has(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let versions = std::fs::read_dir("/usr/lib/postgresql");

@@ -1,8 +1,12 @@
 //! `cargo xtask test`: everything CI runs. `cargo xtask bench`: hands over to the harness.
 
+use std::time::Instant;
+
+use hearth_qemu_tests::Arch;
+
 use crate::install::{Need, ensure};
 use crate::sh::{cargo, say};
-use crate::{tidy, toolchain};
+use crate::{clock, guest, tidy, toolchain};
 
 /// What the tests talk to, or talk with.
 const FOR_TESTS: &[Need] = &[
@@ -28,14 +32,19 @@ const FOR_BENCH_POSTGRES: &[Need] = &[
 ];
 
 pub(crate) fn test() -> anyhow::Result<()> {
-    ensure(FOR_TESTS)?;
-    toolchain::ensure()?;
-    tidy::tidy()?;
-    // Tests over real processes need the programs, whichever package's tests run first.
-    cargo(&["build", "--workspace", "--all-targets"])?;
-    cargo(&["test", "--workspace", "--no-fail-fast"])?;
+    let begun = Instant::now();
+    part("tools", || {
+        ensure(FOR_TESTS)?;
+        toolchain::ensure()
+    })?;
+    part("style", tidy::tidy)?;
+    part("tests on this machine", || {
+        // Tests over real processes need the programs, whichever package's tests run first.
+        cargo(&["build", "--workspace", "--all-targets"])?;
+        cargo(&["test", "--workspace", "--no-fail-fast"])
+    })?;
     // A short sample: ten faults of each kind at most. `cargo xtask chaos` is the whole.
-    cargo(&[
+    let chaos = [
         "run",
         "--package",
         "bench",
@@ -43,8 +52,18 @@ pub(crate) fn test() -> anyhow::Result<()> {
         "chaos",
         "--seconds",
         "20",
-    ])?;
-    say("all passed");
+    ];
+    part("chaos", || cargo(&chaos))?;
+    part("tests in virtual machines", || guest::test(&Arch::ALL))?;
+    say(&format!("all passed in {}", clock::took(begun)));
+    Ok(())
+}
+
+/// One part of the whole, and how long it took.
+fn part(what: &str, does: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    does()?;
+    say(&format!("{what}: {}", clock::took(begun)));
     Ok(())
 }
 

@@ -35,14 +35,12 @@ pub(crate) fn tidy() -> anyhow::Result<()> {
         bail!("{}", faults.join("\n"));
     }
     cargo(&["fmt", "--all", "--check"])?;
-    cargo(&[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ])
+    // `--all-targets` leaves out what does not run on this machine.
+    let inside = ["--package", "hearth-guest", "--test", "smoke"];
+    for targets in [&["--workspace", "--all-targets"][..], &inside] {
+        cargo(&[&["clippy"], targets, &["--", "-D", "warnings"]].concat())?;
+    }
+    Ok(())
 }
 
 fn look(path: &str, text: &str) -> Vec<String> {

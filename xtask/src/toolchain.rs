@@ -4,12 +4,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
+use crate::cache;
+use crate::debian::{Repository, own_stanza, stanza_of, unpack};
 use crate::install;
-use crate::sh::{run, say};
+use crate::sh::{run, said, say};
 
 /// The architecture that is not this machine's, as Debian and as Rust call it.
 const OTHER: (&str, &str) = ("arm64", "aarch64");
@@ -22,6 +23,8 @@ const NEEDS: &[install::Need] = &[
     ("cc", "gcc"),
     ("musl-gcc", "musl-tools"),
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    // glibc for it, with which tests that run in a guest are linked.
+    ("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
     ("qemu-aarch64-static", "qemu-user-static"),
 ];
 
@@ -37,12 +40,12 @@ pub(crate) fn ensure() -> anyhow::Result<()> {
     if !sources.join("library/std/Cargo.toml").is_file() {
         add_sources(&sources)?;
     }
-    let cache = cache()?;
+    let cache = cache::place()?;
     let musl = cache.join("musl");
     let system = format!("/usr/lib/{}-linux-musl/libc.a", OTHER.1);
     let ours = musl.join(&system[1..]);
     if !Path::new(&system).is_file() && !ours.is_file() {
-        let own = own_suites()?;
+        let own = own_stanza()?;
         let package = Repository::new(&cache.join("apt-musl"), &own, &["amd64", OTHER.0])?
             .download(&format!("musl-dev:{}", OTHER.0))?;
         unpack(&package, &musl)?;
@@ -52,7 +55,7 @@ pub(crate) fn ensure() -> anyhow::Result<()> {
 }
 
 /// The directory of the nightly toolchain.
-fn nightly() -> Option<String> {
+pub(crate) fn nightly() -> Option<String> {
     said("rustup", &["run", "nightly", "rustc", "--print", "sysroot"])
 }
 
@@ -66,11 +69,11 @@ fn add_sources(place: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     say("rustup has no rust-src for this nightly; taking Debian's");
-    let cache = cache()?;
+    let cache = cache::place()?;
     let unpacked = cache.join("rust-src");
     if find_library(&unpacked).is_none() {
         let suites = SUITES.iter().find_map(|suite| {
-            let stanza = own_stanza(suite)?;
+            let stanza = stanza_of(suite).ok()?;
             let repository = Repository::new(&cache.join("apt-rust-src"), &stanza, &["amd64"]);
             repository.and_then(|one| one.download("rust-src")).ok()
         });
@@ -90,110 +93,4 @@ fn find_library(unpacked: &Path) -> Option<PathBuf> {
     libraries
         .into_iter()
         .find(|library| library.join("std/Cargo.toml").is_file())
-}
-
-/// Packages of Debian, looked at beside the system's own lists.
-struct Repository {
-    directory: PathBuf,
-    options: Vec<String>,
-}
-
-impl Repository {
-    fn new(directory: &Path, stanza: &str, architectures: &[&str]) -> anyhow::Result<Repository> {
-        for place in ["lists/partial", "cache/archives/partial", "parts"] {
-            fs::create_dir_all(directory.join(place))?;
-        }
-        fs::write(directory.join("parts/hearth.sources"), stanza)?;
-        let shown = directory.display();
-        let mut options = vec![
-            "Dir::Etc::sourcelist=/dev/null".to_owned(),
-            format!("Dir::Etc::sourceparts={shown}/parts"),
-            format!("Dir::State::lists={shown}/lists"),
-            format!("Dir::Cache={shown}/cache"),
-            "APT::Sandbox::User=root".to_owned(),
-        ];
-        options.extend(
-            architectures
-                .iter()
-                .map(|one| format!("APT::Architectures::={one}")),
-        );
-        let repository = Repository {
-            directory: directory.to_owned(),
-            options,
-        };
-        repository.apt(&["update"])?;
-        Ok(repository)
-    }
-
-    /// Downloads a package; its file.
-    fn download(&self, package: &str) -> anyhow::Result<PathBuf> {
-        self.apt(&["download", package])?;
-        let files = fs::read_dir(&self.directory)?.flatten();
-        let mut packages = files.map(|file| file.path());
-        packages
-            .find(|path| path.extension().is_some_and(|end| end == "deb"))
-            .with_context(|| format!("apt-get downloaded no {package}"))
-    }
-
-    fn apt(&self, args: &[&str]) -> anyhow::Result<()> {
-        say(&format!(
-            "apt-get {} (lists and packages below {})",
-            args.join(" "),
-            self.directory.display()
-        ));
-        let mut command = Command::new("apt-get");
-        command.arg("-q").current_dir(&self.directory);
-        for option in &self.options {
-            command.args(["-o", option]);
-        }
-        let status = command.args(args).status().context("cannot run apt-get")?;
-        ensure!(
-            status.success(),
-            "apt-get {} failed: {status}",
-            args.join(" ")
-        );
-        Ok(())
-    }
-}
-
-/// The system's own first source of packages.
-fn own_suites() -> anyhow::Result<String> {
-    let path = "/etc/apt/sources.list.d/debian.sources";
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-    let first = text.split("\n\n").next().unwrap_or_default();
-    Ok(format!("{first}\n"))
-}
-
-/// The same with another suite.
-fn own_stanza(suite: &str) -> Option<String> {
-    let own = own_suites().ok()?;
-    let lines = own.lines().map(|line| match line.starts_with("Suites:") {
-        true => format!("Suites: {suite}\n"),
-        false => format!("{line}\n"),
-    });
-    Some(lines.collect())
-}
-
-fn unpack(package: &Path, place: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(place)?;
-    let (from, to) = (package.to_string_lossy(), place.to_string_lossy());
-    run("dpkg-deb", &["-x", &from, &to])?;
-    fs::remove_file(package)?;
-    Ok(())
-}
-
-/// Where slow and large products are kept between runs.
-fn cache() -> anyhow::Result<PathBuf> {
-    let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let own = || std::env::home_dir().map(|home| home.join(".cache"));
-    let Some(cache) = named.or_else(own) else {
-        bail!("no home directory");
-    };
-    Ok(cache.join("hearth"))
-}
-
-fn said(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(args).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim().to_owned())
 }

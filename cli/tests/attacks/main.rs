@@ -23,5 +23,6 @@ mod platform;
 mod process;
 mod scene;
 mod spoken;
+mod start;
 #[path = "../processes/wait.rs"]
 mod wait;

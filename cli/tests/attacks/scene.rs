@@ -13,7 +13,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::outcome::Outcome;
-use crate::platform::{Place, Platform, hostile, pid};
+use crate::platform::{Place, Platform, pid};
+use crate::start::{hostile, start, start_as};
 
 /// The ordinary user of the tests, where they are started as root: nobody.
 const NOBODY: u32 = 65534;
@@ -72,6 +73,10 @@ functions:
         );
         // Not below /tmp, which in a cell is the worker's own.
         fs::create_dir_all("/var/tmp").unwrap();
+        // Which a machine that runs only this does not have.
+        if by == By::Root {
+            fs::create_dir_all("/etc").unwrap();
+        }
         let place = Place::new_in(Path::new("/var/tmp"), &functions);
         let base = place.path().to_owned();
         for name in ["hostile", "neighbour"] {
@@ -89,8 +94,8 @@ functions:
             }
         }
         let platform = match by {
-            By::Root => Platform::start_bare(place),
-            By::User => Platform::start_as(place, NOBODY),
+            By::Root => start(place),
+            By::User => start_as(place, NOBODY),
         };
         let abstract_name = format!("hearth-attacks-{}", std::process::id());
         let abstract_name = format!("{abstract_name}-{by:?}");

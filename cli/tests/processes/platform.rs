@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,25 +23,14 @@ pub(crate) const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
 /// Where all programs are, if they were not built here: a machine that only runs tests.
 const PROGRAMS: &str = "HEARTH_PROGRAMS";
 
-fn given(name: &str) -> Option<PathBuf> {
+/// A program of this name, where all were given.
+pub(crate) fn given(name: &str) -> Option<PathBuf> {
     std::env::var_os(PROGRAMS).map(|directory| Path::new(&directory).join(name))
 }
 
 /// `hearth` itself.
-fn hearth() -> PathBuf {
+pub(crate) fn hearth() -> PathBuf {
     given("hearth").unwrap_or_else(|| HEARTH.into())
-}
-
-/// The worker that is hostile on request.
-pub(crate) fn hostile() -> PathBuf {
-    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let built = || build(&["--package", "hearth-hostile"]);
-    given("hostile").unwrap_or_else(|| {
-        let built = BUILT.get_or_init(built).as_deref();
-        built
-            .expect("the hostile worker can be built")
-            .join("hostile")
-    })
 }
 
 /// The examples of `hearth-sdk`, which every place has beside its manifest.
@@ -204,26 +192,8 @@ impl Platform {
         Platform::run(place, &mut command, environment, args)
     }
 
-    /// Runs a place's manifest as this user, and waits until all functions are ready.
-    pub(crate) fn start_as(place: Place, user: u32) -> Platform {
-        // Of a directory that is open to that user.
-        let program = place.path().join("hearth");
-        fs::copy(hearth(), &program).unwrap();
-        let mut command = Command::new(program);
-        command.uid(user).gid(user);
-        let platform = Platform::run(place, &mut command, &[], &["--log", "json"]);
-        platform.wait_ready();
-        platform
-    }
-
-    /// Runs a place's manifest where there is no shell, and waits until all functions are ready.
-    pub(crate) fn start_bare(place: Place) -> Platform {
-        let platform = Platform::run(place, &mut Command::new(hearth()), &[], &["--log", "json"]);
-        platform.wait_ready();
-        platform
-    }
-
-    fn run(
+    /// Starts it by this command.
+    pub(crate) fn run(
         place: Place,
         command: &mut Command,
         environment: &[(&str, &Path)],
@@ -441,7 +411,7 @@ pub(crate) fn function(name: &str) -> PathBuf {
 }
 
 /// Builds into the directory that `hearth` is in, which is returned.
-pub(crate) fn build(args: &[&str]) -> Option<PathBuf> {
+pub(crate) pub(crate) fn build(args: &[&str]) -> Option<PathBuf> {
     let profile = Path::new(HEARTH).parent().unwrap();
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet"]).args(args);

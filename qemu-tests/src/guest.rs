@@ -1,0 +1,323 @@
+//! One virtual machine, from its start to its end.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use hearth_sys::spawn::{Child, Spawn, spawn};
+
+use crate::arch::Arch;
+use crate::console::{Console, Missing, OnLine};
+use crate::speed::Speed;
+
+/// Where a program of this name is, by `PATH`.
+fn found(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|directory| directory.join(program));
+    places
+        .find(|place| place.is_file())
+        .unwrap_or_else(|| program.into())
+}
+
+/// What goes wrong with a machine. Each names the log that tells more, and its end.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    /// A file that a machine is made of.
+    #[error("cannot {attempt} {}", path.display())]
+    File {
+        /// What was tried.
+        attempt: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No port of the host was free.
+    #[error("no port of the host is free for the guest's port {port}")]
+    Port {
+        /// The guest's port.
+        port: u16,
+        /// Why.
+        source: io::Error,
+    },
+    /// QEMU is not there, or cannot be run.
+    #[error("cannot run {program} (cargo xtask qemu installs it)")]
+    Start {
+        /// QEMU's name for this architecture.
+        program: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A marker did not come in time.
+    #[error("{name}: no {marker:?} within {limit:?}; the console, {}, ends with:\n{tail}", log.display())]
+    Late {
+        /// The machine.
+        name: String,
+        /// What was waited for.
+        marker: String,
+        /// How long, on this host.
+        limit: Duration,
+        /// The console's log.
+        log: PathBuf,
+        /// Its end.
+        tail: String,
+    },
+    /// The machine ended before a marker came.
+    #[error("{name}: ended without {marker:?}; the console, {}, ends with:\n{tail}", log.display())]
+    Ended {
+        /// The machine.
+        name: String,
+        /// What was waited for.
+        marker: String,
+        /// The console's log.
+        log: PathBuf,
+        /// Its end.
+        tail: String,
+    },
+    /// QEMU itself could not be waited for.
+    #[error("cannot wait for QEMU")]
+    Wait(#[source] io::Error),
+}
+
+/// What a machine is made of.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// In messages, and the log's name.
+    pub name: String,
+    /// Its processor.
+    pub arch: Arch,
+    /// A kernel that QEMU can start itself.
+    pub kernel: PathBuf,
+    /// The archive that is its root; [`crate::Initramfs`] makes one.
+    pub initramfs: PathBuf,
+    /// Memory, in MiB.
+    pub memory: u32,
+    /// Processors. This host's own are shared among them.
+    pub cpus: u32,
+    /// More words for the kernel's command line.
+    pub command_line: String,
+    /// Ports of the guest (TCP) that this host reaches by [`Guest::address`].
+    pub ports: Vec<u16>,
+    /// Where the console's log is kept, as `NAME.log`.
+    pub logs: PathBuf,
+    /// By how much limits are stretched here.
+    pub speed: Speed,
+    /// Is told each line of the console.
+    pub on_line: Option<OnLine>,
+}
+
+/// A machine that runs. It is killed when this is dropped; and by the kernel, when the *thread* that
+/// started it ends.
+#[derive(Debug)]
+pub struct Guest {
+    name: String,
+    child: Child,
+    console: Console,
+    ports: Vec<(u16, SocketAddr)>,
+    speed: Speed,
+}
+
+impl Guest {
+    /// Starts a machine; returns at once.
+    pub fn start(spec: &Spec) -> Result<Guest, GuestError> {
+        let log = spec.logs.join(format!("{}.log", spec.name));
+        let written = |source| GuestError::File {
+            attempt: "write",
+            path: log.clone(),
+            source,
+        };
+        fs::create_dir_all(&spec.logs).map_err(written)?;
+        let ports = free_ports(&spec.ports)?;
+        let program = spec.arch.qemu();
+        let mut child = spawn(Spawn {
+            args: arguments(spec, &ports)
+                .into_iter()
+                .map(OsString::from)
+                .collect(),
+            // To be found by, and where it keeps what it must.
+            env: ["PATH", "TMPDIR"]
+                .into_iter()
+                .filter_map(|name| Some((name.into(), std::env::var_os(name)?)))
+                .collect(),
+            ..Spawn::new(found(program))
+        })
+        .map_err(|source| GuestError::Start { program, source })?;
+        let mut streams: Vec<Box<dyn Read + Send>> = Vec::new();
+        streams.extend(
+            child
+                .stdout
+                .take()
+                .map(|out| Box::new(File::from(out)) as _),
+        );
+        // QEMU's own complaints belong to the machine's.
+        streams.extend(
+            child
+                .stderr
+                .take()
+                .map(|out| Box::new(File::from(out)) as _),
+        );
+        let console = match Console::read(streams, &log, spec.on_line) {
+            Ok(console) => console,
+            Err(error) => {
+                end(&mut child);
+                return Err(written(error));
+            }
+        };
+        Ok(Guest {
+            name: spec.name.clone(),
+            child,
+            console,
+            ports,
+            speed: spec.speed,
+        })
+    }
+
+    /// Where this host reaches a port of the guest.
+    ///
+    /// # Panics
+    /// If the port is not among those of the [`Spec`].
+    pub fn address(&self, port: u16) -> SocketAddr {
+        let found = self.ports.iter().find(|(guest, _)| *guest == port);
+        found.expect("a forwarded port is one of the spec").1
+    }
+
+    /// Waits for a line of the console with `marker` in it, after the one that was found last; that
+    /// line. `limit` is for a quiet machine of two processors, and is stretched on a slower one.
+    pub fn expect(&self, marker: &str, limit: Duration) -> Result<String, GuestError> {
+        let limit = self.speed.scale(limit);
+        self.console.expect(marker, limit).map_err(|missing| {
+            let (name, marker) = (self.name.clone(), marker.to_owned());
+            let (log, tail) = (self.console.log().to_owned(), self.console.tail());
+            match missing {
+                Missing::Late => GuestError::Late {
+                    name,
+                    marker,
+                    limit,
+                    log,
+                    tail,
+                },
+                Missing::Ended => GuestError::Ended {
+                    name,
+                    marker,
+                    log,
+                    tail,
+                },
+            }
+        })
+    }
+
+    /// Waits until the machine has switched itself off, and all it said is in the log.
+    pub fn wait_off(&mut self, limit: Duration) -> Result<ExitStatus, GuestError> {
+        let limit = self.speed.scale(limit);
+        let until = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().map_err(GuestError::Wait)? {
+                self.console.finish();
+                return Ok(status);
+            }
+            if Instant::now() >= until {
+                return Err(GuestError::Late {
+                    name: self.name.clone(),
+                    marker: "the machine's end".to_owned(),
+                    limit,
+                    log: self.console.log().to_owned(),
+                    tail: self.console.tail(),
+                });
+            }
+            // wait(2) knows no limit; this is how often it is asked.
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The file in which the console is kept.
+    pub fn log(&self) -> &Path {
+        self.console.log()
+    }
+
+    /// The console's last lines.
+    pub fn tail(&self) -> String {
+        self.console.tail()
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        end(&mut self.child);
+        self.console.finish();
+    }
+}
+
+fn end(child: &mut Child) {
+    // It may have ended by itself, which is as good.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// A free port of the host's loopback for each of the guest's. They are let go of again, for QEMU to
+/// take; the kernel gives none of them to anyone else so soon.
+fn free_ports(guest: &[u16]) -> Result<Vec<(u16, SocketAddr)>, GuestError> {
+    let free = |port| {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Ok((listener.local_addr()?, listener, port))
+    };
+    let held: Vec<(SocketAddr, TcpListener, u16)> = guest
+        .iter()
+        .map(|port| {
+            free(*port).map_err(|source| GuestError::Port {
+                port: *port,
+                source,
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(held
+        .into_iter()
+        .map(|(address, _, port)| (port, address))
+        .collect())
+}
+
+/// QEMU's arguments. The guest has a fixed address in a network of its own, from which nothing gets
+/// out; there is no DHCP to wait for.
+fn arguments(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
+    let serial = spec.arch.serial();
+    let mut network = "user,id=net,restrict=on,ipv6=off".to_owned();
+    for (guest, host) in ports {
+        network.push_str(&format!(",hostfwd=tcp:{host}-:{guest}"));
+    }
+    let append = format!(
+        "console={serial} panic=-1 ip=10.0.2.15::10.0.2.2:255.255.255.0:hearth:eth0:off {}",
+        spec.command_line
+    );
+    let mut arguments: Vec<String> = Vec::new();
+    let mut add = |words: &[&str]| arguments.extend(words.iter().map(|word| (*word).to_owned()));
+    add(spec.arch.machine());
+    add(&[
+        "-smp",
+        &spec.cpus.to_string(),
+        "-m",
+        &spec.memory.to_string(),
+    ]);
+    add(&[
+        "-nodefaults",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-serial",
+        "stdio",
+    ]);
+    add(&["-kernel", &spec.kernel.to_string_lossy()]);
+    add(&["-initrd", &spec.initramfs.to_string_lossy()]);
+    add(&["-append", append.trim_end()]);
+    add(&[
+        "-netdev",
+        &network,
+        "-device",
+        "virtio-net-pci,netdev=net,romfile=",
+    ]);
+    // Or the guest would wait for chance.
+    add(&["-device", "virtio-rng-pci"]);
+    arguments
+}

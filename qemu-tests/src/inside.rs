@@ -1,0 +1,161 @@
+//! One program run inside a machine, to its exit status: what `cargo xtask test guest` does with each.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hearth_guest::{ENDED, JOB, Job, NOTHING, STARTED};
+
+use crate::arch::Arch;
+use crate::console::OnLine;
+use crate::guest::{Guest, GuestError, Spec};
+use crate::initramfs::{Initramfs, InitramfsError, Owner};
+use crate::speed::Speed;
+
+/// From the start to the first program, and from its end to the machine's, on a quiet host.
+const BOOT: Duration = Duration::from_secs(15);
+
+/// What a machine needs that runs programs.
+#[derive(Clone, Debug)]
+pub struct Inside {
+    /// Its processor.
+    pub arch: Arch,
+    /// A kernel that QEMU can start itself.
+    pub kernel: PathBuf,
+    /// `guest-init`, built for the processor.
+    pub init: PathBuf,
+    /// Memory, in MiB.
+    pub memory: u32,
+    /// Processors.
+    pub cpus: u32,
+    /// Where archives and logs are kept.
+    pub place: PathBuf,
+    /// Is told each line of the console.
+    pub on_line: Option<OnLine>,
+}
+
+/// What goes wrong with a program inside.
+#[derive(Debug, thiserror::Error)]
+pub enum InsideError {
+    /// The machine.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+    /// Its root.
+    #[error("cannot make the guest's root")]
+    Root(#[from] InitramfsError),
+    /// The program has failed.
+    #[error("{name}: the program inside ended with {status}; the console, {}, ends with:\n{tail}", log.display())]
+    Failed {
+        /// The machine.
+        name: String,
+        /// The exit status, or the signal.
+        status: String,
+        /// The console's log.
+        log: PathBuf,
+        /// Its end.
+        tail: String,
+    },
+}
+
+impl Inside {
+    /// How fast this host is: a machine is started that has nothing to do but to end with a certain
+    /// status. If that does not come through, no other would.
+    pub fn measure(&self) -> Result<Speed, InsideError> {
+        let begun = Instant::now();
+        let name = format!("{}-nothing", self.arch.name());
+        let quiet = Inside {
+            on_line: None,
+            ..self.clone()
+        };
+        let job = Job::new(&["/init", "--nothing"]);
+        let mut guest = quiet.start(&name, &Initramfs::new(), &job, &[], Speed::UNKNOWN)?;
+        let status = finished(&mut guest, Duration::ZERO)?;
+        match status == format!("status {NOTHING}") {
+            true => Ok(Speed::since(self.arch, begun)),
+            false => Err(failed(&guest, &name, status)),
+        }
+    }
+
+    /// Starts a machine with `root` and `job` in it, and waits until the job runs.
+    pub fn start(
+        &self,
+        name: &str,
+        root: &Initramfs,
+        job: &Job,
+        ports: &[u16],
+        speed: Speed,
+    ) -> Result<Guest, InsideError> {
+        let mut root = root.clone();
+        let init = fs::read(&self.init).map_err(|source| GuestError::File {
+            attempt: "read",
+            path: self.init.clone(),
+            source,
+        })?;
+        root.file("/init", init, Owner::ROOT, 0o755)?;
+        root.file(JOB, job.to_text().into_bytes(), Owner::ROOT, 0o600)?;
+        let initramfs = self.place.join(format!("{name}.cpio.zst"));
+        // Quick rather than small: it is unpacked once.
+        write(&initramfs, &root.archive_zstd(1)?)?;
+        let guest = Guest::start(&Spec {
+            name: name.to_owned(),
+            arch: self.arch,
+            kernel: self.kernel.clone(),
+            initramfs,
+            memory: self.memory,
+            cpus: self.cpus,
+            command_line: String::new(),
+            ports: ports.to_vec(),
+            logs: self.place.clone(),
+            speed,
+            on_line: self.on_line,
+        })?;
+        guest.expect(STARTED, BOOT)?;
+        Ok(guest)
+    }
+
+    /// Runs `job` in a machine of its own; an error if it fails, or takes longer than `limit` on a
+    /// quiet host.
+    pub fn run(
+        &self,
+        name: &str,
+        root: &Initramfs,
+        job: &Job,
+        limit: Duration,
+        speed: Speed,
+    ) -> Result<(), InsideError> {
+        let mut guest = self.start(name, root, job, &[], speed)?;
+        let status = finished(&mut guest, limit)?;
+        match status == "status 0" {
+            true => Ok(()),
+            false => Err(failed(&guest, name, status)),
+        }
+    }
+}
+
+/// Waits for the job's end and the machine's; how the job ended.
+fn finished(guest: &mut Guest, limit: Duration) -> Result<String, InsideError> {
+    let line = guest.expect(ENDED, limit + BOOT)?;
+    guest.wait_off(BOOT)?;
+    let (_, status) = line.split_once(ENDED).unwrap_or_default();
+    Ok(status.trim().to_owned())
+}
+
+fn failed(guest: &Guest, name: &str, status: String) -> InsideError {
+    InsideError::Failed {
+        name: name.to_owned(),
+        status,
+        log: guest.log().to_owned(),
+        tail: guest.tail(),
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), GuestError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)
+        .and_then(|()| fs::write(path, bytes))
+        .map_err(|source| GuestError::File {
+            attempt: "write",
+            path: path.to_owned(),
+            source,
+        })
+}

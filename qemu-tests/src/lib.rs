@@ -1,0 +1,27 @@
+//! Virtual machines for tests: [`Guest`] starts QEMU, reads its serial console, waits for what shall
+//! appear there, and ends it whatever happens.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`arch`] | processors, and the machine that QEMU makes of each |
+//! | [`initramfs`] | an archive that the kernel unpacks as its root; bytes from entries, no I/O |
+//! | [`console`] | what the machine has printed: kept in a log, searched for markers |
+//! | [`guest`] | one machine from its start to its end |
+//! | [`speed`] | how much slower than planned this host is |
+//! | [`inside`] | one program run inside a machine, to its exit status |
+//!
+//! What runs inside is the crate `hearth-guest` (`qemu-tests/guest`), built for the guest's processor.
+//! `cargo xtask test guest` builds all that a machine needs and calls this; so nothing here builds.
+
+pub mod arch;
+pub mod console;
+pub mod guest;
+pub mod initramfs;
+pub mod inside;
+pub mod speed;
+
+pub use arch::Arch;
+pub use guest::{Guest, GuestError, Spec};
+pub use initramfs::{Initramfs, InitramfsError, Owner};
+pub use inside::Inside;
+pub use speed::Speed;

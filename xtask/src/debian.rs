@@ -1,0 +1,135 @@
+//! Packages of Debian's other suites, looked at beside the system's own lists: what a package there
+//! brings can be had without a change to where the system takes its own from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail, ensure};
+
+use crate::install;
+use crate::sh::{run, say};
+
+/// Where the system has its own sources of packages.
+const OWN: &str = "/etc/apt/sources.list.d/debian.sources";
+
+/// Lists of packages in a directory of their own.
+pub(crate) struct Repository {
+    directory: PathBuf,
+    options: Vec<String>,
+}
+
+impl Repository {
+    /// Reads the lists that `sources` names, in apt's form of stanzas.
+    pub(crate) fn new(
+        directory: &Path,
+        sources: &str,
+        architectures: &[&str],
+    ) -> anyhow::Result<Repository> {
+        for place in ["lists/partial", "cache/archives/partial", "parts"] {
+            fs::create_dir_all(directory.join(place))?;
+        }
+        fs::write(directory.join("parts/hearth.sources"), sources)?;
+        let shown = directory.display();
+        let mut options = vec![
+            "Dir::Etc::sourcelist=/dev/null".to_owned(),
+            format!("Dir::Etc::sourceparts={shown}/parts"),
+            format!("Dir::State::lists={shown}/lists"),
+            format!("Dir::Cache={shown}/cache"),
+            "APT::Sandbox::User=root".to_owned(),
+        ];
+        options.extend(
+            architectures
+                .iter()
+                .map(|one| format!("APT::Architectures::={one}")),
+        );
+        let repository = Repository {
+            directory: directory.to_owned(),
+            options,
+        };
+        repository.apt(&[], &["update"])?;
+        Ok(repository)
+    }
+
+    /// Downloads a package; its file.
+    pub(crate) fn download(&self, package: &str) -> anyhow::Result<PathBuf> {
+        self.apt(&[], &["download", package])?;
+        let files = fs::read_dir(&self.directory)?.flatten();
+        let mut packages = files.map(|file| file.path());
+        packages
+            .find(|path| path.extension().is_some_and(|end| end == "deb"))
+            .with_context(|| format!("apt-get downloaded no {package}"))
+    }
+
+    /// Installs packages, of this suite where it has them.
+    pub(crate) fn install(&self, suite: &str, packages: &[&str]) -> anyhow::Result<()> {
+        let Some(root) = install::root() else {
+            bail!("as root: apt-get install -t {suite} {}", packages.join(" "));
+        };
+        let install = ["install", "-y", "--no-install-recommends", "-t", suite];
+        self.apt(root, &[&install[..], packages].concat())
+    }
+
+    fn apt(&self, root: &[&str], args: &[&str]) -> anyhow::Result<()> {
+        say(&format!(
+            "apt-get {} (lists and packages below {})",
+            args.join(" "),
+            self.directory.display()
+        ));
+        let words = [root, &["apt-get", "-q"]].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).current_dir(&self.directory);
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        for option in &self.options {
+            command.args(["-o", option]);
+        }
+        let status = command.args(args).status().context("cannot run apt-get")?;
+        ensure!(
+            status.success(),
+            "apt-get {} failed: {status}",
+            args.join(" ")
+        );
+        Ok(())
+    }
+}
+
+/// All sources of the system's.
+pub(crate) fn own_sources() -> anyhow::Result<String> {
+    fs::read_to_string(OWN).with_context(|| format!("cannot read {OWN}"))
+}
+
+/// The first of them: Debian itself.
+pub(crate) fn own_stanza() -> anyhow::Result<String> {
+    let sources = own_sources()?;
+    let first = sources.split("\n\n").next().unwrap_or_default();
+    Ok(format!("{first}\n"))
+}
+
+/// The same with another suite.
+pub(crate) fn stanza_of(suite: &str) -> anyhow::Result<String> {
+    let own = own_stanza()?;
+    let lines = own.lines().map(|line| match line.starts_with("Suites:") {
+        true => format!("Suites: {suite}\n"),
+        false => format!("{line}\n"),
+    });
+    Ok(lines.collect())
+}
+
+/// The suite that the system is of, such as `bookworm`.
+pub(crate) fn own_suite() -> anyhow::Result<String> {
+    let own = own_stanza()?;
+    let suites = own.lines().find_map(|line| line.strip_prefix("Suites:"));
+    let suite = suites.and_then(|suites| suites.split_whitespace().next());
+    Ok(suite
+        .with_context(|| format!("{OWN} begins with no suite"))?
+        .to_owned())
+}
+
+/// Unpacks a package below a directory, and removes its file.
+pub(crate) fn unpack(package: &Path, place: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(place)?;
+    let (from, to) = (package.to_string_lossy(), place.to_string_lossy());
+    run("dpkg-deb", &["-x", &from, &to])?;
+    fs::remove_file(package)?;
+    Ok(())
+}

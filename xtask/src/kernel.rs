@@ -1,0 +1,354 @@
+//! `cargo xtask kernel`: the product's kernel, from Debian's source and the fragments of `buildroot/`,
+//! kept by the hash of everything that it is made from.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use hearth_qemu_tests::Arch;
+use hearth_sys::lock::{Lock, Taken, take};
+use sha2::{Digest, Sha256};
+
+use crate::install::{self, Need};
+use crate::sh::{root, said, say};
+use crate::{cache, clock};
+
+/// The series, as Debian names it, and its source as that package brings it.
+const PACKAGE: &str = "linux-source-6.12";
+const ARCHIVE: &str = "/usr/src/linux-source-6.12.tar.xz";
+
+/// Where the fragments are.
+const FRAGMENTS: &str = "buildroot/board/hearth/kernel";
+
+/// Counted up when a kernel of the same source, fragments and compiler comes out otherwise.
+const RECIPE: u32 = 1;
+
+/// How often a long build says that it goes on.
+const PROGRESS: Duration = Duration::from_secs(30);
+
+const NEEDS: &[Need] = &[
+    (ARCHIVE, PACKAGE),
+    ("cc", "gcc"),
+    ("make", "make"),
+    ("flex", "flex"),
+    ("bison", "bison"),
+    ("bc", "bc"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
+    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    ("/usr/include/libelf.h", "libelf-dev"),
+    ("/usr/include/openssl/ssl.h", "libssl-dev"),
+];
+
+/// How the kernel calls an architecture, and what is built for it.
+struct Target {
+    arch: &'static str,
+    /// Before the names of compiler and linker.
+    cross: &'static str,
+    make: &'static [&'static str],
+    /// What QEMU starts, and what firmware does.
+    products: [(&'static str, &'static str); 2],
+}
+
+fn target(arch: Arch) -> Target {
+    match arch {
+        Arch::X86_64 => Target {
+            arch: "x86_64",
+            cross: cross(arch),
+            make: &["bzImage"],
+            products: [
+                ("arch/x86/boot/bzImage", "image"),
+                ("arch/x86/boot/bzImage", "kernel.efi"),
+            ],
+        },
+        Arch::Aarch64 => Target {
+            arch: "arm64",
+            cross: cross(arch),
+            make: &["Image", "vmlinuz.efi"],
+            products: [
+                ("arch/arm64/boot/Image", "image"),
+                ("arch/arm64/boot/vmlinuz.efi", "kernel.efi"),
+            ],
+        },
+    }
+}
+
+/// Nothing for this machine's own.
+fn cross(arch: Arch) -> &'static str {
+    match arch {
+        _ if arch.name() == std::env::consts::ARCH => "",
+        Arch::X86_64 => "x86_64-linux-gnu-",
+        Arch::Aarch64 => "aarch64-linux-gnu-",
+    }
+}
+
+/// `cargo xtask kernel`: builds them, and prints where they are.
+#[expect(clippy::print_stdout, reason = "the path is this chore's result")]
+pub(crate) fn kernel(arches: &[Arch]) -> anyhow::Result<()> {
+    for arch in arches {
+        println!("{}", ensure(*arch)?.display());
+    }
+    Ok(())
+}
+
+/// A kernel that QEMU can start; beside it lie `kernel.efi`, `config` and `System.map`.
+pub(crate) fn ensure(arch: Arch) -> anyhow::Result<PathBuf> {
+    install::ensure(NEEDS)?;
+    let target = target(arch);
+    let version = said("dpkg-query", &["-W", "-f", "${Version}", PACKAGE])
+        .with_context(|| format!("{PACKAGE} has no version"))?;
+    let compiler = format!("{}gcc", target.cross);
+    let compiler = said(&compiler, &["--version"]).context("the compiler has no version")?;
+    let fragments = fragments(arch)?;
+    let mut hash = Sha256::new();
+    for part in [
+        &version,
+        arch.name(),
+        compiler.lines().next().unwrap_or_default(),
+        &RECIPE.to_string(),
+    ] {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    for path in &fragments {
+        hash.update(fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
+    }
+    let hash: String = hash.finalize()[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let kernels = cache::place()?.join("kernel");
+    let place = kernels.join(format!("{}-{hash}", arch.name()));
+    let image = place.join("image");
+    if image.is_file() {
+        return Ok(image);
+    }
+    fs::create_dir_all(&kernels)?;
+    let _alone = wait_for(&kernels.join("lock"))?;
+    if !image.is_file() {
+        let source = source(&kernels, &version)?;
+        // Whoever is killed here leaves a directory behind, which the next one begins with.
+        let scratch = kernels.join(format!("{}-building", arch.name()));
+        build(&source, &scratch, &target, &fragments)?;
+        keep(&scratch, &place, &target)?;
+        fs::remove_dir_all(&scratch)?;
+    }
+    Ok(image)
+}
+
+/// What all share, and what only this architecture has.
+fn fragments(arch: Arch) -> anyhow::Result<Vec<PathBuf>> {
+    let names = ["common", arch.name()];
+    let paths = names.map(|name| root().join(FRAGMENTS).join(format!("{name}.config")));
+    Ok(paths.into())
+}
+
+/// One build at a time on this machine: two would only get in each other's way.
+fn wait_for(path: &Path) -> anyhow::Result<Lock> {
+    let mut told = false;
+    loop {
+        match take(path).with_context(|| format!("cannot lock {}", path.display()))? {
+            Taken::Ours(lock) => return Ok(lock),
+            Taken::Held(by) if !told => say(&format!("process {by} builds a kernel; waiting")),
+            Taken::Held(_) => {}
+        }
+        told = true;
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// Unpacks the source, once for all architectures; that of an earlier version goes.
+fn source(kernels: &Path, version: &str) -> anyhow::Result<PathBuf> {
+    let place = kernels.join("source");
+    let mark = place.join("hearth-version");
+    if fs::read_to_string(&mark).is_ok_and(|there| there == version) {
+        return Ok(place);
+    }
+    say(&format!("unpacking {ARCHIVE} ({version})"));
+    if place.exists() {
+        fs::remove_dir_all(&place)?;
+    }
+    fs::create_dir_all(&place)?;
+    let status = Command::new("tar")
+        .args(["--strip-components=1", "-xf", ARCHIVE, "-C"])
+        .arg(&place)
+        .status()
+        .context("cannot run tar")?;
+    ensure!(status.success(), "tar cannot unpack {ARCHIVE}: {status}");
+    fs::write(mark, version)?;
+    Ok(place)
+}
+
+fn build(
+    source: &Path,
+    scratch: &Path,
+    target: &Target,
+    fragments: &[PathBuf],
+) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    if scratch.exists() {
+        fs::remove_dir_all(scratch)?;
+    }
+    fs::create_dir_all(scratch)?;
+    make(source, scratch, target, &["tinyconfig"])?;
+    let merged = Command::new(source.join("scripts/kconfig/merge_config.sh"))
+        .args(["-m", "-O"])
+        .arg(scratch)
+        .arg(scratch.join(".config"))
+        .args(fragments)
+        .current_dir(scratch)
+        .stdout(File::create(scratch.join("merge.log"))?)
+        .status()
+        .context("cannot run merge_config.sh")?;
+    ensure!(merged.success(), "merge_config.sh failed: {merged}");
+    make(source, scratch, target, &["olddefconfig"])?;
+    let mut wanted = String::new();
+    for path in fragments {
+        wanted.push_str(&fs::read_to_string(path)?);
+    }
+    let lost = lost(&wanted, &fs::read_to_string(scratch.join(".config"))?);
+    if !lost.is_empty() {
+        bail!(
+            "{PACKAGE} for {} does not take what {FRAGMENTS} asks for (something that they depend on is \
+             missing, or they have gone):\n  {}",
+            target.arch,
+            lost.join("\n  ")
+        );
+    }
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = format!("-j{jobs}");
+    make(source, scratch, target, &[&[&*jobs], target.make].concat())?;
+    say(&format!(
+        "kernel for {}: built in {}",
+        target.arch,
+        clock::took(begun)
+    ));
+    Ok(())
+}
+
+/// Runs make, whose words go to a log, and says from time to time how far it is.
+fn make(source: &Path, scratch: &Path, target: &Target, goals: &[&str]) -> anyhow::Result<()> {
+    let log = scratch.join("build.log");
+    let mut child = Command::new("make")
+        .arg("-C")
+        .arg(source)
+        .arg(format!("O={}", scratch.display()))
+        .arg(format!("ARCH={}", target.arch))
+        .arg(format!("CROSS_COMPILE={}", target.cross))
+        .args(goals)
+        // The same source gives the same kernel, whoever builds it, and when.
+        .env("KBUILD_BUILD_TIMESTAMP", "1970-01-01 00:00:00 UTC")
+        .env("KBUILD_BUILD_USER", "hearth")
+        .env("KBUILD_BUILD_HOST", "hearth")
+        .env("KBUILD_BUILD_VERSION", "1")
+        // Those of the Cargo that runs us are none of this make's.
+        .env_remove("MAKEFLAGS")
+        .env_remove("CARGO_MAKEFLAGS")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(File::create(&log)?)
+        .spawn()
+        .context("cannot run make")?;
+    let (begun, mut told) = (Instant::now(), Instant::now());
+    let output = child.stdout.take().context("make has no output")?;
+    let mut steps = 0;
+    for line in BufReader::new(output).lines() {
+        // `  CC      kernel/fork.o`
+        let line = line.unwrap_or_default();
+        steps += usize::from(line.starts_with("  "));
+        if told.elapsed() >= PROGRESS {
+            told = Instant::now();
+            say(&format!(
+                "kernel for {}: {steps} steps in {}, now {}",
+                target.arch,
+                clock::took(begun),
+                line.trim()
+            ));
+        }
+    }
+    let status = child.wait().context("cannot wait for make")?;
+    if !status.success() {
+        let words = fs::read_to_string(&log).unwrap_or_default();
+        let lines: Vec<&str> = words.lines().collect();
+        let last = lines[lines.len().saturating_sub(20)..].join("\n");
+        bail!(
+            "make {} for {} failed ({status}); the end of {}:\n{last}",
+            goals.join(" "),
+            target.arch,
+            log.display()
+        );
+    }
+    Ok(())
+}
+
+/// What fragments ask for and a configuration does not have, as they put it.
+fn lost<'a>(wanted: &'a str, config: &str) -> Vec<&'a str> {
+    let config: BTreeMap<&str, &str> = config.lines().filter_map(setting).collect();
+    let missing = |line: &&str| match setting(line) {
+        Some((name, "n")) => config.get(name).is_some_and(|value| *value != "n"),
+        Some((name, value)) => config.get(name) != Some(&value),
+        None => false,
+    };
+    wanted.lines().filter(missing).collect()
+}
+
+/// `CONFIG_NAME=value` or `# CONFIG_NAME is not set`, which is the value n.
+fn setting(line: &str) -> Option<(&str, &str)> {
+    match line.strip_prefix("# ") {
+        Some(comment) => Some((comment.strip_suffix(" is not set")?, "n")),
+        None => line.split_once('='),
+    }
+    .filter(|(name, _)| name.starts_with("CONFIG_"))
+}
+
+/// Puts what is wanted into its place, in one step, and forgets the rest.
+fn keep(scratch: &Path, place: &Path, target: &Target) -> anyhow::Result<()> {
+    let fresh = scratch.join("kept");
+    fs::create_dir_all(&fresh)?;
+    let more = [(".config", "config"), ("System.map", "System.map")];
+    for (from, to) in target.products.iter().chain(&more) {
+        let from = scratch.join(from);
+        fs::copy(&from, fresh.join(to))
+            .with_context(|| format!("the build has left no {}", from.display()))?;
+    }
+    fs::rename(&fresh, place).with_context(|| format!("cannot make {}", place.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_configuration_does_not_have_is_named() {
+        let wanted = "# Why.\nCONFIG_A=y\nCONFIG_B=y\n# CONFIG_C is not set\n# CONFIG_D is not set\n\
+                      # CONFIG_E is not set\nCONFIG_F=\"x\"\n";
+        let config = "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=y\n# CONFIG_D is not set\nCONFIG_F=\"y\"\n";
+        assert_eq!(
+            lost(wanted, config),
+            ["CONFIG_B=y", "# CONFIG_C is not set", "CONFIG_F=\"x\""]
+        );
+        assert!(lost(wanted, "CONFIG_A=y\nCONFIG_B=y\nCONFIG_F=\"x\"\n").is_empty());
+    }
+
+    #[test]
+    fn the_fragments_name_each_symbol_once() {
+        for arch in Arch::ALL {
+            let mut seen = BTreeMap::new();
+            for path in fragments(arch).unwrap() {
+                let text = fs::read_to_string(&path).unwrap();
+                for (name, value) in text.lines().filter_map(setting) {
+                    assert_eq!(
+                        seen.insert(name.to_owned(), value.to_owned()),
+                        None,
+                        "{name}"
+                    );
+                }
+            }
+            assert!(seen.len() > 100, "{}", seen.len());
+        }
+    }
+}

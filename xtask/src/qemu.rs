@@ -1,0 +1,71 @@
+//! QEMU, where the machine has none that is new enough.
+
+use anyhow::{Context, ensure};
+
+use crate::cache;
+use crate::debian::{self, Repository};
+use crate::install::{self, Need};
+use crate::sh::{said, say};
+
+/// The first with `raspi4b`. Debian 12 has an older one, and this in its backports.
+const VERSION: u32 = 9;
+
+const NEEDS: &[Need] = &[
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("qemu-system-aarch64", "qemu-system-arm"),
+];
+
+/// Sees that both are there.
+pub(crate) fn ensure() -> anyhow::Result<()> {
+    if NEEDS.iter().all(|(program, _)| is_new_enough(program)) {
+        return Ok(());
+    }
+    let packages: Vec<&str> = NEEDS.iter().map(|(_, package)| *package).collect();
+    if let Err(error) = from_backports(&packages) {
+        say(&format!("no QEMU from backports: {error:#}"));
+        install::ensure(NEEDS)?;
+    }
+    for (program, package) in NEEDS {
+        ensure!(
+            is_new_enough(program),
+            "{program} of at least version {VERSION} is needed, and {package} brings no such"
+        );
+    }
+    Ok(())
+}
+
+fn from_backports(packages: &[&str]) -> anyhow::Result<()> {
+    let suite = format!("{}-backports", debian::own_suite()?);
+    // Besides the system's own suites, which have what these depend on.
+    let sources = format!(
+        "{}\n{}",
+        debian::own_sources()?.trim_end(),
+        format_args!("\n{}", debian::stanza_of(&suite)?)
+    );
+    let architecture = said("dpkg", &["--print-architecture"]).context("not a Debian system")?;
+    let directory = cache::place()?.join("apt-backports");
+    let repository = Repository::new(&directory, &sources, &[&architecture])?;
+    repository.install(&suite, packages)
+}
+
+fn is_new_enough(program: &str) -> bool {
+    said(program, &["--version"]).is_some_and(|text| version(&text) >= Some(VERSION))
+}
+
+/// The first number of `QEMU emulator version 10.0.2 (Debian ...)`.
+fn version(text: &str) -> Option<u32> {
+    let (_, version) = text.split_once("version ")?;
+    version.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_read_from_what_qemu_says() {
+        let text = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2~bpo12+1)\nCopyright";
+        assert_eq!(version(text), Some(10));
+        assert_eq!(version("bash: not found"), None);
+    }
+}
