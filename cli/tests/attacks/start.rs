@@ -32,7 +32,12 @@ pub(crate) fn start_as(place: Place, user: u32) -> Platform {
 
 /// Runs a place's manifest, and waits until all functions are ready.
 pub(crate) fn start(place: Place) -> Platform {
-    ready(Platform::run(place, &mut Command::new(hearth()), &[], &JSON))
+    ready(Platform::run(
+        place,
+        &mut Command::new(hearth()),
+        &[],
+        &JSON,
+    ))
 }
 
 fn ready(platform: Platform) -> Platform {

@@ -411,7 +411,7 @@ pub(crate) fn function(name: &str) -> PathBuf {
 }
 
 /// Builds into the directory that `hearth` is in, which is returned.
-pub(crate) pub(crate) fn build(args: &[&str]) -> Option<PathBuf> {
+pub(crate) fn build(args: &[&str]) -> Option<PathBuf> {
     let profile = Path::new(HEARTH).parent().unwrap();
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet"]).args(args);
