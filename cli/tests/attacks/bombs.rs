@@ -47,6 +47,10 @@ fn memory_beyond_the_limit_ends_the_worker_that_takes_it_and_nobody_else() {
         let why = scene.platform.function("plain")["last_error"].clone();
         let why = why.as_str().unwrap();
         assert!(why.contains("limits.memory"), "{why}");
+        // Who asked learns it, too.
+        let problem = scene.ask("plain", &bomb).problem(502, "limit");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("limits.memory"), "{detail}");
     }
     table.conclude(1);
 }
