@@ -159,13 +159,14 @@ mod tests {
                 json!({
                     "name": name, "state": "ready", "version": 1, "routes": [], "restarts": 0,
                     "waiting": 0, "requests": requests, "in_flight": 0, "limits": {},
+                    "scale": { "wanted": 1, "min": 1, "max": 1 },
                     "workers": [{ "id": 1, "state": "ready", "for_ms": 1, "version": 1, "pid": 7,
                         "cpu_share": cpu, "cpu_seconds": 1.0, "requests": requests, "in_flight": 0 }],
                 })
             })
             .collect();
         serde_json::from_value(json!({
-            "service": "s", "manifest": "m", "generation": 1, "listeners": [], "connections": 2,
+            "service": "s", "manifest": "m", "generation": 1, "version": 1, "rolled_back": false, "listeners": [], "connections": 2,
             "gateway": {}, "functions": functions,
         }))
         .unwrap()

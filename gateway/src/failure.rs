@@ -18,6 +18,9 @@ pub enum Failure {
     /// The worker ended, or its connection did.
     #[error("the worker ended before it answered")]
     WorkerGone,
+    /// The same, and it is known how.
+    #[error("the worker ended before it answered: {0}")]
+    WorkerEnded(std::sync::Arc<str>),
     /// The worker broke the rules of the wire.
     #[error("the worker broke the protocol: {0}")]
     Protocol(String),
@@ -59,6 +62,7 @@ impl Failure {
             Failure::WorkerGone => idempotent,
             Failure::NotServed
             | Failure::CannotStart(_)
+            | Failure::WorkerEnded(_)
             | Failure::Protocol(_)
             | Failure::Worker(_)
             | Failure::BadAnswer(_)

@@ -182,9 +182,12 @@ impl LinkEnd {
                 self.certificates.set(&list)?;
             }
             Link::WorkerAdd { worker } => self.add_worker(CODEC.decode(worker)?)?,
-            Link::WorkerDrop { worker } => {
+            Link::WorkerDrop { worker, why } => {
                 if let Some(worker) = self.workers.remove(&worker) {
                     worker.leave();
+                    if !why.is_empty() {
+                        worker.ended(why);
+                    }
                     self.leaving.push(worker);
                 }
                 self.tell(|| Command::DropWorker(worker));

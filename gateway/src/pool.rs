@@ -5,14 +5,17 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hearth_protocol::Codec;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::pressure::{Bell, Glance};
 use crate::tally::{Classes, Tally};
+
+/// For so long a failed request waits to hear how its worker ended.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// Most requests laid into a worker's socket beyond its `concurrency`: so many are served for one
 /// wake-up of it.
@@ -48,6 +51,9 @@ pub struct Worker {
     in_flight: AtomicU32,
     /// What it answered.
     pub answers: Tally,
+    /// How it ended, once that is known.
+    end: OnceLock<Arc<str>>,
+    end_told: Notify,
 }
 
 impl Worker {
@@ -65,7 +71,25 @@ impl Worker {
             leaving: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
             answers: Tally::default(),
+            end: OnceLock::new(),
+            end_told: Notify::new(),
         }
+    }
+
+    /// It has ended, in this way.
+    pub fn ended(&self, how: &str) {
+        let _ = self.end.set(how.into());
+        self.end_told.notify_waiters();
+    }
+
+    /// How it ended. Its sockets tell sooner that it has than the supervisor can tell how: waits a moment
+    /// for that.
+    pub async fn how_it_ended(&self) -> Option<Arc<str>> {
+        let told = self.end_told.notified();
+        if self.end.get().is_none() {
+            let _ = tokio::time::timeout(LAST_WORDS, told).await;
+        }
+        self.end.get().cloned()
     }
 
     /// Requests that are with it.

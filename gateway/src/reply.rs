@@ -146,7 +146,14 @@ impl From<Failure> for Refusal {
                 "worker",
                 "The function is not available",
             ),
+            // The supervisor names the key of the limit that ended it.
+            Failure::WorkerEnded(how) if how.contains("limits.") => (
+                StatusCode::BAD_GATEWAY,
+                "limit",
+                "The function needs more than it may have",
+            ),
             Failure::WorkerGone
+            | Failure::WorkerEnded(_)
             | Failure::Protocol(_)
             | Failure::Worker(_)
             | Failure::BadAnswer(_) => (StatusCode::BAD_GATEWAY, "worker", "The function failed"),

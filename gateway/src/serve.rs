@@ -193,7 +193,10 @@ impl Exchange<'_> {
                     let thread = &self.connection.thread;
                     thread.log.about(self.id.as_str(), "warn", message);
                 }
-                Err(failure) => return Err(Refusal::from(failure).at_worker(self.worker_id())),
+                Err(failure) => {
+                    let failure = self.explained(failure).await;
+                    return Err(Refusal::from(failure).at_worker(self.worker_id()));
+                }
                 Ok(answer) => return Ok(answer),
             }
         }
@@ -265,6 +268,18 @@ impl Exchange<'_> {
                 }
                 Ok(stream)
             }
+        }
+    }
+
+    /// With how the worker ended, if it did and that can be learnt.
+    async fn explained(&self, failure: Failure) -> Failure {
+        let worker = self.worker.borrow().clone();
+        match (failure, worker) {
+            (Failure::WorkerGone, Some(worker)) => match worker.how_it_ended().await {
+                Some(how) => Failure::WorkerEnded(how),
+                None => Failure::WorkerGone,
+            },
+            (failure, _) => failure,
         }
     }
 

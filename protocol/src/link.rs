@@ -20,8 +20,8 @@ pub enum Link<'a> {
     Certificates,
     /// Supervisor: a [`WorkerAdd`]; one data socket per gateway thread goes with this frame.
     WorkerAdd { worker: &'a [u8] },
-    /// Supervisor: this worker gets nothing new.
-    WorkerDrop { worker: u32 },
+    /// Supervisor: this worker gets nothing new; how it ended, if it has, or nothing.
+    WorkerDrop { worker: u32, why: &'a str },
     /// Supervisor: a [`Snapshot`].
     Snapshot { snapshot: &'a [u8] },
     /// Gateway: the snapshot of this generation is being served.
@@ -146,7 +146,13 @@ impl<'a> Link<'a> {
             Kind::WorkerAdd => Link::WorkerAdd {
                 worker: frame.payload,
             },
-            Kind::WorkerDrop => Link::WorkerDrop { worker: frame.aux },
+            Kind::WorkerDrop => Link::WorkerDrop {
+                worker: frame.aux,
+                why: text(frame.payload).ok_or(FrameError::Malformed {
+                    kind: "WORKER_DROP",
+                    what: "not UTF-8",
+                })?,
+            },
             Kind::Snapshot => Link::Snapshot {
                 snapshot: frame.payload,
             },
@@ -192,7 +198,7 @@ impl<'a> Link<'a> {
         match *self {
             Link::Certificates => put(Kind::Certificates, 0, &[]),
             Link::WorkerAdd { worker } => put(Kind::WorkerAdd, 0, worker),
-            Link::WorkerDrop { worker } => put(Kind::WorkerDrop, worker, &[]),
+            Link::WorkerDrop { worker, why } => put(Kind::WorkerDrop, worker, why.as_bytes()),
             Link::Snapshot { snapshot } => put(Kind::Snapshot, 0, snapshot),
             Link::Ack { generation } => put(Kind::Ack, generation, &[]),
             Link::Silent { worker } => put(Kind::Ping, worker, &[]),

@@ -27,9 +27,9 @@ fn probe() -> Worker {
 fn a_worker_answers_with_its_state_its_configuration_and_its_log() {
     let mut worker = probe().with_route("/say/{what}");
     assert_eq!(worker.get("/small").unwrap().text(), "small");
-    let first: serde_json::Value = worker.get("/pid").unwrap().json();
-    let second: serde_json::Value = worker.get("/pid").unwrap().json();
-    assert_eq!(first["pid"], second["pid"]);
+    let first: serde_json::Value = worker.get("/worker").unwrap().json();
+    let second: serde_json::Value = worker.get("/worker").unwrap().json();
+    assert_eq!(first["worker"], second["worker"]);
     assert!(first["count"].as_u64() < second["count"].as_u64());
     let panicked = worker.get("/panic").unwrap();
     assert_eq!(panicked.status(), 500);

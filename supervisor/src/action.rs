@@ -16,7 +16,7 @@ pub enum Action {
     /// Have the gateway ask this worker for this path, and wait so long for its answer.
     Probe(u32, String, Duration),
     /// Tell the gateway to give this worker nothing new.
-    Withdraw(u32),
+    Withdraw(u32, Option<String>),
     /// Send the gateway a snapshot with this number and these workers.
     Snapshot(u32, BTreeMap<String, Vec<u32>>),
     /// Ask the gateway to end.
@@ -76,7 +76,7 @@ impl fmt::Display for Action {
             }
             Action::Introduce(id) => write!(f, "introduce worker {id}"),
             Action::Probe(id, path, time) => write!(f, "probe worker {id}: {path} within {time:?}"),
-            Action::Withdraw(id) => write!(f, "withdraw worker {id}"),
+            Action::Withdraw(id, _) => write!(f, "withdraw worker {id}"),
             Action::Snapshot(number, workers) => write!(f, "snapshot {number} {workers:?}"),
             Action::StopGateway(time) => write!(f, "stop gateway within {time:?}"),
             Action::DrainWorker(id, time) => write!(f, "drain worker {id} within {time:?}"),

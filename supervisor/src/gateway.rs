@@ -129,8 +129,8 @@ impl Gateway {
     }
 
     /// Takes a worker away.
-    pub fn drop_worker(&self, worker: u32) {
-        self.tell(Link::WorkerDrop { worker }, vec![]);
+    pub fn drop_worker(&self, worker: u32, why: &str) {
+        self.tell(Link::WorkerDrop { worker, why }, vec![]);
     }
 
     /// Asks it to judge a worker that does not answer.

@@ -384,7 +384,7 @@ impl Platform {
         let about = About::Worker(id, worker.function.clone());
         let known = worker.is_known() || matches!(worker.phase, Phase::Replaced(_));
         if self.gateway_runs() && known {
-            actions.push(Action::Withdraw(id));
+            actions.push(Action::Withdraw(id, Some(how.to_owned())));
             if worker.serves() {
                 actions.push(self.next_snapshot());
             }

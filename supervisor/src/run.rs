@@ -276,9 +276,9 @@ impl Runner {
                     gateway.probe(id, path, time);
                 }
             }
-            Action::Withdraw(id) => {
+            Action::Withdraw(id, why) => {
                 if let Some(gateway) = &self.gateway {
-                    gateway.drop_worker(id);
+                    gateway.drop_worker(id, why.as_deref().unwrap_or_default());
                 }
             }
             Action::Snapshot(number, workers) => {

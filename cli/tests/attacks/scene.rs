@@ -9,9 +9,11 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
+use crate::http::Answer;
 use crate::outcome::Outcome;
 use crate::platform::{Place, Platform, pid};
 use crate::start::{hostile, start, start_as};
@@ -28,6 +30,9 @@ pub(crate) enum By {
     User,
 }
 
+/// One scene after the other: some acts take all there is of something.
+static ALONE: Mutex<()> = Mutex::new(());
+
 pub(crate) struct Scene {
     pub(crate) platform: Platform,
     pub(crate) by: By,
@@ -37,6 +42,7 @@ pub(crate) struct Scene {
     pub(crate) foreign: TcpListener,
     _abstract: UnixListener,
     pub(crate) abstract_name: String,
+    _alone: MutexGuard<'static, ()>,
 }
 
 /// Their limits are small, so that bombs need not be large.
@@ -44,6 +50,7 @@ const LIMITS: &str = "limits: { memory: 96MiB, pids: 24, open_files: 64, tmp: 32
 
 impl Scene {
     pub(crate) fn new(by: By) -> Scene {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = server.local_addr().unwrap().port();
@@ -107,6 +114,7 @@ functions:
             foreign,
             _abstract: UnixListener::bind_addr(&address).unwrap(),
             abstract_name,
+            _alone: alone,
         }
     }
 
@@ -165,16 +173,20 @@ functions:
 
     /// The act by a function's worker.
     pub(crate) fn inside(&self, function: &str, order: &Value) -> Outcome {
-        let host = format!("Host: {function}.example");
-        let headers = [host.as_str(), "Content-Type: application/json"];
-        let answer = self
-            .platform
-            .ask("POST /", &headers, order.to_string().as_bytes());
+        let answer = self.ask(function, order);
         match answer.status() {
             200 => Outcome::read(&answer.json()),
             502 => Outcome::Died,
             other => panic!("{order}: {other} {}", answer.text()),
         }
+    }
+
+    /// What a client sees of it.
+    pub(crate) fn ask(&self, function: &str, order: &Value) -> Answer {
+        let host = format!("Host: {function}.example");
+        let headers = [host.as_str(), "Content-Type: application/json"];
+        self.platform
+            .ask("POST /", &headers, order.to_string().as_bytes())
     }
 }
 

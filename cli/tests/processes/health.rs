@@ -37,7 +37,7 @@ fn a_worker_serves_once_it_has_been_well_and_its_questions_are_in_no_access_log(
         "{ WARM_UP: '3' }",
     )));
     // Asked for while it warms up, and answered by it.
-    let answer = platform.get("/pid");
+    let answer = platform.get("/worker");
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.json()["count"], 5, "it was asked four times before");
     assert_eq!(
@@ -53,7 +53,7 @@ fn a_worker_serves_once_it_has_been_well_and_its_questions_are_in_no_access_log(
 fn a_sick_worker_is_replaced_by_one_that_is_ready_before_it_goes_and_no_request_is_lost() {
     let platform = start("{ path: /healthz, interval: 100ms, failures: 3 }", "{}");
     let sick = platform.worker("probe");
-    let load = Load::start(platform.http(), &["GET /pid", "GET /sleep?ms=1"]);
+    let load = Load::start(platform.http(), &["GET /worker", "GET /sleep?ms=1"]);
     let begin = Instant::now();
     assert_eq!(platform.get("/sicken").status(), 204);
     wait::until("another one serves", || {
@@ -78,18 +78,18 @@ fn a_sick_worker_is_replaced_by_one_that_is_ready_before_it_goes_and_no_request_
 fn a_reload_whose_workers_are_never_well_is_refused_with_the_reason_and_the_old_ones_serve_on() {
     let health = "{ path: /healthz, interval: 200ms }\n    start_timeout: 1s";
     let platform = start(health, "{}");
-    let before = platform.worker("probe");
+    let before = platform.worker_number("probe");
     platform.place.write(&manifest(health, "{ HEALTH: sick }"));
     let reloaded = platform.place.hearth("reload", &[]);
     assert_eq!(reloaded.status.code(), Some(1));
     let told = String::from_utf8(reloaded.stderr).unwrap();
     let expect = "probe: was not well within 1 s: GET /healthz answered 503";
     assert!(told.contains(expect), "{told}");
-    assert_eq!(platform.get("/pid").json()["pid"], before);
+    assert_eq!(platform.get("/worker").json()["worker"], before);
     // One that is well after a while is taken.
     platform.place.write(&manifest(health, "{ WARM_UP: '2' }"));
     assert!(platform.place.hearth("reload", &[]).status.success());
-    assert_ne!(platform.get("/pid").json()["pid"], before);
+    assert_ne!(platform.get("/worker").json()["worker"], before);
 }
 
 #[test]

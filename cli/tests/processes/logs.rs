@@ -149,6 +149,6 @@ fn status_shows_listeners_routes_workers_and_memory() {
     assert_eq!(row("probe")[1..3], ["ready", "1"]);
     let pid = crate::platform::pid(&workers[0]).to_string();
     assert_eq!(row("worker 1")[2..5], [pid.as_str(), "ready", "1"]);
-    let rest = "\nprobe\n  ANY */{path+}\n  limits: concurrency 1, timeout 10s";
+    let rest = "\nprobe\n  ANY */{path+}\n  limits: concurrency 1, limits.memory 128MiB, ";
     assert!(text.contains(rest), "{text}");
 }

@@ -114,9 +114,9 @@ fn a_program_that_is_replaced_by_a_bad_one_is_not_what_a_killed_worker_is_replac
     });
     process::signal(worker, Signal::SIGKILL);
     let begin = Instant::now();
-    let answer = platform.get("/pid");
+    let answer = platform.get("/worker");
     assert_eq!(answer.status(), 200);
-    let another = answer.json()["pid"].as_u64().unwrap() as u32;
+    let another = platform.worker("a");
     assert_ne!(another, worker);
     println!(
         "replaced by what was accepted, and answered, in {:.1?}",
@@ -125,7 +125,7 @@ fn a_program_that_is_replaced_by_a_bad_one_is_not_what_a_killed_worker_is_replac
     // Even where the file is gone altogether.
     fs::remove_file(platform.place.path().join("own")).unwrap();
     process::signal(another, Signal::SIGKILL);
-    assert_eq!(platform.get("/pid").status(), 200);
+    assert_eq!(platform.get("/worker").status(), 200);
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn rollbacks_under_load_lose_no_request() {
     let platform = Platform::start_in(place());
     platform.place.write(&manifest("2", "1"));
     reload(&platform);
-    let load = Load::start(platform.http(), &["GET /pid", "GET /sleep?ms=3"]);
+    let load = Load::start(platform.http(), &["GET /worker", "GET /sleep?ms=3"]);
     let mut longest = Duration::ZERO;
     for round in 0..10 {
         let to = if round % 2 == 0 { "1" } else { "2" };
@@ -249,7 +249,7 @@ fn only_the_programs_of_versions_that_are_kept_are_kept() {
     println!("after 6 programs of one function and one of another: {kept} copies");
     assert_eq!(kept, 4);
     rollback(&platform, &["--to", "4"]);
-    assert_eq!(platform.get("/pid").status(), 200);
+    assert_eq!(platform.get("/worker").status(), 200);
     let refused = try_rollback(&platform, &[]);
     assert_eq!(refused.status.code(), Some(1));
     let told = String::from_utf8(refused.stderr).unwrap();
@@ -278,7 +278,7 @@ fn a_damaged_program_is_not_rolled_back_to_and_a_torn_list_is_said_and_put_aside
     let refused = try_rollback(&platform, &[]);
     let told = String::from_utf8(refused.stderr).unwrap();
     assert!(told.contains("has other contents than it had"), "{told}");
-    assert_eq!(platform.get("/pid").status(), 200);
+    assert_eq!(platform.get("/worker").status(), 200);
     let (_, place) = platform.end(Signal::SIGTERM);
     let list = state.join("versions.json");
     let text = fs::read(&list).unwrap();

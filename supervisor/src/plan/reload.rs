@@ -148,7 +148,7 @@ impl Platform {
                 let known = worker.is_known();
                 worker.role = Role::Retired;
                 if runs && known {
-                    actions.push(Action::Withdraw(*id));
+                    actions.push(Action::Withdraw(*id, None));
                 }
                 killed.push(*id);
             }
@@ -186,7 +186,7 @@ impl Platform {
             if matches!(worker.phase, Phase::Replaced(number) if number <= snapshot) {
                 worker.phase = Phase::Stopping(now + DRAIN_TIME + GRACE);
                 if runs {
-                    actions.push(Action::Withdraw(*id));
+                    actions.push(Action::Withdraw(*id, None));
                 }
                 actions.push(Action::DrainWorker(*id, DRAIN_TIME));
             }
