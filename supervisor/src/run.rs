@@ -1,11 +1,12 @@
 //! The runner: news comes in, [`crate::plan`] decides, and here is where it is done.
 
 mod kept;
+mod log;
 mod reload;
+mod stand;
 
 use std::collections::HashMap;
 use std::future::pending;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -16,14 +17,13 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::accept::{Accepted, Options, RunError, accept, read, wanted};
 use crate::action::{About, Action, Level};
-use crate::api::{Answer, ProcessStatus, Request, Status};
+use crate::api::{Answer, Request};
 use crate::control::door::Doorman;
 use crate::control::{self, Asked};
 use crate::event::Event;
 use crate::figures::Figures;
 use crate::gateway::Gateway;
-use crate::journal::{Format, Journal, Record, Threads};
-use crate::journald;
+use crate::journal::{Journal, Record};
 use crate::listen::{Listener, bind};
 use crate::load::base;
 use crate::machine::Machine;
@@ -31,10 +31,10 @@ use crate::plan::Platform;
 use crate::receiver::Receiver;
 use crate::state::{Held, StateDir};
 use crate::status;
-use crate::store::Store;
 use crate::watch::{LOOK, Watch};
 use crate::worker::{Orders, Worker};
 use kept::Kept;
+use log::{keep_log, open_journal};
 use reload::Reload;
 
 /// How often it is said what the start waits for.
@@ -514,98 +514,6 @@ impl Runner {
             }
             // Answered by the control API itself.
             Request::Logs(_) | Request::Metrics => {}
-        }
-    }
-
-    fn status(&self) -> Status {
-        let manifest = &self.accepted.manifest;
-        let now = Instant::now();
-        let worker_of = |id| self.workers.get(&id);
-        let functions = manifest.functions.iter().map(|(name, one)| {
-            let version = self
-                .accepted
-                .makes
-                .get(name)
-                .map_or(0, |(_, number)| *number);
-            let view = self.platform.view(name);
-            status::function((name, version), one, view, worker_of, now)
-        });
-        let mut status = Status {
-            service: manifest.service.clone(),
-            manifest: self.options.manifest.display().to_string(),
-            generation: self.generation,
-            version: self.kept.history.current,
-            rolled_back: !self.of_file,
-            listeners: status::listeners(&self.listeners),
-            metrics: self
-                .accepted
-                .metrics
-                .as_ref()
-                .map(|door| door.address.to_string()),
-            supervisor: ProcessStatus::of(Some(std::process::id())),
-            gateway: ProcessStatus::of(self.gateway.as_ref().map(|one| one.process.pid())),
-            connections: 0,
-            functions: functions.collect(),
-        };
-        self.figures.fill(&mut status, now);
-        status
-    }
-}
-
-/// The journal, with the way to the system's where there is one, or there must be.
-fn open_journal(options: &Options) -> Result<(Journal, Threads), RunError> {
-    // One that is the journal itself would hear itself for ever.
-    let own = options.journal_socket.as_deref() == Some(Path::new(journald::SOCKET));
-    let system = match options.format {
-        Format::Quiet => None,
-        _ if own => None,
-        Format::Journal => Some(journald::start().map_err(RunError::NoJournal)?),
-        Format::Text | Format::Json => journald::start().ok(),
-    };
-    let format = match system {
-        Some(_) if journald::is_stderr() => Format::Journal,
-        _ => options.format,
-    };
-    let (journal, threads) = Journal::new(format);
-    if let Some(system) = system {
-        journal.tell_system(system);
-    }
-    Ok((journal, threads))
-}
-
-/// Keeps the log on disk, where it can be: a platform serves without it, too.
-fn keep_log(options: &Options, directory: &StateDir, journal: &Journal) {
-    if options.log_bytes == 0 {
-        return;
-    }
-    let say = |level, text| journal.add(&Record::new("supervisor", level, text));
-    match Store::open(directory.log(), options.log_bytes) {
-        Ok((store, found)) => {
-            let (notices, mut noticed) = mpsc::unbounded_channel();
-            journal.keep(store, &found, notices);
-            // Its threads end with the journal, which this must not keep alive.
-            let weak = journal.downgrade();
-            tokio::task::spawn_local(async move {
-                while let Some(record) = noticed.recv().await {
-                    if let Some(journal) = weak.upgrade() {
-                        journal.add(&record);
-                    }
-                }
-            });
-            if found.torn > 0 {
-                let torn = found.torn;
-                let text = format!(
-                    "the last record of the log was not written whole; its {torn} bytes are left out"
-                );
-                say("warn", text);
-            }
-        }
-        Err(error) => {
-            let at = directory.log().display().to_string();
-            say(
-                "error",
-                format!("the log is not kept on disk in {at}: {error}"),
-            );
         }
     }
 }

@@ -106,8 +106,8 @@ fn who_burns_the_processor_does_not_keep_its_neighbour_waiting() {
     // A machine under other load is no measure: of three tries the best counts.
     let ratios = (0..3).map(|_| {
         let alone = p99(&scene);
+        let burn = json!({ "act": "burn", "ms": 6000 });
         let beside = std::thread::scope(|threads| {
-            let burn = json!({ "act": "burn", "ms": 6000 });
             let hog = threads.spawn(|| scene.inside("plain", &burn));
             let beside = p99(&scene);
             assert!(!hog.is_finished(), "it burns all the while");

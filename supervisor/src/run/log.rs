@@ -1,0 +1,69 @@
+//! The journal of a platform: where its records go, and where they are kept.
+
+use std::path::Path;
+
+use tokio::sync::mpsc;
+
+use crate::accept::{Options, RunError};
+use crate::journal::{Format, Journal, Record, Threads};
+use crate::journald;
+use crate::state::StateDir;
+use crate::store::Store;
+
+/// The journal, with the way to the system's where there is one, or there must be.
+pub(super) fn open_journal(options: &Options) -> Result<(Journal, Threads), RunError> {
+    // One that is the journal itself would hear itself for ever.
+    let own = options.journal_socket.as_deref() == Some(Path::new(journald::SOCKET));
+    let system = match options.format {
+        Format::Quiet => None,
+        _ if own => None,
+        Format::Journal => Some(journald::start().map_err(RunError::NoJournal)?),
+        Format::Text | Format::Json => journald::start().ok(),
+    };
+    let format = match system {
+        Some(_) if journald::is_stderr() => Format::Journal,
+        _ => options.format,
+    };
+    let (journal, threads) = Journal::new(format);
+    if let Some(system) = system {
+        journal.tell_system(system);
+    }
+    Ok((journal, threads))
+}
+
+/// Keeps the log on disk, where it can be: a platform serves without it, too.
+pub(super) fn keep_log(options: &Options, directory: &StateDir, journal: &Journal) {
+    if options.log_bytes == 0 {
+        return;
+    }
+    let say = |level, text| journal.add(&Record::new("supervisor", level, text));
+    match Store::open(directory.log(), options.log_bytes) {
+        Ok((store, found)) => {
+            let (notices, mut noticed) = mpsc::unbounded_channel();
+            journal.keep(store, &found, notices);
+            // Its threads end with the journal, which this must not keep alive.
+            let weak = journal.downgrade();
+            tokio::task::spawn_local(async move {
+                while let Some(record) = noticed.recv().await {
+                    if let Some(journal) = weak.upgrade() {
+                        journal.add(&record);
+                    }
+                }
+            });
+            if found.torn > 0 {
+                let torn = found.torn;
+                let text = format!(
+                    "the last record of the log was not written whole; its {torn} bytes are left out"
+                );
+                say("warn", text);
+            }
+        }
+        Err(error) => {
+            let at = directory.log().display().to_string();
+            say(
+                "error",
+                format!("the log is not kept on disk in {at}: {error}"),
+            );
+        }
+    }
+}
