@@ -100,6 +100,10 @@ fn p99(scene: &Scene) -> Duration {
     times[times.len() * 99 / 100]
 }
 
+/// A worker that wakes pushes nobody off the processor (`docs/decisions/0005-batch.md`): it may wait for a few
+/// turns of 3 ms, whatever its request takes. Within that, a ratio says nothing.
+const TURNS: Duration = Duration::from_millis(10);
+
 #[test]
 fn who_burns_the_processor_does_not_keep_its_neighbour_waiting() {
     let scene = Scene::new(by());
@@ -117,7 +121,7 @@ fn who_burns_the_processor_does_not_keep_its_neighbour_waiting() {
         println!(
             "p99 of the neighbour: {alone:?} alone, {beside:?} beside one that burns: {ratio:.2}"
         );
-        ratio
+        ratio < 2.0 || beside < TURNS
     });
-    assert!(ratios.into_iter().any(|ratio| ratio < 2.0));
+    assert!(ratios.into_iter().any(|good| good));
 }
