@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use hearth_manifest::{Filled, Function, Manifest};
+use hearth_manifest::{Filled, Function, Manifest, Sandbox, WorkerLimits};
 
 use crate::certificate::{CertificateError, Chosen, choose};
 use crate::control::door::Door;
@@ -14,12 +14,12 @@ use crate::gateway;
 use crate::journal::{Format, Journal, Record};
 use crate::journald;
 use crate::listen::ListenError;
-use crate::load::{LoadError, base, check_binaries, load};
+use crate::load::{LoadError, base, check_binaries, check_sandboxes, load};
 use crate::plan::Wanted;
 use crate::programs::{Program, ProgramError, Programs};
 use crate::receiver::ReceiverError;
 use crate::secret::Secrets;
-use crate::state::{Held, StateError};
+use crate::state::{Held, StateDir, StateError};
 use crate::versions::Whole;
 use crate::watch::Stamps;
 
@@ -132,6 +132,8 @@ pub(crate) struct Make {
     filled: Filled,
     concurrency: u32,
     body_bytes: u64,
+    limits: WorkerLimits,
+    sandbox: Sandbox,
 }
 
 impl Accepted {
@@ -170,6 +172,8 @@ pub(crate) fn read(
     let manifest = parsed.manifest;
     let base = base(&options.manifest);
     check_binaries(&manifest, &base)?;
+    let state = StateDir::of(&options.manifest);
+    check_sandboxes(&manifest, &base, state.of_all_manifests())?;
     let files = manifest
         .functions
         .values()
@@ -265,6 +269,8 @@ fn makes(
                 })?,
                 concurrency: function.concurrency,
                 body_bytes: manifest.gateway.limits.body_bytes,
+                limits: function.limits.clone(),
+                sandbox: function.sandbox.clone(),
             };
             let known = before.and_then(|makes| makes.get(name));
             let number = match known {

@@ -38,6 +38,21 @@ pub enum LoadError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// A function's sandbox would show it what is the platform's.
+    #[error(
+        "functions.{function}.sandbox.{key}: {path} holds the platform's own state, {state}; \
+         name what is in it instead"
+    )]
+    Sandbox {
+        /// Whose.
+        function: String,
+        /// `read` or `write`.
+        key: &'static str,
+        /// What it names.
+        path: PathBuf,
+        /// What that holds.
+        state: PathBuf,
+    },
     /// A secret that a function refers to has no value.
     #[error("functions.{function}.{}: secret `{}`: {}", .missing.place, .missing.name, .missing.why)]
     Secret {
@@ -71,6 +86,31 @@ pub fn base(path: &Path) -> PathBuf {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     }
+}
+
+/// Looks whether no function's sandbox names a directory with the platform's state in it, or that itself.
+pub fn check_sandboxes(manifest: &Manifest, base: &Path, state: &Path) -> Result<(), LoadError> {
+    // As they are: a name may lead elsewhere.
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let state = real(state);
+    for (name, function) in &manifest.functions {
+        let sandbox = &function.sandbox;
+        let read = sandbox.read.iter().map(|path| ("read", path));
+        let write = sandbox.write.iter().map(|path| ("write", path));
+        for (key, path) in read.chain(write) {
+            let path = base.join(path);
+            let named = real(&path);
+            if state.starts_with(&named) || named.starts_with(&state) {
+                return Err(LoadError::Sandbox {
+                    function: name.clone(),
+                    key,
+                    path,
+                    state,
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Looks whether every function's program is there and can be run.

@@ -57,6 +57,11 @@ impl StateDir {
         StateDir(beside.join(PARENT).join(name))
     }
 
+    /// What holds the directories of all manifests beside this one.
+    pub fn of_all_manifests(&self) -> &Path {
+        self.0.parent().unwrap_or(&self.0)
+    }
+
     /// Keeps all of it out of repositories.
     fn ignore(&self) -> PathBuf {
         self.0.with_file_name(".gitignore")

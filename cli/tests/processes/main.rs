@@ -45,6 +45,7 @@ mod promise;
 mod queue;
 mod reload;
 mod routing;
+mod sandbox;
 mod scaling;
 mod secrets;
 mod server;

@@ -34,14 +34,14 @@ const ALLOWED: &str = "
     eventfd2 timerfd_create timerfd_settime timerfd_gettime signalfd4
 
     rt_sigaction rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigpending rt_sigtimedwait sigaltstack
-    pause alarm setitimer getitimer tgkill tkill restart_syscall
+    pause alarm setitimer getitimer restart_syscall
 
     futex futex_waitv set_robust_list get_robust_list set_tid_address rseq arch_prctl sched_yield
     sched_getaffinity sched_setaffinity sched_getparam sched_getscheduler sched_get_priority_max
     sched_get_priority_min getcpu
     execve execveat fork vfork exit exit_group wait4 waitid
     getpid gettid getppid getpgrp getpgid setpgid getsid setsid getuid geteuid getgid getegid getresuid
-    getresgid getgroups getpriority getrlimit prlimit64 getrusage times
+    getresgid getgroups getpriority getrlimit getrusage times
 
     nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday time timer_create timer_settime
     timer_gettime timer_delete timer_getoverrun
@@ -57,7 +57,8 @@ const CONNECTING: &str = "connect";
 const ACCEPTING: &str = "accept accept4";
 
 /// Besides, where signals stay within the cell.
-const SIGNALLING: &str = "kill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_send_signal";
+const SIGNALLING: &str =
+    "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_send_signal";
 
 /// `prctl` that change only what a program calls itself, and what it gives up.
 const PRCTL: [libc::c_int; 9] = [
@@ -167,6 +168,8 @@ fn rules(plan: &Plan) -> BTreeMap<i64, Vec<Rule>> {
         }
     };
     only("clone", vec![vec![bits(0, CLONE_NEW, 0)]]);
+    // Its own limits, and nobody else's of the same user.
+    only("prlimit64", vec![vec![is(0, 0)]]);
     only("prctl", PRCTL.map(|one| vec![is(0, one as u64)]).into());
     #[allow(
         clippy::unnecessary_cast,

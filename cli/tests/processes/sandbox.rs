@@ -1,0 +1,128 @@
+//! What a function's `sandbox` and `limits` make of its worker, beyond what the attack tests try.
+
+use std::fs;
+
+use nix::unistd::geteuid;
+
+use crate::platform::{HTTP_ONLY, Place, Platform};
+use crate::wait;
+
+fn manifest(keys: &str) -> String {
+    format!(
+        "{HTTP_ONLY}\nfunctions:\n  probe:\n    routes: [{{ path: \"/{{path+}}\" }}]\n    binary: probe\n{keys}"
+    )
+}
+
+/// What `hearth status` says of a mechanism.
+fn mechanism(platform: &Platform, name: &str) -> serde_json::Value {
+    let worker = platform.function("probe")["workers"][0].clone();
+    let all = worker["sandbox"].as_array().unwrap().clone();
+    let found = all.iter().find(|one| one["name"] == name);
+    found
+        .unwrap_or_else(|| panic!("no {name} in {worker}"))
+        .clone()
+}
+
+#[test]
+fn status_says_of_each_mechanism_whether_it_holds_and_why_not() {
+    let platform = Platform::start_in(Place::new(&manifest("")));
+    for name in [
+        "namespaces",
+        "files",
+        "capabilities",
+        "no_new_privs",
+        "landlock",
+        "seccomp",
+    ] {
+        assert_eq!(mechanism(&platform, name)["enforced"], true, "{name}");
+    }
+    let user = mechanism(&platform, "user");
+    assert_eq!(user["enforced"], geteuid().is_root(), "{user}");
+    let memory = mechanism(&platform, "memory");
+    assert!(
+        memory["enforced"] == true || memory["detail"] != "",
+        "{memory}"
+    );
+    let text = platform.place.hearth("status", &[]).stdout;
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("\n  sandbox: "), "{text}");
+    assert!(
+        memory["enforced"] == true || text.contains("not enforced: memory: "),
+        "{text}"
+    );
+}
+
+#[test]
+fn strict_is_a_refusal_where_something_cannot_be_enforced() {
+    let lax = Platform::start_in(Place::new(&manifest("")));
+    let all = lax.function("probe")["workers"][0]["sandbox"].clone();
+    let missing = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["enforced"] == false);
+    let missing = missing.map(|one| one["name"].as_str().unwrap().to_owned());
+    let strict = Place::new(&manifest("    sandbox: { mode: strict }\n"));
+    let Some(missing) = missing else {
+        // This machine has everything: then strict is served.
+        assert_eq!(Platform::start_in(strict).get("/small").text(), "small");
+        return;
+    };
+    let platform = Platform::begin(strict);
+    let expect = format!("the sandbox is strict, and {missing} cannot be enforced: ");
+    let error = wait::until("it is refused with its reason", || {
+        let error = platform.function("probe")["last_error"].clone();
+        error.as_str().map(str::to_owned)
+    });
+    assert!(error.contains(&expect), "{error}");
+    let problem = wait::until("and so are requests", || {
+        let answer = platform.get("/small");
+        (answer.status() == 503).then_some(answer)
+    });
+    problem.problem(503, "worker");
+}
+
+#[test]
+fn other_limits_make_another_worker_and_only_of_that_function() {
+    let two = |memory: &str| {
+        format!(
+            "{}  other: {{ routes: [{{ path: /other }}], binary: probe }}\n",
+            manifest(&format!("    limits: {{ memory: {memory} }}\n"))
+        )
+    };
+    let platform = Platform::start_in(Place::new(&two("64MiB")));
+    let before = (platform.worker("probe"), platform.worker("other"));
+    platform.place.write(&two("65MiB"));
+    assert!(platform.place.hearth("reload", &[]).status.success());
+    assert_ne!(
+        platform.wait_ready()["functions"][1]["workers"][0]["pid"],
+        before.0
+    );
+    assert_eq!(platform.worker("other"), before.1);
+    assert_eq!(
+        platform.function("probe")["limits"]["limits.memory"],
+        "65MiB"
+    );
+}
+
+#[test]
+fn a_sandbox_with_the_platforms_state_in_it_is_refused() {
+    for (key, path) in [
+        ("read", "."),
+        ("write", ".hearth"),
+        ("read", ".hearth/edge.yaml/tls"),
+    ] {
+        let place = Place::new(&manifest(&format!(
+            "    sandbox: {{ {key}: [\"{path}\"] }}\n"
+        )));
+        fs::create_dir_all(place.path().join(".hearth/edge.yaml/tls")).unwrap();
+        let output = place.up_to_its_end();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains(&format!("functions.probe.sandbox.{key}: ")),
+            "{said}"
+        );
+        assert!(said.contains("holds the platform's own state"), "{said}");
+    }
+}
