@@ -49,9 +49,6 @@ pub(crate) enum Verb {
     Secret(Secret),
     /// Print a captured wire stream, one frame a line
     Decode(Decode),
-    /// A sandbox and the program in it, started by the supervisor
-    #[command(hide = true)]
-    Cell(Cell),
     /// The gateway's process, started by the supervisor
     #[command(hide = true)]
     Gateway(Gateway),
@@ -106,12 +103,6 @@ pub(crate) enum Strictness {
     Strict,
     /// What this machine offers
     BestEffort,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Cell {
-    /// The socket that the supervisor is told on
-    pub(crate) descriptor: i32,
 }
 
 /// What of the log is kept on disk: some 80,000 records.

@@ -25,7 +25,20 @@ use clap::Parser;
 use args::{Args, Verb};
 use out::Outcome;
 
+/// How the supervisor starts a sandbox and the program in it: `hearth cell DESCRIPTOR`. No verb for people,
+/// and what every start of a worker waits for: it is not looked for among the verbs.
+fn cell() -> Option<i32> {
+    let mut args = std::env::args_os().skip(1);
+    match args.next()?.to_str()? {
+        "cell" => args.next()?.to_str()?.parse().ok(),
+        _ => None,
+    }
+}
+
 fn main() -> ExitCode {
+    if let Some(descriptor) = cell() {
+        return up::cell(descriptor);
+    }
     let outcome = match Args::parse().verb {
         Verb::Up(args) => up::up(&args),
         Verb::New(args) => new::new(&args),
@@ -42,7 +55,6 @@ fn main() -> ExitCode {
         Verb::Rollback(args) => rollback::rollback(&args),
         Verb::Secret(args) => secret::secret(&args.what),
         Verb::Decode(args) => decode::decode(&args),
-        Verb::Cell(args) => Ok(up::cell(&args)),
         Verb::Gateway(args) => up::gateway(&args),
         Verb::Tied { words } => build::become_program(&words).map(|never| match never {}),
     };

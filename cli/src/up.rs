@@ -1,6 +1,7 @@
 //! `hearth up`, and the gateway's process that it starts.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use hearth_supervisor::gateway::Program;
@@ -9,7 +10,7 @@ use hearth_supervisor::load::{LoadError, base, load};
 use hearth_supervisor::state::StateDir;
 use hearth_supervisor::{Options, Overrides, RunError};
 
-use crate::args::{Cell, Gateway, LogFormat, Strictness, Up};
+use crate::args::{Gateway, LogFormat, Strictness, Up};
 use crate::build::{Builder, Profile};
 use crate::out::{self, Outcome};
 
@@ -104,10 +105,10 @@ pub(crate) fn own_program() -> anyhow::Result<PathBuf> {
 }
 
 /// Becomes the program of a cell; why not, the supervisor has been told.
-pub(crate) fn cell(args: &Cell) -> Outcome {
-    match hearth_supervisor::cell::enter(args.descriptor) {
+pub(crate) fn cell(descriptor: i32) -> ExitCode {
+    match hearth_supervisor::cell::enter(descriptor) {
         Ok(never) => match never {},
-        Err(_) => Outcome::Failed,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

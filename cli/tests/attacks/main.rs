@@ -14,6 +14,7 @@
 
 mod bombs;
 mod catalogue;
+mod cost;
 #[path = "../processes/http.rs"]
 mod http;
 mod outcome;

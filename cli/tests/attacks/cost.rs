@@ -1,0 +1,118 @@
+//! What a cell costs: the same program started bare and in a cell, to its end.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hearth_supervisor::cell::{self, Apart, Plan, Program};
+use hearth_supervisor::gateway;
+use hearth_supervisor::machine::Machine;
+use hearth_sys::memfile;
+use hearth_sys::spawn::{Spawn, spawn};
+use nix::sched::CloneFlags;
+
+use crate::platform::hearth;
+use crate::scene::alone;
+use crate::start::hostile;
+
+const ROUNDS: usize = 40;
+
+const OWN: CloneFlags = CloneFlags::CLONE_NEWNS
+    .union(CloneFlags::CLONE_NEWPID)
+    .union(CloneFlags::CLONE_NEWIPC)
+    .union(CloneFlags::CLONE_NEWUTS);
+
+fn nothing() -> Vec<String> {
+    vec!["act".to_owned(), r#"{"act":"nothing"}"#.to_owned()]
+}
+
+/// From its start to its end, without anything around it.
+fn bare(program: &Path) -> Duration {
+    let begin = Instant::now();
+    let mut child = spawn(Spawn {
+        args: nothing().into_iter().map(Into::into).collect(),
+        ..Spawn::new(program.to_owned())
+    })
+    .unwrap();
+    assert!(child.wait().unwrap().success());
+    begin.elapsed()
+}
+
+/// The same as a function without resources is started: with a control group, where there are any.
+fn in_cell(plan: &Plan, limits: &hearth_manifest::WorkerLimits, machine: &Machine) -> Duration {
+    let begin = Instant::now();
+    let group = machine.cgroups.as_ref().ok();
+    let group = group.map(|groups| groups.worker("cost", limits).unwrap().0);
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    let sealed = memfile::sealed("cell", &serde_json::to_vec(plan).unwrap()).unwrap();
+    let mut descriptors = vec![theirs.into(), sealed];
+    descriptors.extend(
+        machine
+            .empty_network
+            .as_ref()
+            .map(|one| one.try_clone().unwrap()),
+    );
+    let mut child = spawn(Spawn {
+        args: vec!["cell".into(), "3".into()],
+        descriptors,
+        namespaces: match plan.apart {
+            Apart::ByRoot => OWN,
+            Apart::ByUser => OWN.union(CloneFlags::CLONE_NEWUSER),
+            Apart::Not => CloneFlags::empty(),
+        },
+        cgroup: group.as_ref().map(|group| group.open().unwrap()),
+        ..Spawn::new(machine.cell.path.clone())
+    })
+    .unwrap();
+    assert!(child.wait().unwrap().success());
+    begin.elapsed()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+#[test]
+fn a_cell_costs_at_most_three_times_a_bare_start() {
+    let _alone = alone();
+    let directory = PathBuf::from(format!("/var/tmp/hearth-cost-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let program = directory.join("hostile");
+    fs::copy(hostile(), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let cell = gateway::Program {
+        path: hearth(),
+        args: vec!["cell".to_owned()],
+    };
+    let machine = Machine::look(cell, false, directory.join("users.json")).unwrap();
+    let manifest = b"service: s\nfunctions:\n  f: { routes: [{ path: / }], binary: hostile }\n";
+    let manifest = hearth_manifest::parse("edge.yaml", manifest)
+        .unwrap()
+        .manifest;
+    let function = &manifest.functions["f"];
+    let filled = function.fill(|_| Err(())).unwrap();
+    let mut plan = cell::for_worker(
+        ("f", function, &filled),
+        (program.clone(), &Program::of(&program).unwrap()),
+        &directory,
+        100_000,
+        &machine.host,
+        false,
+        vec![],
+    );
+    plan.args = nothing();
+    // Side by side, so that whatever else the machine does hits both.
+    let times: Vec<(Duration, Duration)> = (0..ROUNDS)
+        .map(|_| (bare(&program), in_cell(&plan, &function.limits, &machine)))
+        .collect();
+    let (bare, celled) = times.into_iter().unzip();
+    let (bare, celled) = (median(bare), median(celled));
+    let ratio = celled.as_secs_f64() / bare.as_secs_f64();
+    println!("a start: {bare:.1?} bare, {celled:.1?} in a cell: {ratio:.2}");
+    fs::remove_dir_all(directory).unwrap();
+    // What is built to be looked into starts more slowly: here it is only looked whether it works.
+    assert!(ratio < 3.0 || cfg!(debug_assertions), "{ratio}");
+}
