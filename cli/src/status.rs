@@ -87,6 +87,11 @@ fn sandboxes(function: &FunctionStatus, text: &mut String) {
             let _ = writeln!(text, "  not enforced: {}: {}", one.name, one.detail);
         }
     }
+    for worker in &function.workers {
+        for (key, count) in &worker.limited {
+            let _ = writeln!(text, "  worker {} met {key}: {count}", worker.id);
+        }
+    }
     for worker in function
         .workers
         .iter()

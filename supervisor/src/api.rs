@@ -246,6 +246,9 @@ pub struct WorkerStatus {
     /// What of its sandbox is enforced, and why the rest is not.
     #[serde(default)]
     pub sandbox: Vec<Mechanism>,
+    /// How often which of its limits was met, by the manifest's keys.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limited: BTreeMap<String, u64>,
     /// How often which system call was refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<String, u64>,

@@ -3,6 +3,7 @@
 //! The platform takes a part of the tree for itself, with a group in it for each process. Every limit
 //! is read back: where a controller is not passed on, its files are not there and nothing says so.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -42,6 +43,36 @@ pub struct Events {
     pub throttled: u64,
     /// Microseconds that it waited for the next turn in all.
     pub throttled_us: u64,
+}
+
+impl Events {
+    /// By the manifest's keys, how often each limit was met.
+    pub fn by_key(&self) -> BTreeMap<String, u64> {
+        [
+            ("limits.memory", self.memory_kills),
+            ("limits.pids", self.pids_refused),
+            ("limits.cpu", self.throttled),
+        ]
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(key, count)| (key.to_owned(), count))
+        .collect()
+    }
+
+    /// What to say of what was not so `before`: the first time, and no more while it goes on.
+    pub fn news(&self, before: &Events) -> Vec<String> {
+        let mut news = Vec::new();
+        if self.pids_refused > 0 && before.pids_refused == 0 {
+            news.push("it could not start more threads or processes: limits.pids".to_owned());
+        }
+        if self.throttled > 0 && before.throttled == 0 {
+            let waited = self.throttled_us / 1000;
+            news.push(format!(
+                "it wanted more of the processors and waited {waited} ms so far: limits.cpu"
+            ));
+        }
+        news
+    }
 }
 
 impl Cgroups {

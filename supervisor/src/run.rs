@@ -468,6 +468,10 @@ impl Runner {
         if self.ping_at <= now {
             self.ping_at = now + PING;
             for (id, worker) in &self.workers {
+                for text in worker.met() {
+                    let about = About::Worker(*id, worker.function.clone());
+                    self.say(Level::Warn, about, text);
+                }
                 if !worker.ping()
                     && let Some(gateway) = &self.gateway
                 {

@@ -18,6 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::authorities;
 use crate::cell::{self, Host, Mechanism};
+use crate::cgroup::Events;
 use crate::event::Event;
 use crate::journal::Journal;
 use crate::machine::Machine;
@@ -82,6 +83,8 @@ pub struct Worker {
     pub silent: bool,
     /// Whether it answers PING.
     pulse: Rc<Cell<Pulse>>,
+    /// Which limits it had met when that was last looked at.
+    met: Cell<Events>,
     wire: Wire,
 }
 
@@ -170,6 +173,7 @@ impl Worker {
             codec,
             silent: false,
             pulse,
+            met: Cell::default(),
             wire,
         })
     }
@@ -220,6 +224,15 @@ impl Worker {
                 Ok(gateway.into())
             })
             .collect()
+    }
+
+    /// What is to be said of limits that it has met since the last look.
+    pub fn met(&self) -> Vec<String> {
+        let Some(events) = self.process.events() else {
+            return Vec::new();
+        };
+        let before = self.met.replace(events);
+        events.news(&before)
     }
 
     /// Asks whether it is there; `false` if it has not answered the last time. One whose handler runs

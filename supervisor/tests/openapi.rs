@@ -59,6 +59,7 @@ fn full() -> Vec<(&'static str, Value)> {
         process: process(),
         requests: requests(),
         sandbox: vec![Mechanism::enforced("seccomp", "a list of allowed calls")],
+        limited: BTreeMap::from([("limits.cpu".to_owned(), 1)]),
         refused: BTreeMap::from([("mount".to_owned(), 1)]),
     };
     let function = FunctionStatus {

@@ -56,6 +56,36 @@ fn memory_beyond_the_limit_ends_the_worker_that_takes_it_and_nobody_else() {
 }
 
 #[test]
+fn limits_that_are_met_are_told() {
+    let scene = Scene::new(by());
+    if !scene.enforces("plain", "pids") {
+        // Nobody counts for us: then it is said that nothing is enforced.
+        let worker = scene.platform.function("plain")["workers"][0].clone();
+        assert!(worker["limited"].is_null(), "{worker}");
+        return;
+    }
+    let bomb = json!({ "act": "fork bomb", "count": 40 });
+    assert_eq!(
+        scene.inside("plain", &bomb),
+        Outcome::Failed("EAGAIN".to_owned())
+    );
+    let burn = json!({ "act": "burn", "ms": 1000 });
+    assert_eq!(
+        scene.inside("connected", &burn),
+        Outcome::Done("burnt".to_owned())
+    );
+    for (function, key) in [("plain", "limits.pids"), ("connected", "limits.cpu")] {
+        let worker = scene.platform.function(function)["workers"][0].clone();
+        assert!(worker["limited"][key].as_u64() > Some(0), "{worker}");
+        let record = scene.platform.wait_for_record(key, |record| {
+            let message = record["message"].as_str().unwrap_or_default();
+            record["function"] == function && message.contains(key)
+        });
+        println!("{function}: {}", record["message"]);
+    }
+}
+
+#[test]
 fn a_child_of_a_worker_ends_with_it() {
     let scene = Scene::new(by());
     let left = order("leave child");

@@ -77,7 +77,7 @@ functions:
     timeout: 60s
     resources: {{ server: "postgres://u:p@127.0.0.1:{port}/x" }}
     sandbox: {{ read: [gift] }}
-    {LIMITS}
+    limits: {{ memory: 96MiB, cpu: 0.5, pids: 24, open_files: 64, tmp: 32MiB }}
   neighbour:
     domains: [neighbour.example]
     routes: [{{ path: "/" }}]
