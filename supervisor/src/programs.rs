@@ -19,6 +19,10 @@ use crate::watch::Stamp;
 /// Read at a time.
 const PIECE: usize = 256 * 1024;
 
+/// Written at a time: a page. What is written in larger pieces the kernel keeps in larger pieces, and maps
+/// them whole into a worker that needs a part: 60 KiB more of it then count as the worker's memory.
+const PAGE: usize = 4096;
+
 /// Where a copy is written before it has its name.
 const NEW: &str = "new";
 
@@ -211,11 +215,12 @@ fn read(path: &Path, copy: &mut impl Write) -> Result<Program, ProgramError> {
             Ok(count) => {
                 context.update(&piece[..count]);
                 len += count as u64;
-                copy.write_all(&piece[..count])
-                    .map_err(|source| ProgramError::Keep {
-                        path: path.to_owned(),
-                        source,
-                    })?;
+                let mut pages = piece[..count].chunks(PAGE);
+                let kept = pages.try_for_each(|page| copy.write_all(page));
+                kept.map_err(|source| ProgramError::Keep {
+                    path: path.to_owned(),
+                    source,
+                })?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(failed(error)),

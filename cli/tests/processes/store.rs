@@ -174,12 +174,12 @@ fn the_log_stays_within_the_size_it_was_given() {
 }
 
 #[test]
-fn without_a_size_nothing_is_kept_and_nothing_stays() {
+fn without_a_size_no_log_is_kept() {
     let platform = Platform::start_told(place(), &["--log-size", "0"]);
     say(&platform, "in-memory");
     let (status, place) = platform.end(Signal::SIGTERM);
     assert!(status.success());
-    assert!(!place.hearth_directory().exists());
+    assert!(!place.state().join("log").exists());
     let wrong = place.hearth("up", &["--log-size", "5KiB"]);
     assert_eq!(wrong.status.code(), Some(2));
 }
