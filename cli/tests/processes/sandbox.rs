@@ -52,6 +52,45 @@ fn status_says_of_each_mechanism_whether_it_holds_and_why_not() {
     );
 }
 
+/// A line of what the kernel says of a process (proc_pid_status(5)).
+fn told(pid: u32, key: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(key));
+    line.unwrap().trim().to_owned()
+}
+
+#[test]
+fn the_kernel_says_the_same_of_the_gateway_and_of_a_worker() {
+    let platform = Platform::start_in(Place::new(&manifest("")));
+    let (gateway, worker) = (platform.gateway(), platform.worker("probe"));
+    for pid in [gateway, worker] {
+        assert_eq!(told(pid, "NoNewPrivs:"), "1");
+        assert_eq!(told(pid, "Seccomp:"), "2", "a filter");
+        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+            assert_eq!(told(pid, set), "0000000000000000", "{set}");
+        }
+        // The first of a process namespace of its own.
+        assert!(
+            told(pid, "NSpid:").ends_with("\t1"),
+            "{}",
+            told(pid, "NSpid:")
+        );
+    }
+    if geteuid().is_root() {
+        let users = [told(gateway, "Uid:"), told(worker, "Uid:")];
+        assert_eq!(
+            users,
+            [
+                "99999\t99999\t99999\t99999",
+                "100000\t100000\t100000\t100000"
+            ]
+        );
+        assert_eq!(told(worker, "Groups:"), "");
+    }
+    // The platform itself has none of it.
+    assert_eq!(told(platform.supervisor(), "Seccomp:"), "0");
+}
+
 #[test]
 fn strict_is_a_refusal_where_something_cannot_be_enforced() {
     let lax = Platform::start_in(Place::new(&manifest("")));
