@@ -4,7 +4,7 @@
 //! What reaches files, ports and processes is decided elsewhere (mounts, Landlock, namespaces). Here
 //! the kernel's surface is cut down to what servers use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Op,
     SeccompCondition as Condition, SeccompFilter, SeccompRule as Rule, TargetArch,
 };
-use syscalls::Sysno;
+use syscalls::{Sysno, SysnoSet};
 
 use super::Plan;
 
@@ -155,9 +155,12 @@ fn rules(plan: &Plan) -> BTreeMap<i64, Vec<Rule>> {
         names.push(SIGNALLING);
     }
     let names = names.iter().flat_map(|list| list.split_whitespace());
-    let mut rules: BTreeMap<i64, Vec<Rule>> = names
-        .filter_map(|name| Some((number(name)?, vec![])))
-        .collect();
+    let names: HashSet<&str> = names.collect();
+    // Every start of a worker waits for this: all calls are looked at once, not all for each name.
+    let calls = SysnoSet::all();
+    let listed = calls.iter().filter(|call| names.contains(call.name()));
+    let mut rules: BTreeMap<i64, Vec<Rule>> =
+        listed.map(|call| (i64::from(call.id()), vec![])).collect();
     let mut only = |name: &str, any: Vec<Vec<Condition>>| {
         let any: Vec<Rule> = any
             .into_iter()
