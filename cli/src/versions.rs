@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use hearth_supervisor::api::{Client, VersionsStatus};
 use hearth_supervisor::versions::Change;
+use time::OffsetDateTime;
 
 use crate::args::Versions;
 use crate::out::{self, Outcome};
@@ -59,38 +60,15 @@ pub(crate) fn changes(changes: &[Change]) -> String {
     }
 }
 
-/// A time in milliseconds since 1970 as date and time of day, UTC.
+/// A time in milliseconds since 1970 as date and time of day, UTC; what is no time of the calendar, as
+/// that number.
 fn when(time: u64) -> String {
-    let (days, seconds) = (time / 1000 / 86_400, time / 1000 % 86_400);
-    let (year, month, day) = date(days);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
-}
-
-/// The date so many days after 1970-01-01, in the Gregorian calendar.
-fn date(mut days: u64) -> (u64, u64, u64) {
-    let is_leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    let seconds = i64::try_from(time / 1000).unwrap_or(i64::MAX);
+    let Ok(at) = OffsetDateTime::from_unix_timestamp(seconds) else {
+        return time.to_string();
     };
-    let mut year = 1970;
-    loop {
-        let length = if is_leap(year) { 366 } else { 365 };
-        if days < length {
-            break;
-        }
-        days -= length;
-        year += 1;
-    }
-    let february = if is_leap(year) { 29 } else { 28 };
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    (year, month, days + 1)
+    let (date, (hour, minute, second)) = (at.date(), at.to_hms());
+    format!("{date} {hour:02}:{minute:02}:{second:02}")
 }
 
 #[cfg(test)]
@@ -105,5 +83,6 @@ mod tests {
         check(1_709_251_199_999, "2024-02-29 23:59:59");
         check(1_735_689_600_000, "2025-01-01 00:00:00");
         check(4_107_542_400_000, "2100-03-01 00:00:00");
+        check(u64::MAX, "18446744073709551615");
     }
 }

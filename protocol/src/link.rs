@@ -138,6 +138,14 @@ pub struct CertifiedKey {
     pub key: String,
 }
 
+/// The text that is all of a frame's payload.
+fn reason<'a>(frame: &Frame<'a>) -> Result<&'a str, FrameError> {
+    text(frame.payload).ok_or(FrameError::Malformed {
+        kind: frame.kind.name(),
+        what: "not UTF-8",
+    })
+}
+
 impl<'a> Link<'a> {
     /// Gives the frame its meaning on this socket.
     pub fn parse(frame: &Frame<'a>) -> Result<Link<'a>, FrameError> {
@@ -148,10 +156,7 @@ impl<'a> Link<'a> {
             },
             Kind::WorkerDrop => Link::WorkerDrop {
                 worker: frame.aux,
-                why: text(frame.payload).ok_or(FrameError::Malformed {
-                    kind: "WORKER_DROP",
-                    what: "not UTF-8",
-                })?,
+                why: reason(frame)?,
             },
             Kind::Snapshot => Link::Snapshot {
                 snapshot: frame.payload,
@@ -162,10 +167,7 @@ impl<'a> Link<'a> {
             Kind::Ping => Link::Silent { worker: frame.aux },
             Kind::WorkerLost => Link::WorkerLost {
                 worker: frame.aux,
-                why: text(frame.payload).ok_or(FrameError::Malformed {
-                    kind: "WORKER_LOST",
-                    what: "not UTF-8",
-                })?,
+                why: reason(frame)?,
             },
             Kind::Pressure => Link::Pressure {
                 pressure: frame.payload,

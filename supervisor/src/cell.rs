@@ -14,6 +14,7 @@ mod reach;
 
 use std::path::PathBuf;
 
+use nix::sched::CloneFlags;
 use serde::{Deserialize, Serialize};
 
 pub use enter::enter;
@@ -73,6 +74,21 @@ pub enum Apart {
     ByUser,
     /// The platform's.
     Not,
+}
+
+impl Apart {
+    /// What to start it in.
+    pub fn namespaces(self) -> CloneFlags {
+        let own = CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWPID
+            | CloneFlags::CLONE_NEWIPC
+            | CloneFlags::CLONE_NEWUTS;
+        match self {
+            Apart::ByRoot => own,
+            Apart::ByUser => own | CloneFlags::CLONE_NEWUSER,
+            Apart::Not => CloneFlags::empty(),
+        }
+    }
 }
 
 /// A file or directory that is reached.

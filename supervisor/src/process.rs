@@ -10,14 +10,13 @@ use std::process::ExitStatus;
 use hearth_sys::inherit::FIRST;
 use hearth_sys::memfile;
 use hearth_sys::spawn::{Child, Spawn, spawn};
-use nix::sched::CloneFlags;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 
-use crate::cell::{Apart, Plan};
+use crate::cell::Plan;
 use crate::cgroup::{Cgroup, Events};
 use crate::confine::Confinement;
 use crate::journal::{Journal, Record};
@@ -98,10 +97,6 @@ impl Process {
         if let (true, Some(empty)) = (plan.network.empty, &machine.empty_network) {
             descriptors.push(empty.try_clone()?);
         }
-        let own = CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWPID
-            | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWUTS;
         let mut child = spawn(Spawn {
             args: args.into_iter().map(OsString::from).collect(),
             env: passed_on.chain(env).collect(),
@@ -109,11 +104,7 @@ impl Process {
             // A worker serves many requests for one wake-up; if each pushed the gateway off its
             // processor, there would never be many. See docs/decisions/0005-batch.md.
             batch: who.worker.is_some(),
-            namespaces: match plan.apart {
-                Apart::ByRoot => own,
-                Apart::ByUser => own | CloneFlags::CLONE_NEWUSER,
-                Apart::Not => CloneFlags::empty(),
-            },
+            namespaces: plan.apart.namespaces(),
             cgroup: cgroup.as_ref().map(Cgroup::open).transpose()?,
             ..Spawn::new(machine.cell.path.clone())
         })?;

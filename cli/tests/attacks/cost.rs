@@ -6,23 +6,17 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hearth_supervisor::cell::{self, Apart, Plan, Program};
+use hearth_supervisor::cell::{self, Plan, Program};
 use hearth_supervisor::gateway;
 use hearth_supervisor::machine::Machine;
 use hearth_sys::memfile;
 use hearth_sys::spawn::{Spawn, spawn};
-use nix::sched::CloneFlags;
 
 use crate::platform::hearth;
 use crate::scene::alone;
 use crate::start::hostile;
 
 const ROUNDS: usize = 40;
-
-const OWN: CloneFlags = CloneFlags::CLONE_NEWNS
-    .union(CloneFlags::CLONE_NEWPID)
-    .union(CloneFlags::CLONE_NEWIPC)
-    .union(CloneFlags::CLONE_NEWUTS);
 
 fn nothing() -> Vec<String> {
     vec!["act".to_owned(), r#"{"act":"nothing"}"#.to_owned()]
@@ -57,11 +51,7 @@ fn in_cell(plan: &Plan, limits: &hearth_manifest::WorkerLimits, machine: &Machin
     let mut child = spawn(Spawn {
         args: vec!["cell".into(), "3".into()],
         descriptors,
-        namespaces: match plan.apart {
-            Apart::ByRoot => OWN,
-            Apart::ByUser => OWN.union(CloneFlags::CLONE_NEWUSER),
-            Apart::Not => CloneFlags::empty(),
-        },
+        namespaces: plan.apart.namespaces(),
         cgroup: group.as_ref().map(|group| group.open().unwrap()),
         ..Spawn::new(machine.cell.path.clone())
     })

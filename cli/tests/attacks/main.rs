@@ -12,6 +12,7 @@
     reason = "all of this is tests, and shares files with other tests, of which it uses a part"
 )]
 
+mod acts;
 mod bombs;
 mod catalogue;
 mod cost;
