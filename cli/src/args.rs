@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use hearth_supervisor::api::Client;
+use hearth_supervisor::state::StateDir;
 
 use crate::build::Arch;
 
@@ -64,11 +66,45 @@ pub(crate) enum Verb {
 /// Versions that are kept where nothing else is said.
 const KEPT: u8 = 3;
 
+/// Where a platform's state is.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct State {
+    /// Where the platform keeps its log, secrets, versions and control socket: not beside the manifest
+    #[arg(long, value_name = "DIRECTORY")]
+    state: Option<PathBuf>,
+}
+
+impl State {
+    /// The directory, of a platform with this manifest.
+    pub(crate) fn of(&self, manifest: &Path) -> StateDir {
+        StateDir::at_or_of(self.state.as_deref(), manifest)
+    }
+}
+
+/// A running platform.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Running {
+    /// The manifest that the platform was started with
+    #[arg(default_value = "edge.yaml")]
+    manifest: PathBuf,
+    #[command(flatten)]
+    state: State,
+}
+
+impl Running {
+    /// Asks it.
+    pub(crate) fn client(&self) -> Client {
+        Client::of(&self.manifest, self.state.of(&self.manifest))
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Up {
     /// The manifest
     #[arg(default_value = "edge.yaml")]
     pub(crate) manifest: PathBuf,
+    #[command(flatten)]
+    pub(crate) state: State,
     /// Build every function first: by its `build.command`, or else with Cargo beside the manifest
     #[arg(long)]
     pub(crate) build: bool,
@@ -91,6 +127,9 @@ pub(crate) struct Up {
     /// has no other journal, and then at /run/systemd/journal/socket
     #[arg(long, value_name = "PATH")]
     pub(crate) journal_socket: Option<PathBuf>,
+    /// As init starts it on the appliance: what lies in /factory, state in /data, listeners open to all
+    #[arg(long, hide = true)]
+    pub(crate) appliance: bool,
     /// How many versions are kept for `hearth rollback`
     #[arg(long, value_name = "COUNT", default_value_t = KEPT, value_parser = clap::value_parser!(u8).range(1..))]
     pub(crate) versions: u8,
@@ -109,7 +148,7 @@ pub(crate) enum Strictness {
 const LOG_SIZE: &str = "16MiB";
 
 /// Less would be less than one long record in each of the log's files.
-const LEAST_LOG: u64 = 1 << 20;
+pub(crate) const LEAST_LOG: u64 = 1 << 20;
 
 fn size(text: &str) -> Result<u64, String> {
     match hearth_manifest::read_size(text) {
@@ -167,6 +206,7 @@ impl Dev {
     pub(crate) fn into_up(self) -> Up {
         Up {
             manifest: self.manifest,
+            state: State::default(),
             build: false,
             listen: self.listen,
             log: self.log,
@@ -174,6 +214,7 @@ impl Dev {
             sandbox: Strictness::BestEffort,
             log_size: self.log_size,
             journal_socket: None,
+            appliance: false,
             versions: KEPT,
         }
     }
@@ -223,9 +264,8 @@ pub(crate) struct Check {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {
-    /// The manifest that the platform was started with
-    #[arg(default_value = "edge.yaml")]
-    pub(crate) manifest: PathBuf,
+    #[command(flatten)]
+    pub(crate) running: Running,
     /// Print it as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -233,9 +273,8 @@ pub(crate) struct Status {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Top {
-    /// The manifest that the platform was started with
-    #[arg(default_value = "edge.yaml")]
-    pub(crate) manifest: PathBuf,
+    #[command(flatten)]
+    pub(crate) running: Running,
     /// What the busiest have the most of
     #[arg(long, value_enum, default_value_t = SortBy::Cpu)]
     pub(crate) sort: SortBy,
@@ -254,16 +293,14 @@ pub(crate) enum SortBy {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Metrics {
-    /// The manifest that the platform was started with
-    #[arg(default_value = "edge.yaml")]
-    pub(crate) manifest: PathBuf,
+    #[command(flatten)]
+    pub(crate) running: Running,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Logs {
-    /// The manifest that the platform was started with
-    #[arg(default_value = "edge.yaml")]
-    pub(crate) manifest: PathBuf,
+    #[command(flatten)]
+    pub(crate) running: Running,
     /// Go on with what comes
     #[arg(short, long)]
     pub(crate) follow: bool,
@@ -289,16 +326,14 @@ pub(crate) struct Logs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Reload {
-    /// The manifest that the platform was started with
-    #[arg(default_value = "edge.yaml")]
-    pub(crate) manifest: PathBuf,
+    #[command(flatten)]
+    pub(crate) running: Running,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Versions {
-    /// The manifest that the platform was started with
-    #[arg(default_value = "edge.yaml")]
-    pub(crate) manifest: PathBuf,
+    #[command(flatten)]
+    pub(crate) running: Running,
     /// Print them as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -314,6 +349,8 @@ pub(crate) struct Rollback {
     /// The manifest that the platform was started with
     #[arg(long, default_value = "edge.yaml")]
     pub(crate) manifest: PathBuf,
+    #[command(flatten)]
+    pub(crate) state: State,
     /// Print what was done as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -336,6 +373,8 @@ pub(crate) enum SecretVerb {
         /// The manifest
         #[arg(default_value = "edge.yaml")]
         manifest: PathBuf,
+        #[command(flatten)]
+        state: State,
     },
 }
 
@@ -346,6 +385,8 @@ pub(crate) struct OneSecret {
     /// The manifest
     #[arg(default_value = "edge.yaml")]
     pub(crate) manifest: PathBuf,
+    #[command(flatten)]
+    pub(crate) state: State,
 }
 
 #[derive(Debug, clap::Args)]

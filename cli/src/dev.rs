@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hearth_supervisor::api::{AskError, Client, Reloaded};
 use hearth_supervisor::load::{base, load};
+use hearth_supervisor::state::StateDir;
 
 use crate::args::Up;
 use crate::build::{Builder, Profile};
@@ -56,7 +57,7 @@ fn renew(manifest: &Path) {
         return out::talk("what was served before is served on");
     }
     let built = begun.elapsed();
-    match Client::of(manifest).post::<Reloaded>("/v1/reload") {
+    match Client::of(manifest, StateDir::of(manifest)).post::<Reloaded>("/v1/reload") {
         Ok(_) => out::talk(format_args!(
             "built in {:.1} s, served {:.1} s later",
             built.as_secs_f32(),

@@ -1,7 +1,7 @@
 //! `hearth logs`.
 
+use hearth_supervisor::api::Skipped;
 use hearth_supervisor::api::client::target;
-use hearth_supervisor::api::{Client, Skipped};
 use hearth_supervisor::journal::Record;
 
 use crate::args::Logs;
@@ -21,7 +21,7 @@ pub(crate) fn logs(args: &Logs) -> anyhow::Result<Outcome> {
         ],
     );
     let mut outcome = Ok(Outcome::Done);
-    Client::of(&args.manifest).lines(&target, |line| {
+    args.running.client().lines(&target, |line| {
         let printed = print(line, args.json);
         let go_on = printed.is_ok();
         if let Err(error) = printed {

@@ -1,5 +1,6 @@
 //! `hearth`: the platform's one program. Parses the command line and hands over to the verb.
 
+mod appliance;
 mod args;
 mod build;
 mod check;

@@ -1,12 +1,10 @@
 //! `hearth metrics`.
 
-use hearth_supervisor::api::Client;
-
 use crate::args::Metrics;
 use crate::out::{self, Outcome};
 
 pub(crate) fn metrics(args: &Metrics) -> anyhow::Result<Outcome> {
-    let text = Client::of(&args.manifest).text("/v1/metrics")?;
+    let text = args.running.client().text("/v1/metrics")?;
     out::data(text.trim_end())?;
     Ok(Outcome::Done)
 }

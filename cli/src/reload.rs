@@ -1,12 +1,12 @@
 //! `hearth reload`.
 
-use hearth_supervisor::api::{AskError, Client, Reloaded};
+use hearth_supervisor::api::{AskError, Reloaded};
 
 use crate::args::Reload;
 use crate::out::{self, Outcome};
 
 pub(crate) fn reload(args: &Reload) -> anyhow::Result<Outcome> {
-    match Client::of(&args.manifest).post("/v1/reload") {
+    match args.running.client().post("/v1/reload") {
         Ok(Reloaded { functions }) => {
             out::talk(format_args!("reloaded; functions served: {functions}"));
             Ok(Outcome::Done)

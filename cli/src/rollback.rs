@@ -17,7 +17,7 @@ pub(crate) fn rollback(args: &Rollback) -> anyhow::Result<Outcome> {
         ("to", to.as_deref()),
     ];
     let target = target("/v1/rollback", &parameters);
-    match Client::of(&args.manifest).post::<RolledBack>(&target) {
+    match Client::of(&args.manifest, args.state.of(&args.manifest)).post::<RolledBack>(&target) {
         Ok(done) if args.json => {
             out::data(serde_json::to_string_pretty(&done)?)?;
             Ok(Outcome::Done)

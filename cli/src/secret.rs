@@ -1,4 +1,4 @@
-//! `hearth secret`: values that a manifest refers to, kept beside it.
+//! `hearth secret`: values that a manifest refers to, kept beside it, or in its state.
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
@@ -7,21 +7,20 @@ use anyhow::{Context, ensure};
 use hearth_manifest::is_secret_name;
 use hearth_supervisor::load::load;
 use hearth_supervisor::secret::{SecretError, Secrets};
-use hearth_supervisor::state::StateDir;
 
-use crate::args::{OneSecret, SecretVerb};
+use crate::args::{OneSecret, SecretVerb, State};
 use crate::out::{self, Outcome};
 
 pub(crate) fn secret(verb: &SecretVerb) -> anyhow::Result<Outcome> {
     match verb {
         SecretVerb::Set(one) => set(one),
         SecretVerb::Remove(one) => remove(one),
-        SecretVerb::List { manifest } => list(manifest),
+        SecretVerb::List { manifest, state } => list(manifest, state),
     }
 }
 
-fn of(manifest: &Path) -> Secrets {
-    Secrets::of(StateDir::of(manifest).secrets())
+fn of(one: &OneSecret) -> Secrets {
+    Secrets::of(one.state.of(&one.manifest).secrets())
 }
 
 fn set(one: &OneSecret) -> anyhow::Result<Outcome> {
@@ -39,7 +38,7 @@ fn set(one: &OneSecret) -> anyhow::Result<Outcome> {
         .read_to_end(&mut value)
         .context("cannot read the value from stdin")?;
     ensure!(!value.trim_ascii().is_empty(), "no value came on stdin");
-    let secrets = of(&one.manifest);
+    let secrets = of(one);
     let path = secrets.path(&one.name);
     secrets
         .set(&one.name, &value)
@@ -49,8 +48,8 @@ fn set(one: &OneSecret) -> anyhow::Result<Outcome> {
 }
 
 fn remove(one: &OneSecret) -> anyhow::Result<Outcome> {
-    let path = of(&one.manifest).path(&one.name);
-    let removed = of(&one.manifest)
+    let path = of(one).path(&one.name);
+    let removed = of(one)
         .remove(&one.name)
         .with_context(|| format!("cannot remove {}", path.display()))?;
     if !removed {
@@ -60,8 +59,8 @@ fn remove(one: &OneSecret) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn list(manifest: &Path) -> anyhow::Result<Outcome> {
-    let secrets = of(manifest);
+fn list(manifest: &Path, state: &State) -> anyhow::Result<Outcome> {
+    let secrets = Secrets::of(state.of(manifest).secrets());
     for name in secrets.names().context("cannot list them")? {
         out::data(name)?;
     }

@@ -2,9 +2,7 @@
 
 use std::fmt::Write;
 
-use hearth_supervisor::api::{
-    Client, FunctionStatus, ProcessStatus, Requests, Status, WorkerStatus,
-};
+use hearth_supervisor::api::{FunctionStatus, ProcessStatus, Requests, Status, WorkerStatus};
 
 use crate::args;
 use crate::out::{self, Outcome};
@@ -29,7 +27,7 @@ const COLUMNS: [(&str, Side); 14] = [
 ];
 
 pub(crate) fn status(args: &args::Status) -> anyhow::Result<Outcome> {
-    let status: Status = Client::of(&args.manifest).get("/v1/status")?;
+    let status: Status = args.running.client().get("/v1/status")?;
     match args.json {
         true => out::data(serde_json::to_string_pretty(&status)?)?,
         false => out::data(text(&status).trim_end())?,

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use hearth_supervisor::api::{Client, FunctionStatus, Status};
+use hearth_supervisor::api::{FunctionStatus, Status};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -26,7 +26,7 @@ const END_OF_LINE: &str = "\x1b[K\r\n";
 const END_OF_SCREEN: &str = "\x1b[J";
 
 pub(crate) fn top(args: &Top) -> anyhow::Result<Outcome> {
-    let client = Client::of(&args.manifest);
+    let client = args.running.client();
     let mut busy = Busy::default();
     let first: Status = client.get("/v1/status")?;
     let frame = busy.frame(&first, args.sort, Instant::now());

@@ -7,9 +7,9 @@ use anyhow::Context;
 use hearth_supervisor::gateway::Program;
 use hearth_supervisor::journal::Format;
 use hearth_supervisor::load::{LoadError, base, load};
-use hearth_supervisor::state::StateDir;
 use hearth_supervisor::{Options, Overrides, RunError};
 
+use crate::appliance;
 use crate::args::{Gateway, LogFormat, Strictness, Up};
 use crate::build::{Builder, Profile};
 use crate::out::{self, Outcome};
@@ -66,8 +66,13 @@ fn options(args: &Up) -> anyhow::Result<Options> {
             false => listen.http = Some(one.address),
         }
     }
-    Ok(Options {
-        manifest: args.manifest.clone(),
+    let manifest = match args.appliance {
+        true => PathBuf::from(appliance::MANIFEST),
+        false => args.manifest.clone(),
+    };
+    let state = args.state.of(&manifest);
+    let options = Options {
+        manifest,
         listen,
         format: match args.log {
             LogFormat::Text => Format::Text,
@@ -86,12 +91,17 @@ fn options(args: &Up) -> anyhow::Result<Options> {
         strict: args.sandbox == Strictness::Strict,
         secrets: match &args.secrets {
             Some(directory) => directory.clone(),
-            None => StateDir::of(&args.manifest).secrets(),
+            None => state.secrets(),
         },
+        state,
         log_bytes: args.log_size,
         journal_socket: args.journal_socket.clone(),
         versions: args.versions.into(),
-    })
+    };
+    match args.appliance {
+        true => appliance::settle(options),
+        false => Ok(options),
+    }
 }
 
 /// This very program; by way of /proc where its file has been replaced since it was started.

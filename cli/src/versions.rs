@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use hearth_supervisor::api::{Client, VersionsStatus};
+use hearth_supervisor::api::VersionsStatus;
 use hearth_supervisor::versions::Change;
 use time::OffsetDateTime;
 
@@ -10,7 +10,7 @@ use crate::args::Versions;
 use crate::out::{self, Outcome};
 
 pub(crate) fn versions(args: &Versions) -> anyhow::Result<Outcome> {
-    let versions: VersionsStatus = Client::of(&args.manifest).get("/v1/versions")?;
+    let versions: VersionsStatus = args.running.client().get("/v1/versions")?;
     match args.json {
         true => out::data(serde_json::to_string_pretty(&versions)?)?,
         false => out::data(text(&versions).trim_end())?,

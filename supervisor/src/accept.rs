@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use hearth_manifest::{Filled, Function, Manifest, Sandbox, WorkerLimits};
+use hearth_manifest::{Filled, Function, Listen, Manifest, Sandbox, WorkerLimits};
 
 use crate::certificate::{CertificateError, Chosen, choose};
 use crate::control::door::Door;
@@ -28,6 +29,8 @@ use crate::watch::Stamps;
 pub struct Options {
     /// The manifest's file.
     pub manifest: PathBuf,
+    /// Where its state is kept; see [`StateDir`].
+    pub state: StateDir,
     /// Listeners that replace the manifest's.
     pub listen: Overrides,
     /// How records are printed.
@@ -52,9 +55,29 @@ pub struct Options {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Overrides {
     /// Plain HTTP.
-    pub http: Option<Option<std::net::SocketAddr>>,
+    pub http: Option<Option<SocketAddr>>,
     /// TLS.
-    pub https: Option<Option<std::net::SocketAddr>>,
+    pub https: Option<Option<SocketAddr>>,
+    /// What the manifest opens to its own machine alone, as one does where one writes it, is opened to all, at
+    /// the ports of the protocols: on a machine that is there to serve others.
+    pub outward: bool,
+}
+
+impl Overrides {
+    /// Applies them.
+    fn apply(&self, listen: &mut Listen) {
+        listen.http = self.http.unwrap_or(self.turned(listen.http, 80));
+        listen.https = self.https.unwrap_or(self.turned(listen.https, 443));
+    }
+
+    fn turned(&self, address: Option<SocketAddr>, port: u16) -> Option<SocketAddr> {
+        match address {
+            Some(at) if self.outward && at.ip().is_loopback() => {
+                Some(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port))
+            }
+            other => other,
+        }
+    }
 }
 
 /// Why a platform did not start, or could not be told from one that had to end.
@@ -78,7 +101,7 @@ pub enum RunError {
     )]
     Metrics {
         /// Which.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// Why.
         source: io::Error,
     },
@@ -172,8 +195,7 @@ pub(crate) fn read(
     let manifest = parsed.manifest;
     let base = base(&options.manifest);
     check_binaries(&manifest, &base)?;
-    let state = StateDir::of(&options.manifest);
-    check_sandboxes(&manifest, &base, state.of_all_manifests())?;
+    check_sandboxes(&manifest, &base, options.state.whole())?;
     let files = manifest
         .functions
         .values()
@@ -208,9 +230,7 @@ pub(crate) fn accept(
     let certificates = manifest.gateway.tls.certificates.iter();
     let named = certificates.flat_map(|one| [base.join(&one.cert), base.join(&one.key)]);
     let stamps = files.and(Stamps::of(named.collect::<Vec<_>>()));
-    let listen = &mut manifest.gateway.listen;
-    listen.http = options.listen.http.unwrap_or(listen.http);
-    listen.https = options.listen.https.unwrap_or(listen.https);
+    options.listen.apply(&mut manifest.gateway.listen);
     let certificates = match manifest.gateway.listen.https {
         Some(_) => choose(&manifest, &base, &held.directory().tls())?,
         None => Chosen {
@@ -301,4 +321,38 @@ pub(crate) fn wanted(accepted: &Accepted) -> Vec<Wanted> {
 fn threads_for_this_machine() -> u32 {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     (cores / 2).clamp(1, 4) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_open_to_its_own_machine_alone_is_turned_outward_where_it_is_told_to() {
+        let at = |text: &str| Some(text.parse().unwrap());
+        let applied = |overrides: Overrides, http, https| {
+            let mut listen = Listen { http, https };
+            overrides.apply(&mut listen);
+            (listen.http, listen.https)
+        };
+        let outward = Overrides {
+            outward: true,
+            ..Overrides::default()
+        };
+        let (http, https) = (at("127.0.0.1:8080"), at("[::1]:8443"));
+        assert_eq!(
+            applied(outward, http, https),
+            (at("[::]:80"), at("[::]:443"))
+        );
+        assert_eq!(applied(Overrides::default(), http, https), (http, https));
+        // What names an address, and what is off, stays as it is.
+        let named = at("192.168.1.5:8080");
+        assert_eq!(applied(outward, named, None), (named, None));
+        // The command line has the last word.
+        let told = Overrides {
+            http: Some(None),
+            ..outward
+        };
+        assert_eq!(applied(told, http, https), (None, at("[::]:443")));
+    }
 }

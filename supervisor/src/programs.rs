@@ -10,6 +10,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use hearth_manifest::print_size;
+use nix::sys::statvfs::statvfs;
 use nix::unistd::geteuid;
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,12 @@ const PIECE: usize = 256 * 1024;
 /// Written at a time: a page. What is written in larger pieces the kernel keeps in larger pieces, and maps
 /// them whole into a worker that needs a part: 60 KiB more of it then count as the worker's memory.
 const PAGE: usize = 4096;
+
+/// This part of a small disk stays free.
+const RESERVE_PART: u64 = 16;
+
+/// Of a large one, so much.
+const RESERVE: u64 = 16 << 20;
 
 /// Where a copy is written before it has its name.
 const NEW: &str = "new";
@@ -55,6 +63,22 @@ pub enum ProgramError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// There is no room for its copy.
+    #[error(
+        "no room to keep a copy of the program in {path}: it has {}, {} are free, and {} of those stay so for \
+         the log and what else is needed; free some, or keep fewer versions",
+        print_size(*len), print_size(*free), print_size(*reserve)
+    )]
+    Full {
+        /// Where.
+        path: PathBuf,
+        /// The program's bytes.
+        len: u64,
+        /// The file system's free bytes.
+        free: u64,
+        /// How many of them must stay free.
+        reserve: u64,
     },
     /// Its copy is not what it was.
     #[error("the kept program {path} {what}; `hearth reload` keeps it anew from its own file")]
@@ -171,6 +195,16 @@ impl Programs {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
+        let len = fs::metadata(file).map_or(0, |file| file.len());
+        let disk = statvfs(&self.directory).map_err(|errno| failed(errno.into()))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
+        let (total, free) = (bytes(disk.blocks()), bytes(disk.blocks_available()));
+        room(total, free, len).map_err(|(free, reserve)| ProgramError::Full {
+            path: self.directory.clone(),
+            len,
+            free,
+            reserve,
+        })?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
         let mut copy = options.open(&new).map_err(failed)?;
@@ -186,6 +220,16 @@ impl Programs {
             .and_then(|()| File::open(&self.directory)?.sync_all())
             .map_err(failed)?;
         Ok(program)
+    }
+}
+
+/// Whether so many bytes can be written to a disk of this size and enough stays free for what must be written later: a disk that is
+/// full to the last block can keep neither a log nor a certificate. If not, what is free, and what must stay.
+fn room(total: u64, free: u64, len: u64) -> Result<(), (u64, u64)> {
+    let reserve = (total / RESERVE_PART).min(RESERVE);
+    match len.saturating_add(reserve) <= free {
+        true => Ok(()),
+        false => Err((free, reserve)),
     }
 }
 
@@ -264,6 +308,18 @@ mod tests {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
+    }
+
+    #[test]
+    fn a_disk_is_never_filled_by_programs() {
+        const MIB: u64 = 1 << 20;
+        // Of a disk of 8 MiB, half a MiB stays free; of a large one, 16 MiB.
+        assert_eq!(room(8 * MIB, 2 * MIB, 3 * MIB / 2), Ok(()));
+        let half = MIB / 2;
+        assert_eq!(room(8 * MIB, 2 * MIB, 3 * half + 1), Err((2 * MIB, half)));
+        assert_eq!(room(1 << 40, 17 * MIB, MIB), Ok(()));
+        assert_eq!(room(1 << 40, 16 * MIB, 1), Err((16 * MIB, 16 * MIB)));
+        assert_eq!(room(1 << 40, 1 << 30, u64::MAX), Err((1 << 30, 16 * MIB)));
     }
 
     #[test]

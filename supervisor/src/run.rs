@@ -1,5 +1,6 @@
 //! The runner: news comes in, [`crate::plan`] decides, and here is where it is done.
 
+mod beat;
 mod kept;
 mod log;
 mod reload;
@@ -27,12 +28,14 @@ use crate::journal::{Journal, Record};
 use crate::listen::{Listener, bind};
 use crate::load::base;
 use crate::machine::Machine;
+use crate::notify::Notify;
 use crate::plan::Platform;
 use crate::receiver::Receiver;
-use crate::state::{Held, StateDir};
+use crate::state::Held;
 use crate::status;
 use crate::watch::{LOOK, Watch};
 use crate::worker::{Orders, Worker};
+use beat::Beat;
 use kept::Kept;
 use log::{keep_log, open_journal};
 use reload::Reload;
@@ -57,6 +60,8 @@ pub enum News {
     WireEnded(u32),
     /// A worker has ended and its control socket, which others may hold, has not.
     HeardEnough(u32),
+    /// The platform's own listener was asked; why it did not answer.
+    Asked(Result<(), String>),
 }
 
 /// Runs the platform until it is stopped.
@@ -107,6 +112,7 @@ struct Runner {
     of_file: bool,
     look_at: Instant,
     ping_at: Instant,
+    beat: Option<Beat>,
     waiting_said: Option<Instant>,
     ended: bool,
     /// Where it answers as the system's journal.
@@ -126,7 +132,7 @@ impl Runner {
     fn prepare(options: Options, journal: Journal) -> Result<Runner, RunError> {
         let set_up = |what| move |source| RunError::SetUp { what, source };
         raise_open_files();
-        let held = StateDir::of(&options.manifest).hold()?;
+        let held = options.state.clone().hold()?;
         let mut kept = Kept::open(held.directory(), options.versions, &journal);
         let begun = read(&options, &mut kept.programs, &journal).and_then(|(whole, sources)| {
             let accepted = accept(whole, &options, &held, &journal, None)?;
@@ -159,6 +165,8 @@ impl Runner {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
         };
+        let notify = Notify::of_environment().map_err(set_up("$NOTIFY_SOCKET"))?;
+        let beat = notify.map(Beat::of);
         let (news, receiver) = mpsc::unbounded_channel();
         let now = Instant::now();
         let platform = Platform::new(&wanted(&accepted), std::process::id(), now);
@@ -189,6 +197,7 @@ impl Runner {
             of_file: true,
             look_at: now + LOOK,
             ping_at: now + PING,
+            beat,
             waiting_said: Some(now + WAITING_SAID / 2),
             ended: false,
             _journal_socket: journal_socket,
@@ -203,6 +212,7 @@ impl Runner {
                 self.platform.deadline(),
                 self.waiting_said,
                 Some(self.look_at),
+                self.beat.as_ref().and_then(Beat::due),
             ]
             .into_iter()
             .flatten()
@@ -241,6 +251,7 @@ impl Runner {
                     self.step(Event::WorkerEnded(id, how));
                 }
             }
+            News::Asked(answered) => self.asked(answered),
             News::Hello(id) => {
                 if let Some(worker) = self.workers.get(&id) {
                     worker.configure(id);
@@ -479,6 +490,7 @@ impl Runner {
                 }
             }
         }
+        self.beat(now);
         if self.look_at <= now {
             self.look_at = now + LOOK;
             self.look();
@@ -486,6 +498,7 @@ impl Runner {
     }
 
     fn stop(&mut self, why: &str) {
+        self.stop_beating();
         self.reload = Reload::never_again();
         self.journal.add(&Record::new(
             "supervisor",
@@ -498,6 +511,7 @@ impl Runner {
     /// All functions have a worker, or are known to have none.
     fn settled(&mut self) {
         self.waiting_said = None;
+        self.begin_to_beat();
         let manifest = &self.accepted.manifest;
         let own = self.accepted.certificates.self_signed.as_ref();
         let own = own.map(|(_, path)| path.as_path());

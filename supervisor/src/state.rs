@@ -1,6 +1,6 @@
 //! The directory where a running platform keeps its lock, its control socket, its log, its own
 //! certificate and the versions it accepted: `.hearth/NAME` beside the manifest, NAME being the manifest's
-//! file name.
+//! file name, or wherever it is told to.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
@@ -37,7 +37,11 @@ pub enum StateError {
 
 /// Where things are for one manifest.
 #[derive(Clone, Debug)]
-pub struct StateDir(PathBuf);
+pub struct StateDir {
+    own: PathBuf,
+    /// It lies beside the manifest, in one directory with those of its neighbours.
+    beside: bool,
+}
 
 /// The directory of a running platform; dropping it clears what must not stay.
 #[derive(Debug)]
@@ -54,65 +58,87 @@ impl StateDir {
             _ => Path::new("."),
         };
         let name = manifest.file_name().unwrap_or(OsStr::new("edge.yaml"));
-        StateDir(beside.join(PARENT).join(name))
+        StateDir {
+            own: beside.join(PARENT).join(name),
+            beside: true,
+        }
     }
 
-    /// What holds the directories of all manifests beside this one.
-    pub fn of_all_manifests(&self) -> &Path {
-        self.0.parent().unwrap_or(&self.0)
+    /// This very directory.
+    pub fn at(directory: PathBuf) -> StateDir {
+        StateDir {
+            own: directory,
+            beside: false,
+        }
+    }
+
+    /// This very directory, or else the one of this manifest.
+    pub fn at_or_of(directory: Option<&Path>, manifest: &Path) -> StateDir {
+        match directory {
+            Some(directory) => StateDir::at(directory.to_owned()),
+            None => StateDir::of(manifest),
+        }
+    }
+
+    /// What holds it, and the directories of all manifests beside this one.
+    pub fn whole(&self) -> &Path {
+        match self.beside {
+            true => self.own.parent().unwrap_or(&self.own),
+            false => &self.own,
+        }
     }
 
     /// Keeps all of it out of repositories.
     fn ignore(&self) -> PathBuf {
-        self.0.with_file_name(".gitignore")
+        self.own.with_file_name(".gitignore")
     }
 
     /// The control socket.
     pub fn socket(&self) -> PathBuf {
-        self.0.join("control.sock")
+        self.own.join("control.sock")
     }
 
     /// Where values of secrets are kept.
     pub fn secrets(&self) -> PathBuf {
-        self.0.join("secrets")
+        self.own.join("secrets")
     }
 
     /// Which function is which user, where root gives each one of its own.
     pub fn users(&self) -> PathBuf {
-        self.0.join("users.json")
+        self.own.join("users.json")
     }
 
     /// Where the log is kept.
     pub fn log(&self) -> PathBuf {
-        self.0.join("log")
+        self.own.join("log")
     }
 
     /// Where the self-signed certificate is kept.
     pub fn tls(&self) -> PathBuf {
-        self.0.join("tls")
+        self.own.join("tls")
     }
 
     /// Where accepted versions and their programs are kept.
     pub fn versions(&self) -> PathBuf {
-        self.0.join("versions")
+        self.own.join("versions")
     }
 
     /// Makes it and locks it, and removes what a dead platform left behind.
     pub fn hold(self) -> Result<Held, StateError> {
         let failed = |source| StateError::Io {
-            path: self.0.clone(),
+            path: self.own.clone(),
             source,
         };
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&self.0)
+            .create(&self.own)
             .map_err(failed)?;
-        let lock = match take(&self.0.join("lock")).map_err(failed)? {
+        let lock = match take(&self.own.join("lock")).map_err(failed)? {
             Taken::Ours(lock) => lock,
             Taken::Held(holder) => return Err(StateError::Running { holder }),
         };
-        if !self.ignore().exists() {
+        if self.beside && !self.ignore().exists() {
             fs::write(self.ignore(), "*\n").map_err(failed)?;
         }
         match fs::remove_file(self.socket()) {
@@ -147,8 +173,11 @@ impl Drop for Held {
             return;
         }
         // It keeps nothing. Removing directories fails, rightly, where another platform lives in them.
-        let _ = fs::remove_dir(&self.directory.0);
-        let Some(parent) = self.directory.0.parent() else {
+        let _ = fs::remove_dir(&self.directory.own);
+        if !self.directory.beside {
+            return;
+        }
+        let Some(parent) = self.directory.own.parent() else {
             return;
         };
         let others = fs::read_dir(parent).map_or(0, Iterator::count);

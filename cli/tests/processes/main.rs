@@ -35,6 +35,7 @@ mod logs;
 mod metrics;
 mod names;
 mod new;
+mod notify;
 mod operations;
 mod outages;
 mod platform;

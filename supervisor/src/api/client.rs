@@ -50,17 +50,19 @@ pub enum AskError {
     Refused(Problem),
 }
 
-/// A platform, by its manifest.
+/// A platform, by its manifest and where it keeps its state.
 #[derive(Clone, Debug)]
 pub struct Client {
     manifest: PathBuf,
+    state: StateDir,
 }
 
 impl Client {
-    /// The one that runs from this manifest.
-    pub fn of(manifest: &Path) -> Client {
+    /// The one that runs from this manifest with this state.
+    pub fn of(manifest: &Path, state: StateDir) -> Client {
         Client {
             manifest: manifest.to_owned(),
+            state,
         }
     }
 
@@ -131,7 +133,7 @@ impl Client {
 
     /// The head of an answer, unless that says no.
     async fn answer(&self, method: Method, target: &str) -> Result<Response<Incoming>, AskError> {
-        let socket = StateDir::of(&self.manifest).socket();
+        let socket = self.state.socket();
         let stream = hearth_sys::unix::connect(&socket).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AskError::NotRunning {
                 manifest: self.manifest.display().to_string(),

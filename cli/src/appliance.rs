@@ -1,0 +1,73 @@
+//! `hearth up --appliance`: what the appliance's init starts. Where things are there, and what differs from a
+//! laptop: sandboxes as strict as the device's settings say, listeners open to all, a log that fits its disk.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use hearth_manifest::{Mode, device};
+use hearth_supervisor::journal::Format;
+use hearth_supervisor::state::StateDir;
+use hearth_supervisor::{Options, journald};
+use nix::sys::statvfs::statvfs;
+
+use crate::args::LEAST_LOG;
+
+/// What the image was built with.
+pub(crate) const MANIFEST: &str = "/factory/edge.yaml";
+
+/// On the data partition, or in memory where there is none.
+pub(crate) const STATE: &str = "/data/hearth";
+
+/// The settings that init chose among those of the disk and those of the image.
+const DEVICE: &str = "/run/hearth/device.yaml";
+
+/// The log has at most this part of the disk: programs of three versions want the rest.
+const LOG_PART: u64 = 4;
+
+/// What others set, as it is here.
+pub(crate) fn settle(options: Options) -> anyhow::Result<Options> {
+    let state = StateDir::at(PathBuf::from(STATE));
+    fs::create_dir_all(STATE).with_context(|| format!("cannot make {STATE}"))?;
+    let disk = statvfs(STATE).with_context(|| format!("cannot tell the size of {STATE}"))?;
+    let bytes = disk.blocks().saturating_mul(disk.fragment_size());
+    let mut listen = options.listen;
+    listen.outward = true;
+    Ok(Options {
+        secrets: state.secrets(),
+        state,
+        listen,
+        format: Format::Quiet,
+        strict: least_mode(Path::new(DEVICE)) == Mode::Strict,
+        log_bytes: options.log_bytes.min((bytes / LOG_PART).max(LEAST_LOG)),
+        journal_socket: Some(journald::SOCKET.into()),
+        ..options
+    })
+}
+
+/// The least that sandboxes enforce. Settings that cannot be read loosen nothing.
+fn least_mode(settings: &Path) -> Mode {
+    fs::read(settings)
+        .ok()
+        .and_then(|text| device::parse(&settings.display().to_string(), &text).ok())
+        .map_or(Mode::Strict, |device| device.sandbox)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_settings_that_say_so_loosen_sandboxes() {
+        let place = std::env::temp_dir().join(format!("hearth-settings-{}", std::process::id()));
+        let mode = |text: &str| {
+            fs::write(&place, text).unwrap();
+            least_mode(&place)
+        };
+        assert_eq!(mode("sandbox: best-effort\n"), Mode::BestEffort);
+        assert_eq!(mode("hostname: kitchen\n"), Mode::Strict);
+        assert_eq!(mode("sandbox: lax\n"), Mode::Strict);
+        fs::remove_file(&place).unwrap();
+        assert_eq!(least_mode(&place), Mode::Strict);
+    }
+}
