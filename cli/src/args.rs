@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use hearth_supervisor::api::Client;
 use hearth_supervisor::state::StateDir;
 
+use crate::appliance;
 use crate::build::Arch;
 
 /// Keeps functions warm: runs request handlers as small native processes behind one gateway.
@@ -49,6 +50,8 @@ pub(crate) enum Verb {
     Rollback(Rollback),
     /// Keep values that a manifest refers to with `{ secret: NAME }`
     Secret(Secret),
+    /// Show the appliance that a platform runs on, start it again, or switch it off
+    Device(Device),
     /// Print a captured wire stream, one frame a line
     Decode(Decode),
     /// The gateway's process, started by the supervisor
@@ -387,6 +390,42 @@ pub(crate) struct OneSecret {
     pub(crate) manifest: PathBuf,
     #[command(flatten)]
     pub(crate) state: State,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Device {
+    #[command(subcommand)]
+    pub(crate) what: Option<DeviceVerb>,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where the appliance keeps its state
+    #[arg(long, value_name = "DIRECTORY", default_value = appliance::STATE)]
+    state: PathBuf,
+}
+
+impl Device {
+    /// Asks the platform on it.
+    pub(crate) fn client(&self) -> Client {
+        Client::of(
+            Path::new(appliance::MANIFEST),
+            StateDir::at(self.state.clone()),
+        )
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeviceVerb {
+    /// Start it again
+    Reboot,
+    /// Switch it off
+    PowerOff,
+    /// Start it again with all data gone: log, secrets, versions and certificates
+    FactoryReset {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod decode;
 mod dev;
+mod device;
 mod logs;
 mod metrics;
 mod new;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Versions(args) => versions::versions(&args),
         Verb::Rollback(args) => rollback::rollback(&args),
         Verb::Secret(args) => secret::secret(&args.what),
+        Verb::Device(args) => device::device(&args),
         Verb::Decode(args) => decode::decode(&args),
         Verb::Gateway(args) => up::gateway(&args),
         Verb::Tied { words } => build::become_program(&words).map(|never| match never {}),

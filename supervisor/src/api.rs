@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::cell::Mechanism;
+use crate::device::Ask;
 use crate::filter::LogQuery;
 use crate::versions::Change;
 pub use client::{AskError, Client};
@@ -29,6 +30,10 @@ pub enum Request {
     Reload,
     /// What is measured, for Prometheus.
     Metrics,
+    /// The box that it runs on.
+    Device,
+    /// Something of the box.
+    AskDevice(Ask),
     /// What was accepted so far, as far as it is kept.
     Versions,
     /// Serve what was served before.

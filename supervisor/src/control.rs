@@ -22,12 +22,15 @@ use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::unistd::geteuid;
+use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::api::route::route;
 use crate::api::{Answer, Problem, Reloaded, Request, Status};
+use crate::causes::with_causes;
+use crate::device::{Device, DeviceError};
 use crate::exposition::Exposition;
 use crate::figures::Figures;
 use crate::journal::Journal;
@@ -108,6 +111,8 @@ impl Service {
                 Ok(status) => self.metrics(status).await,
                 Err(problem) => Err(problem),
             },
+            Request::Device => device(|device| device.status()).await,
+            Request::AskDevice(what) => device(move |device| device.ask(what)).await,
             Request::Versions => match self.ask(request).await {
                 Ok(Answer::Versions(versions)) => Ok(Reply::json(&versions)),
                 Ok(other) => Err(unexpected(&other)),
@@ -170,6 +175,18 @@ impl Service {
             Ok(answer) => Ok(answer),
             Err(_) => Err(Problem::unavailable("the platform is stopping")),
         }
+    }
+}
+
+/// Looks at the box, or has it do something, on a thread that may wait for its disk.
+async fn device<T: Serialize + Send + 'static>(
+    what: impl FnOnce(&Device) -> Result<T, DeviceError> + Send + 'static,
+) -> Result<Response<Reply>, Problem> {
+    let done = tokio::task::spawn_blocking(|| what(&Device::default()));
+    match done.await {
+        Ok(Ok(answer)) => Ok(Reply::json(&answer)),
+        Ok(Err(error)) => Err(Problem::refused(with_causes(&error))),
+        Err(_) => Err(Problem::internal("the device cannot be asked")),
     }
 }
 

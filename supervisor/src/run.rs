@@ -531,7 +531,7 @@ impl Runner {
                 let _ = asked.answer.send(versions);
             }
             // Answered by the control API itself.
-            Request::Logs(_) | Request::Metrics => {}
+            Request::Logs(_) | Request::Metrics | Request::Device | Request::AskDevice(_) => {}
         }
     }
 }

@@ -13,6 +13,7 @@ use hearth_supervisor::api::{
     RolledBack, ScaleStatus, Skipped, Status, VersionStatus, VersionsStatus, WorkerStatus,
 };
 use hearth_supervisor::cell::Mechanism;
+use hearth_supervisor::device::{Asked, Boot, DeviceStatus, Network};
 use hearth_supervisor::journal::Record;
 use hearth_supervisor::versions::Change;
 use serde::Serialize;
@@ -134,8 +135,34 @@ fn full() -> Vec<(&'static str, Value)> {
         version: 1,
         changes: vec![change],
     };
+    let device = DeviceStatus {
+        boot: Boot {
+            slot: "a".to_owned(),
+            trial: false,
+            board: "nuc".to_owned(),
+            version: "1".to_owned(),
+            data: "mounted".to_owned(),
+            data_bytes: 1,
+            reasons: vec!["r".to_owned()],
+        },
+        network: Some(Network {
+            interface: Some("eth0".to_owned()),
+            mac: Some("52:54:00:12:34:56".to_owned()),
+            hostname: "h".to_owned(),
+            mdns: Some("h.local".to_owned()),
+            addresses: vec!["10.0.2.15/24".to_owned()],
+            gateway: Some("10.0.2.2".to_owned()),
+            dns: vec!["10.0.2.3".to_owned()],
+            clock: "unset".to_owned(),
+        }),
+    };
+    let asked = Asked {
+        begun: "reboot".to_owned(),
+    };
     vec![
         ("Status", value(&status)),
+        ("Device", value(&device)),
+        ("Asked", value(&asked)),
         ("Versions", value(&versions)),
         ("RolledBack", value(&rolled_back)),
         ("Record", value(&record)),

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 
 use super::{Problem, Request};
+use crate::device::Ask;
 use crate::filter::{Level, LogQuery, Since};
 
 /// Records that are told where nobody says how many.
@@ -54,6 +55,30 @@ pub const ROUTES: &[Route] = &[
         path: "/v1/metrics",
         parameters: &[],
         read: |_| Ok(Request::Metrics),
+    },
+    Route {
+        method: "GET",
+        path: "/v1/device",
+        parameters: &[],
+        read: |_| Ok(Request::Device),
+    },
+    Route {
+        method: "POST",
+        path: "/v1/device/reboot",
+        parameters: &[],
+        read: |_| Ok(Request::AskDevice(Ask::Reboot)),
+    },
+    Route {
+        method: "POST",
+        path: "/v1/device/power-off",
+        parameters: &[],
+        read: |_| Ok(Request::AskDevice(Ask::PowerOff)),
+    },
+    Route {
+        method: "POST",
+        path: "/v1/device/factory-reset",
+        parameters: &[],
+        read: |_| Ok(Request::AskDevice(Ask::FactoryReset)),
     },
     Route {
         method: "GET",

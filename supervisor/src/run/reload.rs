@@ -11,6 +11,7 @@ use super::kept::Kept;
 use crate::accept::{Accepted, RunError, accept, read, wanted};
 use crate::action::{About, Level};
 use crate::api::{Answer, RolledBack};
+use crate::causes::with_causes;
 use crate::event::Event;
 use crate::journal::Record;
 use crate::listen::{Listener, bind};
@@ -300,14 +301,4 @@ impl Runner {
             self.change(wish, askers);
         }
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
