@@ -1,0 +1,153 @@
+//! What breaks things inside an appliance under test: root beside the platform, told what to do over TCP. No
+//! image that is shipped holds it.
+//!
+//! It stands where `/bin/hearth` stands and becomes it, the real one being at [`REAL`], having left a copy of
+//! itself behind that listens. A connection is one order: a line of words with tabs between, answered by
+//! text until it is closed.
+//!
+//! | order | does |
+//! |---|---|
+//! | `run PROGRAM ARGS...` | runs it, tells what it prints, and `exit STATUS` |
+//! | `signal NUMBER TEXT` | sends a signal to every process whose command line holds the text; tells their ids |
+//! | `read PATH` | tells a file |
+//! | `write PATH TEXT` | writes a file |
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Where the program is whose place is taken.
+const REAL: &str = "/bin/hearth-itself";
+
+/// Where orders are taken.
+const PORT: u16 = 7777;
+
+/// A group of its own: what init does to the supervisor's is not done to it.
+const GROUP: &str = "/sys/fs/cgroup/saboteur";
+
+/// Which of the two this process is.
+const LISTEN: &str = "listen-for-orders";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let done = match words.first().map(String::as_str) {
+        Some(LISTEN) => listen(),
+        _ => become_the_real_one(&words),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = fs::write("/dev/kmsg", format!("saboteur: {error:#}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn become_the_real_one(words: &[String]) -> anyhow::Result<()> {
+    if words.first().is_some_and(|verb| verb == "up") {
+        let own = std::env::current_exe().context("where am I?")?;
+        let mut listening = Command::new(own);
+        listening.arg(LISTEN).stdin(Stdio::null());
+        listening.spawn().context("cannot stay behind")?;
+    }
+    Err(Command::new(REAL).args(words).exec()).context(REAL)
+}
+
+fn listen() -> anyhow::Result<()> {
+    // After the supervisor's death there is one already.
+    let Ok(listener) = TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)) else {
+        return Ok(());
+    };
+    leave_for(GROUP)?;
+    for client in listener.incoming() {
+        let client = client.context("accept")?;
+        std::thread::spawn(move || {
+            let mut answer = &client;
+            if let Err(error) = obey(&client) {
+                let _ = writeln!(answer, "error {error:#}");
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Moves to a group that hands its controllers on.
+fn leave_for(group: &str) -> anyhow::Result<()> {
+    let own = Path::new(group).join("own");
+    fs::create_dir_all(&own).context("a group")?;
+    fs::write(own.join("cgroup.procs"), "0").context("moving to it")?;
+    let controllers = fs::read_to_string(Path::new(group).join("cgroup.controllers"))?;
+    let wanted: Vec<String> = controllers
+        .split_whitespace()
+        .map(|one| format!("+{one}"))
+        .collect();
+    fs::write(
+        Path::new(group).join("cgroup.subtree_control"),
+        wanted.join(" "),
+    )
+    .context("its controllers")
+}
+
+fn obey(client: &TcpStream) -> anyhow::Result<()> {
+    let mut line = String::new();
+    BufReader::new(client).read_line(&mut line)?;
+    let words: Vec<&str> = line.trim_end_matches('\n').split('\t').collect();
+    let mut answer = client;
+    match words[..] {
+        ["run", program, ref args @ ..] => {
+            let output = client.try_clone()?;
+            let status = Command::new(program)
+                .args(args)
+                .env("PATH", "/bin")
+                .env("HEARTH_PROGRAMS", "/bin")
+                .env("TMPDIR", "/tmp")
+                .stdin(Stdio::null())
+                .stdout(std::os::fd::OwnedFd::from(output.try_clone()?))
+                .stderr(std::os::fd::OwnedFd::from(output))
+                .status()
+                .with_context(|| format!("cannot run {program}"))?;
+            writeln!(answer, "exit {}", status.code().unwrap_or(-1))?;
+        }
+        ["signal", number, text] => {
+            let signal = Signal::try_from(number.parse::<i32>()?)?;
+            let found = processes(text)?;
+            ensure!(!found.is_empty(), "no process has `{text}`");
+            for pid in found {
+                kill(Pid::from_raw(pid), signal)?;
+                writeln!(answer, "{pid}")?;
+            }
+        }
+        ["read", path] => answer.write_all(&fs::read(path).context(path.to_owned())?)?,
+        ["write", path, text] => fs::write(path, text).context(path.to_owned())?,
+        _ => bail!("unknown order: {words:?}"),
+    }
+    Ok(())
+}
+
+/// Processes, but this one, whose words with spaces between hold this text.
+fn processes(text: &str) -> anyhow::Result<Vec<i32>> {
+    let own = i32::try_from(std::process::id())?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).replace('\0', " ");
+        if pid != own && words.contains(text) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
