@@ -11,6 +11,7 @@
 )]
 
 pub mod answers;
+pub mod autoboot;
 pub mod frames;
 pub mod heads;
 pub mod journal;
@@ -21,8 +22,9 @@ pub mod requests;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name that its corpus and its driver have.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("answers", answers::run),
+    ("autoboot", autoboot::run),
     ("frames", frames::run),
     ("heads", heads::run),
     ("journal", journal::run),

@@ -77,6 +77,11 @@ fn answers() {
 }
 
 #[test]
+fn autoboot() {
+    run("autoboot");
+}
+
+#[test]
 fn frames() {
     run("frames");
 }
