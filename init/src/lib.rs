@@ -10,6 +10,7 @@ pub mod facts;
 pub mod health;
 pub mod kernel_log;
 pub mod netlink;
+pub mod network;
 pub mod place;
 pub mod plan;
 pub mod restarts;

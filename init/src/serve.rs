@@ -37,6 +37,9 @@ pub enum End {
 /// The longest that nothing is looked at: a third of the time after which the hardware bites.
 const TURN: Duration = Duration::from_secs(5);
 
+/// How long the summary waits for an address that is still being asked for.
+const ADDRESS: Duration = Duration::from_secs(5);
+
 /// How often a time that is known to have been is saved.
 const SAVE: Duration = Duration::from_secs(3600);
 
@@ -79,6 +82,7 @@ pub fn serve(runner: &mut Runner, signals: &SignalFd) -> End {
         ready: false,
         status: String::new(),
         network: None,
+        show_at: Duration::MAX,
         shown: None,
         saved: now,
     };
@@ -155,6 +159,8 @@ struct State {
     /// What the supervisor says of itself.
     status: String,
     network: Option<Network>,
+    /// Without an address the summary is shown then.
+    show_at: Duration,
     /// The summary that was shown last.
     shown: Option<Vec<String>>,
     /// When the clock was saved.
@@ -182,7 +188,10 @@ impl State {
         let network = record.as_deref().map(Network::read);
         if network != self.network {
             self.network = network;
-            self.show(runner);
+            self.show(runner, now);
+        }
+        if now >= self.show_at {
+            self.show(runner, now);
         }
         if now >= self.saved + SAVE {
             self.saved = now;
@@ -214,8 +223,9 @@ impl State {
                 let took = now.as_millis();
                 let said = format!("the platform is ready ({took} ms after init)");
                 runner.log.notice(&said);
+                self.show_at = now + ADDRESS;
             }
-            self.show(runner);
+            self.show(runner, now);
         }
     }
 
@@ -246,10 +256,12 @@ impl State {
     }
 
     /// Says who this is, if that has changed.
-    fn show(&mut self, runner: &mut Runner) {
-        if !self.ready {
+    fn show(&mut self, runner: &mut Runner, now: Duration) {
+        let reached = |network: &Network| !network.addresses.is_empty();
+        if !self.ready || (!self.network.as_ref().is_some_and(reached) && now < self.show_at) {
             return;
         }
+        self.show_at = Duration::MAX;
         let lines = summary::lines(runner, self.network.as_ref(), &self.status);
         if self.shown.as_ref() != Some(&lines) {
             for line in &lines {
