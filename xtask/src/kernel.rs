@@ -140,11 +140,15 @@ pub(crate) fn ensure(arch: Arch) -> anyhow::Result<PathBuf> {
     Ok(image)
 }
 
-/// What all share, and what only this architecture has.
+/// What all share, and what only this architecture and its boards have.
 fn fragments(arch: Arch) -> anyhow::Result<Vec<PathBuf>> {
-    let names = ["common", arch.name()];
-    let paths = names.map(|name| root().join(FRAGMENTS).join(format!("{name}.config")));
-    Ok(paths.into())
+    let names: &[&str] = match arch {
+        Arch::X86_64 => &["common", "x86_64"],
+        // One kernel serves boards with UEFI and QEMU's Raspberry Pi.
+        Arch::Aarch64 => &["common", "aarch64", "rpi4"],
+    };
+    let path = |name: &&str| root().join(FRAGMENTS).join(format!("{name}.config"));
+    Ok(names.iter().map(path).collect())
 }
 
 /// One build at a time on this machine: two would only get in each other's way.
