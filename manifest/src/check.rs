@@ -7,20 +7,21 @@
 use serde_json::{Map, Number, Value as Json, json};
 
 use crate::fault::{At, Kind, Sink, Trail, Wrong, shown};
-use crate::keys::{MANIFEST, SECRET_REFERENCE};
+use crate::keys::SECRET_REFERENCE;
 use crate::node::{Name, Node, Value};
 use crate::secret::SECRET;
 use crate::shape::{Key, NameRule, Need, Shape, TextRule};
 use crate::stray::unknown;
 use crate::{duration, read, size};
 
-/// Checks the whole manifest. `None` means that there were faults.
-pub(crate) fn manifest<'f>(
+/// Checks a whole file against its table. `None` means that there were faults.
+pub(crate) fn file<'f>(
+    table: &'static Shape,
     root: &Node,
     faults: &mut Sink<'f>,
     notes: &mut Sink<'f>,
 ) -> Option<Json> {
-    Check { faults, notes }.value(&MANIFEST, root, root.at, &Trail::Top)
+    Check { faults, notes }.value(table, root, root.at, &Trail::Top)
 }
 
 /// What a default of the table means.

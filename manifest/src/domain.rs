@@ -145,7 +145,7 @@ fn bracketed(rest: &str) -> Result<Domain, DomainError> {
     }
 }
 
-fn label(label: &str) -> Result<(), DomainError> {
+pub(crate) fn label(label: &str) -> Result<(), DomainError> {
     let inner = label.strip_prefix('_').unwrap_or(label);
     if label.is_empty() {
         Err(DomainError::EmptyLabel)

@@ -532,10 +532,11 @@ static METHOD: TextRule = TextRule {
 static ADDRESS: TextRule = TextRule::new("an address or `off`", address::PATTERN, |text| {
     Ok(address::print(address::parse(text)?))
 });
-static MODE: TextRule = TextRule::new("a mode", "^(strict|best-effort)$", |text| match text {
-    "strict" | "best-effort" => Ok(text.to_owned()),
-    _ => Err(no("a mode", text, &"it is `strict` or `best-effort`")),
-});
+pub(crate) static MODE: TextRule =
+    TextRule::new("a mode", "^(strict|best-effort)$", |text| match text {
+        "strict" | "best-effort" => Ok(text.to_owned()),
+        _ => Err(no("a mode", text, &"it is `strict` or `best-effort`")),
+    });
 static FILE: TextRule = TextRule::new("a file", NOT_EMPTY, |text| not_empty(text, "a file"));
 static COMMAND: TextRule =
     TextRule::new("a command", NOT_EMPTY, |text| not_empty(text, "a command"));
@@ -547,7 +548,7 @@ static ENV_VALUE: TextRule = TextRule {
 /// What `not_empty` accepts, as a regular expression.
 const NOT_EMPTY: &str = r"^[^\u0000]+$";
 
-fn no(what: &str, text: &str, error: &dyn Display) -> Wrong {
+pub(crate) fn no(what: &str, text: &str, error: &dyn Display) -> Wrong {
     Wrong::new(format!("`{}` is not {what}: {error}", shown(text)))
 }
 

@@ -1,4 +1,5 @@
-//! The manifest, `edge.yaml`: from text to validated types, with every fault at once.
+//! The manifest, `edge.yaml`: from text to validated types, with every fault at once; and the settings of one
+//! box, `device.yaml`, by the same way ([`device`]).
 //!
 //! Pure: reads no files, resolves no names, knows no other part of Hearth. Text goes through
 //! `read` (bytes to a tree whose values know their places), `check` (the tree against the table in
@@ -7,6 +8,7 @@
 
 mod address;
 mod check;
+pub mod device;
 mod domain;
 mod duration;
 mod endpoint;
@@ -42,6 +44,9 @@ pub use types::{
 };
 
 use fault::{At, Sink, Trail, Wrong};
+use node::Node;
+use serde::de::DeserializeOwned;
+use shape::Shape;
 
 /// An accepted manifest, and what is worth saying about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,19 +64,25 @@ pub struct Parsed {
 /// All faults at once, by place; a fault of the YAML itself stands alone, for what follows it cannot
 /// be known.
 pub fn parse(file: &str, text: &[u8]) -> Result<Parsed, Faults> {
+    let (manifest, notes) = typed(file, text, &keys::MANIFEST, rules::manifest)?;
+    Ok(Parsed { manifest, notes })
+}
+
+/// From a text to a type: by the table of its keys, and the rules between them.
+fn typed<T: DeserializeOwned>(
+    file: &str,
+    text: &[u8],
+    table: &'static Shape,
+    rules: fn(&Node, &mut Sink<'_>, &mut Sink<'_>),
+) -> Result<(T, Vec<Fault>), Faults> {
     let (mut faults, mut notes) = (Sink::new(file), Sink::new(file));
     let json = read::tree(text, &mut faults).and_then(|root| {
-        rules::manifest(&root, &mut faults, &mut notes);
-        check::manifest(&root, &mut faults, &mut notes)
+        rules(&root, &mut faults, &mut notes);
+        check::file(table, &root, &mut faults, &mut notes)
     });
     match json {
         Some(json) if faults.is_empty() => match serde_json::from_value(json) {
-            Ok(manifest) => {
-                return Ok(Parsed {
-                    manifest,
-                    notes: notes.finish().faults,
-                });
-            }
+            Ok(found) => return Ok((found, notes.finish().faults)),
             // The table and the types disagree: a defect of this crate, yet no reason to panic.
             Err(error) => {
                 let wrong = Wrong::new(format!("not understood: {error}"));

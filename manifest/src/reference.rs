@@ -1,18 +1,19 @@
-//! The generated parts of the documentation, kept equal to the table of keys: the reference in
-//! `docs/manifest.md` and the schema in `docs/edge.schema.json`.
+//! The generated parts of the documentation, kept equal to the tables of keys: the references in
+//! `docs/manifest.md` and `docs/appliance.md`, and the schema in `docs/edge.schema.json`.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p hearth-manifest` rewrites both.
 
 use std::fmt::Write as _;
 
+use crate::device::DEVICE;
 use crate::keys::MANIFEST;
 use crate::shape::{Key, Need, Shape};
 use crate::{check, duration, size, stray};
 
 /// All keys as a Markdown table.
-fn reference() -> String {
+fn reference(shape: &'static Shape) -> String {
     let mut table = "| key | type | default | meaning |\n|---|---|---|---|\n".to_owned();
-    rows(&MANIFEST, "", &mut table);
+    rows(shape, "", &mut table);
     table
 }
 
@@ -91,11 +92,22 @@ fn golden(name: &str, make: impl Fn(&str) -> String) {
 #[test]
 fn the_reference_lists_every_key() {
     const BEGIN: &str = "<!-- keys: generated from manifest/src/keys.rs -->\n";
+    listed("manifest.md", BEGIN, &MANIFEST);
+}
+
+#[test]
+fn the_settings_of_a_device_are_all_listed() {
+    const BEGIN: &str = "<!-- keys: generated from manifest/src/device.rs -->\n";
+    listed("appliance.md", BEGIN, &DEVICE);
+}
+
+/// Holds the part of a guide that begins so against a table.
+fn listed(guide: &str, begin: &str, shape: &'static Shape) {
     const END: &str = "<!-- end of keys -->";
-    golden("manifest.md", |found| {
-        let (before, rest) = found.split_once(BEGIN).unwrap();
+    golden(guide, |found| {
+        let (before, rest) = found.split_once(begin).unwrap();
         let (_, after) = rest.split_once(END).unwrap();
-        format!("{before}{BEGIN}\n{}\n{END}{after}", reference())
+        format!("{before}{begin}\n{}\n{END}{after}", reference(shape))
     });
 }
 
@@ -120,6 +132,7 @@ fn every_default_follows_the_table() {
         }
     }
     all(&MANIFEST);
+    all(&DEVICE);
 }
 
 #[test]

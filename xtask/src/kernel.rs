@@ -50,8 +50,8 @@ struct Target {
     /// Before the names of compiler and linker.
     cross: &'static str,
     make: &'static [&'static str],
-    /// What QEMU starts, and what firmware does.
-    products: [(&'static str, &'static str); 2],
+    /// What QEMU starts, what firmware does, and what goes with them.
+    products: &'static [(&'static str, &'static str)],
 }
 
 fn target(arch: Arch) -> Target {
@@ -60,7 +60,7 @@ fn target(arch: Arch) -> Target {
             arch: "x86_64",
             cross: cross(arch),
             make: &["bzImage"],
-            products: [
+            products: &[
                 ("arch/x86/boot/bzImage", "image"),
                 ("arch/x86/boot/bzImage", "kernel.efi"),
             ],
@@ -68,10 +68,15 @@ fn target(arch: Arch) -> Target {
         Arch::Aarch64 => Target {
             arch: "arm64",
             cross: cross(arch),
-            make: &["Image", "vmlinuz.efi"],
-            products: [
+            make: &["Image", "vmlinuz.efi", "broadcom/bcm2711-rpi-4-b.dtb"],
+            products: &[
                 ("arch/arm64/boot/Image", "image"),
                 ("arch/arm64/boot/vmlinuz.efi", "kernel.efi"),
+                // What QEMU's Raspberry Pi 4 tells the kernel about itself.
+                (
+                    "arch/arm64/boot/dts/broadcom/bcm2711-rpi-4-b.dtb",
+                    "bcm2711-rpi-4-b.dtb",
+                ),
             ],
         },
     }

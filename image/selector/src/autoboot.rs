@@ -232,8 +232,10 @@ mod tests {
     use super::*;
 
     /// What boots without a trial and with one, or the fault.
+    type Said = Result<(Slot, Slot), AutobootError>;
+
     #[track_caller]
-    fn check(text: &str, expect: Result<(Slot, Slot), AutobootError>) {
+    fn check(text: &str, expect: Said) {
         let said = Autoboot::parse(text.as_bytes()).map(|said| (said.default, said.trial));
         assert_eq!(said, expect, "{text:?}");
         let (default, trial) = expect.unwrap_or((Slot::A, Slot::A));
@@ -246,7 +248,7 @@ mod tests {
     fn the_grammar_is_that_of_the_pi() {
         use AutobootError::{Missing, Value};
         use Slot::{A, B};
-        let table: [(&str, Result<(Slot, Slot), AutobootError>); 24] = [
+        let table: [(&str, Said); 24] = [
             (
                 "[all]\ntryboot_a_b=1\nboot_partition=2\n[tryboot]\nboot_partition=3\n",
                 Ok((A, B)),
