@@ -23,8 +23,7 @@ pub mod mbr;
 pub mod space;
 pub mod sparse;
 #[cfg(feature = "build")]
+pub mod uki;
 
 pub use board::{Arch, Board, Firmware};
 pub use hearth_selector::autoboot;
-
-pub mod uki;
