@@ -18,7 +18,7 @@ use crate::install::{self, Need};
 use crate::sh::{root, said, say};
 use crate::{cache, clock, firmware, kernel, toolchain};
 
-const NEEDS: &[Need] = &[("mke2fs", "e2fsprogs")];
+const NEEDS: &[Need] = &[("mke2fs", "e2fsprogs"), ("resize2fs", "e2fsprogs")];
 
 /// How hard zstd tries: a kit is packed once, and read often.
 const LEVEL: i32 = 12;
@@ -240,30 +240,40 @@ fn data(board: Board) -> anyhow::Result<Vec<u8>> {
     let (path, none) = (place.join("data.ext4"), place.join("no.conf"));
     // Not what the system's own /etc/mke2fs.conf would have.
     fs::write(&none, "")?;
-    fs::write(&path, "")?;
-    fs::OpenOptions::new()
-        .write(true)
-        .open(&path)?
-        .set_len(size)?;
+    // Twice as large at first: a journal takes at most half of a file system when it is made.
+    let file = fs::File::create(&path)?;
+    file.set_len(2 * size)?;
+    let named = path.to_string_lossy();
+    let tool = |program: &str, args: &[&str]| -> anyhow::Result<()> {
+        let output = Command::new(program)
+            .args(args)
+            .env("MKE2FS_CONFIG", &none)
+            .env("E2FSPROGS_FAKE_TIME", "1")
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("cannot run {program}"))?;
+        ensure!(
+            output.status.success(),
+            "{program} could not make the data file system ({}): {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(())
+    };
     let extended = format!(
         "hash_seed={HASH_SEED},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,nodiscard"
     );
-    let status = Command::new("mke2fs")
-        .args([
-            "-q", "-F", "-b", "4096", "-J", "size=8", "-L", "data", "-m", "1", "-I", "256",
-        ])
-        // As many go with each further 128 MiB: one for 64 KiB.
-        .args(["-N", "2048", "-U", DATA_UUID, "-O", EXT4, "-E", &extended])
-        .arg(&path)
-        .env("MKE2FS_CONFIG", &none)
-        .env("E2FSPROGS_FAKE_TIME", "1")
-        .stdin(Stdio::null())
-        .status()
-        .context("cannot run mke2fs")?;
-    ensure!(
-        status.success(),
-        "mke2fs could not make the data file system: {status}"
-    );
+    let what = [
+        "-q", "-F", "-t", "ext4", "-b", "4096", "-J", "size=8", "-L", "data", "-m", "1",
+    ];
+    // As many inodes go with each further 128 MiB: one for 64 KiB.
+    let more = [
+        "-I", "256", "-N", "2048", "-U", DATA_UUID, "-O", EXT4, "-E", &extended,
+    ];
+    tool("mke2fs", &[&what[..], &more, &[&*named]].concat())?;
+    tool("resize2fs", &["-f", &named, &(size / 4096).to_string()])?;
+    file.set_len(size)?;
+    tool("e2fsck", &["-f", "-n", &named])?;
     read(&path)
 }
 
