@@ -11,21 +11,25 @@
 )]
 
 pub mod answers;
+pub mod autoboot;
 pub mod frames;
 pub mod heads;
 pub mod journal;
 pub mod manifest;
 pub mod requests;
+pub mod uki;
 
 /// A target: any bytes will do.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name that its corpus and its driver have.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("answers", answers::run),
+    ("autoboot", autoboot::run),
     ("frames", frames::run),
     ("heads", heads::run),
     ("journal", journal::run),
     ("manifest", manifest::run),
     ("requests", requests::run),
+    ("uki", uki::run),
 ];

@@ -77,6 +77,11 @@ fn answers() {
 }
 
 #[test]
+fn autoboot() {
+    run("autoboot");
+}
+
+#[test]
 fn frames() {
     run("frames");
 }
@@ -99,4 +104,9 @@ fn manifest() {
 #[test]
 fn requests() {
     run("requests");
+}
+
+#[test]
+fn uki() {
+    run("uki");
 }

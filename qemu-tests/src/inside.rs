@@ -9,8 +9,8 @@ use hearth_guest::{ENDED, JOB, Job, NOTHING, STARTED};
 use crate::arch::Arch;
 use crate::console::OnLine;
 use crate::guest::{Guest, GuestError, Spec};
-use crate::initramfs::{Initramfs, InitramfsError, Owner};
 use crate::speed::Speed;
+use hearth_image::initramfs::{Initramfs, InitramfsError, Owner};
 
 /// From the start to the first program, and from its end to the machine's, on a quiet host.
 const BOOT: Duration = Duration::from_secs(15);

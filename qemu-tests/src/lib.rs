@@ -4,7 +4,6 @@
 //! | module | owns |
 //! |---|---|
 //! | [`arch`] | processors, and the machine that QEMU makes of each |
-//! | [`initramfs`] | an archive that the kernel unpacks as its root; bytes from entries, no I/O |
 //! | [`console`] | what the machine has printed: kept in a log, searched for markers |
 //! | [`guest`] | one machine from its start to its end |
 //! | [`speed`] | how much slower than planned this host is |
@@ -16,12 +15,11 @@
 pub mod arch;
 pub mod console;
 pub mod guest;
-pub mod initramfs;
 pub mod inside;
 pub mod speed;
 
 pub use arch::Arch;
 pub use guest::{Guest, GuestError, Spec};
-pub use initramfs::{Initramfs, InitramfsError, Owner};
+pub use hearth_image::initramfs::{Initramfs, InitramfsError, Owner};
 pub use inside::Inside;
 pub use speed::Speed;

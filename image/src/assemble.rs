@@ -1,0 +1,405 @@
+//! An image from a kit and a factory: slot, ESP and tables. Pure but for the disk it is written to at the
+//! end; always the same bytes for the same contents.
+
+use std::fmt;
+use std::io::{self, SeekFrom};
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::autoboot::{Autoboot, Slot};
+use crate::board::Firmware;
+use crate::disk::{Disk, DiskError};
+use crate::fat::{self, Fat, FatError, Files};
+use crate::gpt::{Entry, Gpt};
+use crate::guid::Guid;
+use crate::initramfs::{Initramfs, InitramfsError, Owner};
+use crate::kit::{Kit, Node, Tree};
+use crate::layout::{self, Role, SECTOR};
+use crate::mbr;
+use crate::space::{Part, Space};
+use crate::sparse;
+use crate::uki::{self, UkiError};
+
+/// How hard zstd tries. Beyond this it wants more memory of a small machine to unpack than it saves.
+const LEVEL: i32 = 19;
+
+/// Directories that are mount points, or that programs expect.
+const EMPTY: [(&str, u32); 8] = [
+    ("proc", 0o755),
+    ("sys", 0o755),
+    ("dev", 0o755),
+    ("run", 0o755),
+    ("tmp", 0o1777),
+    ("data", 0o755),
+    ("boot", 0o755),
+    ("root", 0o700),
+];
+
+/// What an image is made of.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// All that the board brings.
+    pub kit: Kit,
+    /// As people see it.
+    pub version: String,
+    /// In seconds of Unix time; a device's clock never shows less.
+    pub built: u64,
+    /// What goes below `/factory`: `edge.yaml` and what it names.
+    pub factory: Tree,
+    /// `device.yaml`, if there is one.
+    pub device: Option<Vec<u8>>,
+    /// Certificates of authorities, in PEM, if others are to be known than the kit's.
+    pub authorities: Option<Vec<u8>>,
+}
+
+/// Where nothing is set: the place to do so is there to be found.
+const NO_SETTINGS: &str = "\
+# Settings of this device; a change holds from the next start. Take the `#` away from what you want.
+#
+#hostname: kitchen
+#network:
+#  mode: static
+#  address: 192.168.1.5/24
+#  gateway: 192.168.1.1
+#  dns: [9.9.9.9]
+";
+
+/// `/etc/hearth/release.json`.
+#[derive(Serialize)]
+struct Release<'a> {
+    version: &'a str,
+    board: &'a str,
+    arch: &'a str,
+    built: u64,
+    kernel: &'a str,
+}
+
+/// What goes on, for who waits.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// The files of the root file system are being compressed; this many bytes.
+    Compress(u64),
+    /// The slot and the ESP are being laid out.
+    LayOut,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Compress(bytes) => {
+                write!(
+                    f,
+                    "compressing {:.1} MiB of files",
+                    *bytes as f64 / 1048576.0
+                )
+            }
+            Step::LayOut => f.write_str("laying out the slot"),
+        }
+    }
+}
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A file has a name that a root file system cannot have, or is there twice.
+    #[error("cannot put a file into the root file system")]
+    Root(#[from] InitramfsError),
+    /// The kit has no such file, and this board needs it.
+    #[error("the kit's firmware has no {0}")]
+    Firmware(&'static str),
+    /// Nothing to be worn by a file of a system.
+    #[error(
+        "{0:?} is no version: it has letters, digits, `.`, `-`, `+`, `_`, and up to 64 of them"
+    )]
+    Version(String),
+    /// The kit's stub is no stub.
+    #[error("cannot put kernel and root file system behind the kit's stub")]
+    Uki(#[from] UkiError),
+    /// A slot has a size, and this is more.
+    #[error(
+        "the system has {wanted} bytes, and a slot has room for {room}: leave functions out, or make \
+         them smaller (`hearth build --smallest` shows by how much)"
+    )]
+    Full {
+        /// What it takes.
+        wanted: u64,
+        /// What there is.
+        room: u64,
+        /// What takes it.
+        space: Box<Space>,
+    },
+    /// A file system cannot be made.
+    #[error(transparent)]
+    Fat(#[from] FatError),
+    /// The pristine data is of another size than its place.
+    #[error("the kit's data.ext4 has {found} bytes, and its partition {wanted}")]
+    Data {
+        /// What it has.
+        found: u64,
+        /// What it should have.
+        wanted: u64,
+    },
+}
+
+/// An image before it is written.
+#[derive(Clone, Debug)]
+pub struct Image {
+    firmware: Firmware,
+    esp: Fat,
+    slot: Fat,
+    data: Vec<u8>,
+    seed: Seed,
+    /// What takes which space.
+    pub space: Space,
+}
+
+/// Where all numbers come from that are to be an image's own.
+#[derive(Clone, Copy, Debug)]
+struct Seed([u8; 32]);
+
+impl Seed {
+    fn of<'a>(parts: impl Iterator<Item = (&'a str, &'a [u8])>) -> Seed {
+        let mut hash = Sha256::new();
+        for (name, bytes) in parts {
+            for part in [name.as_bytes(), bytes] {
+                hash.update((part.len() as u64).to_le_bytes());
+                hash.update(part);
+            }
+        }
+        Seed(hash.finalize().into())
+    }
+
+    fn bytes(self, name: &str) -> [u8; 16] {
+        let hash: [u8; 32] = Sha256::new()
+            .chain_update(self.0)
+            .chain_update(name)
+            .finalize()
+            .into();
+        let mut half = [0; 16];
+        half.copy_from_slice(&hash[..16]);
+        half
+    }
+
+    fn guid(self, name: &str) -> Guid {
+        Guid::of_hash(self.bytes(name))
+    }
+
+    fn number(self, name: &str) -> u32 {
+        let bytes = self.bytes(name);
+        u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    }
+}
+
+/// Makes an image. `step` is told what goes on.
+pub fn assemble(contents: &Contents, step: &mut dyn FnMut(Step)) -> Result<Image, BuildError> {
+    let firmware = contents.kit.board.firmware();
+    let wanted = layout::span(Role::Data, firmware).len;
+    let found = contents.kit.data.len() as u64;
+    if found != wanted {
+        return Err(BuildError::Data { found, wanted });
+    }
+    let mut space = Space::new(contents);
+    let (files, initramfs) = slot_files(contents, &mut space, step)?;
+    step(Step::LayOut);
+    let esp_files = esp_files(contents);
+    let all = files.iter().chain(&esp_files);
+    let all = all.map(|(name, bytes)| (name.as_str(), &**bytes));
+    let seed = Seed::of(all.chain([("data", &*contents.kit.data)]));
+    let len = |role| layout::span(role, firmware).len;
+    let slot = fat::make("slot", len(Role::SlotA), seed.number("slot"), &files);
+    let slot = match slot {
+        Err(FatError::Full { wanted, room, .. }) => {
+            let space = Box::new(space);
+            return Err(BuildError::Full {
+                wanted,
+                room,
+                space,
+            });
+        }
+        other => other?,
+    };
+    let esp = fat::make("hearth", len(Role::Esp), seed.number("esp"), &esp_files)?;
+    space.initramfs_compressed = initramfs;
+    space.slot_used = slot.used;
+    space.image = layout::image_len(firmware);
+    Ok(Image {
+        firmware,
+        esp,
+        slot,
+        data: contents.kit.data.clone(),
+        seed,
+        space,
+    })
+}
+
+fn is_version(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-+_".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+/// The files of a slot, and how many bytes of them are the root file system.
+fn slot_files(
+    contents: &Contents,
+    space: &mut Space,
+    step: &mut dyn FnMut(Step),
+) -> Result<(Files, u64), BuildError> {
+    let kit = &contents.kit;
+    if !is_version(&contents.version) {
+        return Err(BuildError::Version(contents.version.clone()));
+    }
+    let root = root(contents, space)?;
+    step(Step::Compress(space.initramfs()));
+    let initramfs = root.archive_zstd(LEVEL)?;
+    let compressed = initramfs.len() as u64;
+    space.parts.insert(0, Part::new("kernel", kit.kernel.len()));
+    let os_release = os_release(contents);
+    let mut files = Files::new();
+    match kit.board.firmware() {
+        Firmware::Uefi => {
+            let uki = uki::assemble(
+                &kit.stub,
+                &[
+                    (".osrel", os_release.as_bytes()),
+                    (".uname", kit.about.kernel.as_bytes()),
+                    (".cmdline", kit.cmdline.as_bytes()),
+                    (".linux", &kit.kernel),
+                    (".initrd", &initramfs),
+                ],
+            )?;
+            space.parts.insert(1, Part::new("stub", kit.stub.len()));
+            files.insert("hearth.efi".to_owned(), uki);
+        }
+        Firmware::Pi => {
+            files.extend(kit.firmware.clone());
+            if !files.contains_key("config.txt") {
+                return Err(BuildError::Firmware("config.txt"));
+            }
+            let brought = kit.firmware.values().map(Vec::len).sum();
+            space.parts.insert(1, Part::new("firmware", brought));
+            files.insert("kernel8.img".to_owned(), kit.kernel.clone());
+            files.insert("initramfs".to_owned(), initramfs);
+            files.insert(
+                "cmdline.txt".to_owned(),
+                format!("{}\n", kit.cmdline).into(),
+            );
+            files.insert("os-release".to_owned(), os_release.into());
+        }
+    }
+    Ok((files, compressed))
+}
+
+/// What tools read that know no Hearth (os-release(5)), and `hearth image run`.
+fn os_release(contents: &Contents) -> String {
+    let kit = &contents.kit;
+    format!(
+        "ID=hearth\nNAME=Hearth\nPRETTY_NAME=\"Hearth {0}\"\nVERSION_ID={0}\nHEARTH_BOARD={1}\n\
+         HEARTH_ARCH={2}\n",
+        contents.version,
+        kit.board,
+        kit.board.arch()
+    )
+}
+
+/// The root file system.
+fn root(contents: &Contents, space: &mut Space) -> Result<Initramfs, BuildError> {
+    let kit = &contents.kit;
+    let mut files = Tree::new();
+    for (path, mode) in EMPTY {
+        files.insert(path.to_owned(), Node::Directory(mode));
+    }
+    files.extend(kit.root.clone());
+    let release = Release {
+        version: &contents.version,
+        board: kit.board.name(),
+        arch: kit.board.arch().name(),
+        built: contents.built,
+        kernel: &kit.about.kernel,
+    };
+    // A structure of texts and numbers is always JSON.
+    let release = serde_json::to_vec(&release).unwrap_or_default();
+    let file = |bytes: &[u8]| Node::File(0o644, bytes.to_vec());
+    files.insert("etc/hearth/release.json".to_owned(), file(&release));
+    if let Some(device) = &contents.device {
+        files.insert("etc/hearth/device.yaml".to_owned(), file(device));
+    }
+    if let Some(authorities) = &contents.authorities {
+        let path = "etc/ssl/certs/ca-certificates.crt".to_owned();
+        files.insert(path, file(authorities));
+    }
+    let pristine = Node::File(0o644, sparse::encode(&kit.data));
+    files.insert("usr/share/hearth/data.sparse".to_owned(), pristine);
+    for (path, node) in &contents.factory {
+        files.insert(format!("factory/{path}"), node.clone());
+    }
+    let mut root = Initramfs::new();
+    for (path, node) in files {
+        let path = format!("/{path}");
+        match node {
+            Node::Directory(mode) => root.directory(&path, Owner::ROOT, mode)?,
+            Node::Link(target) => root.link(&path, &target)?,
+            Node::File(mode, bytes) => {
+                space.parts.push(Part::new(&path, bytes.len()));
+                root.file(&path, bytes, Owner::ROOT, mode)?;
+            }
+        }
+    }
+    Ok(root)
+}
+
+fn esp_files(contents: &Contents) -> Files {
+    let kit = &contents.kit;
+    let mut files = Files::new();
+    let text = Autoboot::committed(Slot::A).text();
+    files.insert("autoboot.txt".to_owned(), text.to_vec());
+    if kit.board.firmware() == Firmware::Uefi {
+        let path = format!("EFI/BOOT/{}", kit.board.arch().boot_file());
+        files.insert(path, kit.selector.clone());
+    }
+    let device = contents.device.clone();
+    let device = device.unwrap_or_else(|| NO_SETTINGS.as_bytes().to_vec());
+    files.insert("device.yaml".to_owned(), device);
+    files
+}
+
+impl Image {
+    /// Writes the image to a disk or file that is all zeros, of the length that [`Space::image`] says.
+    /// `done` is told how many bytes are written.
+    pub fn write(&self, disk: &mut impl Disk, done: &mut dyn FnMut(u64)) -> Result<(), DiskError> {
+        let mut written = 0;
+        for (role, bytes) in [
+            (Role::Esp, &self.esp.bytes),
+            (Role::SlotA, &self.slot.bytes),
+            (Role::Data, &self.data),
+        ] {
+            let start = layout::span(role, self.firmware).start;
+            for (at, chunk) in (0..).zip(bytes.chunks(CHUNK)) {
+                written += chunk.len() as u64;
+                // Holes stay holes.
+                if chunk.iter().any(|byte| *byte != 0) {
+                    put(disk, start + at * CHUNK as u64, chunk).map_err(DiskError::Write)?;
+                }
+                done(written);
+            }
+        }
+        match self.firmware {
+            Firmware::Uefi => {
+                let entries = Role::ALL.map(|role| {
+                    let guid = self.seed.guid(role.label());
+                    let span = layout::span(role, self.firmware);
+                    Entry::new(role.number(self.firmware), role, guid, span)
+                });
+                let table = Gpt::new(self.seed.guid("disk"), entries.to_vec());
+                table.write(disk, self.space.image / SECTOR)
+            }
+            Firmware::Pi => mbr::write(disk, self.seed.number("disk")),
+        }
+    }
+}
+
+const CHUNK: usize = 64 * 1024;
+
+fn put(disk: &mut impl Disk, at: u64, bytes: &[u8]) -> io::Result<()> {
+    disk.seek(SeekFrom::Start(at))?;
+    disk.write_all(bytes)
+}

@@ -1,0 +1,138 @@
+//! The machines that there are images for.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A kind of machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Board {
+    /// QEMU's PC.
+    QemuX86_64,
+    /// QEMU's `virt`.
+    QemuAarch64,
+    /// Intel's NUC, and most PCs with UEFI.
+    Nuc,
+    /// Raspberry Pi 4.
+    Rpi4,
+}
+
+/// A processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arch {
+    /// PCs.
+    X86_64,
+    /// Raspberry Pi and the like.
+    Aarch64,
+}
+
+/// What starts the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Firmware {
+    /// UEFI, from a GPT.
+    Uefi,
+    /// The Raspberry Pi's own, from an MBR.
+    Pi,
+}
+
+impl Board {
+    /// All of them.
+    pub const ALL: [Board; 4] = [
+        Board::QemuX86_64,
+        Board::QemuAarch64,
+        Board::Nuc,
+        Board::Rpi4,
+    ];
+
+    /// As kits, images and the command line name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Board::QemuX86_64 => "qemu-x86_64",
+            Board::QemuAarch64 => "qemu-aarch64",
+            Board::Nuc => "nuc",
+            Board::Rpi4 => "rpi4",
+        }
+    }
+
+    /// Its processor.
+    pub const fn arch(self) -> Arch {
+        match self {
+            Board::QemuX86_64 | Board::Nuc => Arch::X86_64,
+            Board::QemuAarch64 | Board::Rpi4 => Arch::Aarch64,
+        }
+    }
+
+    /// Its firmware.
+    pub const fn firmware(self) -> Firmware {
+        match self {
+            Board::QemuX86_64 | Board::QemuAarch64 | Board::Nuc => Firmware::Uefi,
+            Board::Rpi4 => Firmware::Pi,
+        }
+    }
+}
+
+impl Arch {
+    /// As kernels and kits name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Arch::X86_64 => "x86_64",
+            Arch::Aarch64 => "aarch64",
+        }
+    }
+
+    /// The program in `/EFI/BOOT` that firmware starts (UEFI Specification, 3.5.1.1).
+    pub const fn boot_file(self) -> &'static str {
+        match self {
+            Arch::X86_64 => "BOOTX64.EFI",
+            Arch::Aarch64 => "BOOTAA64.EFI",
+        }
+    }
+}
+
+/// The names of all boards, for messages.
+fn names() -> String {
+    Board::ALL.map(Board::name).join(", ")
+}
+
+/// A name that no board has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no board {:?}; there are {}", .0, names())]
+pub struct UnknownBoard(pub String);
+
+impl FromStr for Board {
+    type Err = UnknownBoard;
+
+    fn from_str(text: &str) -> Result<Board, UnknownBoard> {
+        let mut all = Board::ALL.into_iter();
+        all.find(|board| board.name() == text)
+            .ok_or_else(|| UnknownBoard(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Board {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boards_are_known_by_their_names_and_no_others() {
+        for board in Board::ALL {
+            assert_eq!(board.name().parse(), Ok(board));
+        }
+        let unknown = "rpi3".parse::<Board>().unwrap_err().to_string();
+        assert_eq!(
+            unknown,
+            "there is no board \"rpi3\"; there are qemu-x86_64, qemu-aarch64, nuc, rpi4"
+        );
+    }
+}

@@ -1,0 +1,321 @@
+//! A disk's partitions, whichever table it has: read, and the last one grown to the disk's end.
+//!
+//! Growing survives a cut of power at any write: before and after each of them the table is whole, and who
+//! comes after a cut does again what is missing.
+
+use std::fs::File;
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+
+use crate::gpt;
+use crate::layout::{self, MIB, Role, SECTOR, Span};
+use crate::mbr;
+
+/// What can be read and written anywhere, and told to keep what was written.
+pub trait Disk: Read + Write + Seek {
+    /// Returns when everything written so far is there for good.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+impl Disk for File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// A disk in memory.
+impl Disk for Cursor<Vec<u8>> {
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is wrong with a disk.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// It cannot be read.
+    #[error("cannot read the disk's partition table")]
+    Read(#[source] io::Error),
+    /// It cannot be written.
+    #[error("cannot write the disk's partition table")]
+    Write(#[source] io::Error),
+    /// Neither kind of table is there, or none that is whole.
+    #[error("the disk has no partition table that is whole")]
+    NoTable,
+    /// The table holds what this program has not made.
+    #[error("the disk's partition table is not one of an appliance: {0}")]
+    Foreign(&'static str),
+}
+
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// From 1, as in `/dev/sda1`.
+    pub number: u32,
+    /// `esp`, `slot-a`, `slot-b`, `identity`, `data`, on either kind of table.
+    pub label: String,
+    /// As Linux's PARTUUID: in lower case.
+    pub uuid: String,
+    /// Where it lies, in bytes.
+    pub span: Span,
+}
+
+/// Which kind of table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// As PCs with UEFI have it.
+    Gpt,
+    /// As the Raspberry Pi reads it.
+    Mbr,
+}
+
+/// What a disk's table says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Which kind it is.
+    pub scheme: Scheme,
+    /// In the order of their numbers.
+    pub partitions: Vec<Partition>,
+}
+
+impl Table {
+    /// The partition of a role.
+    pub fn find(&self, role: Role) -> Option<&Partition> {
+        self.partitions
+            .iter()
+            .find(|partition| partition.label == role.label())
+    }
+}
+
+/// What growing has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grown {
+    /// The data, as it is now.
+    pub data: Partition,
+    /// Its length before.
+    pub before: u64,
+    /// Whether anything was written.
+    pub wrote: bool,
+}
+
+/// Bytes of a disk or a file.
+pub fn len(disk: &mut impl Disk) -> Result<u64, DiskError> {
+    disk.seek(SeekFrom::End(0)).map_err(DiskError::Read)
+}
+
+/// Reads the table. Of a GPT, the copy at the disk's end is taken where the first is broken.
+pub fn read(disk: &mut impl Disk) -> Result<Table, DiskError> {
+    let sectors = len(disk)? / SECTOR;
+    if let Some((table, _)) = gpt::read(disk, sectors)? {
+        return Ok(Table {
+            scheme: Scheme::Gpt,
+            partitions: table.partitions(),
+        });
+    }
+    let partitions = mbr::read(disk)?;
+    Ok(Table {
+        scheme: Scheme::Mbr,
+        partitions,
+    })
+}
+
+/// Grows the data to the disk's end, but for what [`layout::reserve`] leaves, and puts the second copy of a
+/// GPT where it belongs. Never shrinks. Changes nothing, and writes nothing, where all is as it should be.
+pub fn grow(disk: &mut impl Disk) -> Result<Grown, DiskError> {
+    let len = len(disk)?;
+    let sectors = len / SECTOR;
+    let end = len.saturating_sub(layout::reserve(len)) / MIB * MIB;
+    match gpt::read(disk, sectors)? {
+        Some((table, whole)) => gpt::grow(disk, sectors, table, whole, end),
+        None => mbr::grow(disk, end),
+    }
+}
+
+pub(crate) fn read_at(disk: &mut impl Disk, at: u64, bytes: &mut [u8]) -> Result<(), DiskError> {
+    disk.seek(SeekFrom::Start(at))
+        .and_then(|_| disk.read_exact(bytes))
+        .map_err(DiskError::Read)
+}
+
+/// Writes, and returns when it is there for good.
+pub(crate) fn write_at(disk: &mut impl Disk, at: u64, bytes: &[u8]) -> Result<(), DiskError> {
+    disk.seek(SeekFrom::Start(at))
+        .and_then(|_| disk.write_all(bytes))
+        .and_then(|()| disk.flush())
+        .and_then(|()| disk.sync())
+        .map_err(DiskError::Write)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::board::Firmware;
+    use crate::gpt::{Entry, Gpt};
+    use crate::guid::Guid;
+
+    /// A disk whose power fails: only so many writes come through. Each is one call of `write_at`, of
+    /// which the last leaves half of its sectors behind.
+    struct Torn {
+        disk: Cursor<Vec<u8>>,
+        left: usize,
+    }
+
+    impl Read for Torn {
+        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+            self.disk.read(bytes)
+        }
+    }
+
+    impl Seek for Torn {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.disk.seek(to)
+        }
+    }
+
+    impl Write for Torn {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.left {
+                0 => Err(io::Error::other("no power")),
+                1 => {
+                    // Sectors are written whole or not at all.
+                    let sectors = bytes.len() / SECTOR as usize / 2;
+                    self.disk.write_all(&bytes[..sectors * SECTOR as usize])?;
+                    self.left = 0;
+                    Err(io::Error::other("no power"))
+                }
+                _ => {
+                    self.left -= 1;
+                    self.disk.write(bytes)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Disk for Torn {
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn image(firmware: Firmware, len: u64) -> Cursor<Vec<u8>> {
+        let own = layout::image_len(firmware);
+        let mut disk = Cursor::new(vec![0; own as usize]);
+        match firmware {
+            Firmware::Uefi => {
+                let entries = Role::ALL.map(|role| {
+                    let number = role.number(firmware);
+                    let guid = Guid::of_hash([number as u8; 16]);
+                    Entry::new(number, role, guid, layout::span(role, firmware))
+                });
+                let table = Gpt::new(Guid::of_hash([9; 16]), entries.to_vec());
+                table.write(&mut disk, own / SECTOR).unwrap();
+            }
+            Firmware::Pi => mbr::write(&mut disk, 0x1234_abcd).unwrap(),
+        }
+        disk.get_mut().resize(len as usize, 0xee);
+        disk
+    }
+
+    #[test]
+    fn what_is_written_is_read_on_either_kind_of_table() {
+        for firmware in [Firmware::Uefi, Firmware::Pi] {
+            let mut disk = image(firmware, layout::image_len(firmware));
+            let table = read(&mut disk).unwrap();
+            for role in Role::ALL {
+                let partition = table.find(role).unwrap();
+                assert_eq!(partition.span, layout::span(role, firmware));
+                assert_eq!(partition.number, role.number(firmware));
+            }
+            let uuid = match firmware {
+                Firmware::Uefi => "05050505-0505-8505-8505-050505050505",
+                Firmware::Pi => "1234abcd-06",
+            };
+            assert_eq!(table.find(Role::Data).unwrap().uuid, uuid);
+        }
+    }
+
+    #[test]
+    fn data_grows_to_the_end_but_for_the_reserve_and_once() {
+        for firmware in [Firmware::Uefi, Firmware::Pi] {
+            let mut disk = image(firmware, 200 * MIB);
+            let before = read(&mut disk).unwrap();
+            let grown = grow(&mut disk).unwrap();
+            assert_eq!((grown.before, grown.wrote), (10 * MIB, true));
+            assert_eq!(grown.data.span.end(), 150 * MIB);
+            let after = read(&mut disk).unwrap();
+            assert_eq!(after.find(Role::Data), Some(&grown.data));
+            assert_eq!(after.partitions[..4], before.partitions[..4]);
+            assert!(!grow(&mut disk).unwrap().wrote);
+            // And again, when the disk has.
+            disk.get_mut().resize(400 * MIB as usize, 0);
+            assert_eq!(grow(&mut disk).unwrap().data.span.end(), 300 * MIB);
+        }
+    }
+
+    #[test]
+    fn a_cut_of_power_at_any_write_leaves_a_table_that_is_whole_and_grows_next_time() {
+        for firmware in [Firmware::Uefi, Firmware::Pi] {
+            let fresh = image(firmware, 100 * MIB);
+            let mut cuts = 0;
+            for left in 1.. {
+                let mut torn = Torn {
+                    disk: fresh.clone(),
+                    left,
+                };
+                let done = grow(&mut torn).is_ok();
+                let mut disk = torn.disk;
+                // What a kernel sees that looks at the first copy alone.
+                let table = match firmware {
+                    Firmware::Uefi => {
+                        let (table, whole) =
+                            gpt::read(&mut disk, 100 * MIB / SECTOR).unwrap().unwrap();
+                        assert!(whole.first, "cut at {left}");
+                        table.partitions()
+                    }
+                    Firmware::Pi => mbr::read(&mut disk).unwrap(),
+                };
+                let len = table[4].span.len;
+                assert!(len == 10 * MIB || table[4].span.end() == 75 * MIB);
+                let grown = grow(&mut disk).unwrap();
+                assert_eq!(grown.data.span.end(), 75 * MIB);
+                assert!(!grow(&mut disk).unwrap().wrote);
+                if done {
+                    break;
+                }
+                cuts += 1;
+            }
+            assert!(cuts >= 3, "{firmware:?}: {cuts}");
+        }
+    }
+
+    #[test]
+    fn a_broken_first_copy_is_made_anew_from_the_second() {
+        let mut disk = image(Firmware::Uefi, 100 * MIB);
+        grow(&mut disk).unwrap();
+        let good = read(&mut disk).unwrap();
+        disk.get_mut()[512 + 60] ^= 1;
+        assert_eq!(read(&mut disk).unwrap(), good);
+        assert!(grow(&mut disk).unwrap().wrote);
+        let (_, whole) = gpt::read(&mut disk, 100 * MIB / SECTOR).unwrap().unwrap();
+        assert!(whole.first && whole.second);
+        let end = disk.get_ref().len() - 512;
+        disk.get_mut()[512..1024].fill(0);
+        disk.get_mut()[end..].fill(0);
+        assert!(matches!(read(&mut disk), Err(DiskError::NoTable)));
+    }
+
+    #[test]
+    fn a_disk_that_was_cut_short_or_is_none_of_ours_is_refused() {
+        let mut disk = image(Firmware::Uefi, 40 * MIB);
+        assert!(matches!(grow(&mut disk), Err(DiskError::Foreign(_))));
+        let mut empty = Cursor::new(vec![0; 4 * MIB as usize]);
+        assert!(matches!(grow(&mut empty), Err(DiskError::NoTable)));
+        assert!(matches!(
+            read(&mut Cursor::new(Vec::new())),
+            Err(DiskError::Read(_))
+        ));
+    }
+}
