@@ -1,0 +1,16 @@
+//! The attack suite, on the appliance's own kernel, root and rules.
+
+use std::time::Duration;
+
+use crate::device::Device;
+
+#[test]
+fn nothing_that_a_worker_tries_can_be_done_on_a_device() {
+    let mut device = Device::hello("attacks");
+    device.machine.memory = 1024;
+    let on = device.boot();
+    let words = ["run", "/bin/attacks", "--test-threads", "1", "--nocapture"];
+    let told = on.order_within(&words, Duration::from_secs(300));
+    assert!(told.ends_with("exit 0\n"), "{told}");
+    println!("{told}");
+}

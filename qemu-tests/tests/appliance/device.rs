@@ -1,0 +1,164 @@
+//! A device of a test: a machine with a disk of its own, seen from its network and its console.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use hearth_qemu_tests::{Machine, Running};
+use serde_json::Value;
+
+use crate::lab::Lab;
+
+/// From switching on to an answer: firmware, kernel, init, platform.
+pub(crate) const BOOT: Duration = Duration::from_secs(60);
+
+/// How large disks are: more than the image, so that there is something to grow into.
+const DISK: u64 = 1 << 30;
+
+/// Of the device's ports: those of the protocols, and that of what breaks things.
+const PORTS: [u16; 3] = [80, 443, SABOTEUR];
+const SABOTEUR: u16 = 7777;
+
+/// A device that is off.
+pub(crate) struct Device {
+    pub(crate) machine: Machine,
+}
+
+/// One that is on.
+pub(crate) struct On {
+    pub(crate) running: Running,
+}
+
+impl Device {
+    /// A device whose disk was flashed with an image.
+    pub(crate) fn new(name: &str, image: &Path) -> Device {
+        let lab = Lab::get();
+        let mut machine = Machine::new(&lab.place, name, lab.arch, image).unwrap();
+        machine.enlarge(DISK).unwrap();
+        machine.ports = PORTS.to_vec();
+        Device { machine }
+    }
+
+    /// One with the image of one function.
+    pub(crate) fn hello(name: &str) -> Device {
+        Device::new(name, Lab::get().image())
+    }
+
+    /// Switches it on.
+    pub(crate) fn on(&mut self) -> On {
+        On {
+            running: self.machine.boot(Lab::get().speed).unwrap(),
+        }
+    }
+
+    /// Switches it on and waits until it answers.
+    pub(crate) fn boot(&mut self) -> On {
+        let on = self.on();
+        on.answers(BOOT);
+        on
+    }
+}
+
+impl On {
+    pub(crate) fn address(&self, port: u16) -> SocketAddr {
+        self.running.guest.address(port)
+    }
+
+    /// Waits until `hello` answers over TLS; how long that took.
+    pub(crate) fn answers(&self, limit: Duration) -> Duration {
+        let begun = Instant::now();
+        let limit = Lab::get().speed.scale(limit);
+        loop {
+            match self.get("https", "/hello") {
+                Ok(body) if body.contains("hello") => return begun.elapsed(),
+                other => assert!(
+                    begun.elapsed() < limit,
+                    "no answer within {limit:?}: {other:?}; its console: {}",
+                    self.running.guest.log().display()
+                ),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Asks for a path; the body of a 200.
+    pub(crate) fn get(&self, scheme: &str, path: &str) -> Result<String, String> {
+        self.ask(scheme, &[], path)
+    }
+
+    /// The same with more words for curl.
+    pub(crate) fn ask(&self, scheme: &str, words: &[&str], path: &str) -> Result<String, String> {
+        let port = match scheme {
+            "https" => 443,
+            _ => 80,
+        };
+        let mut curl = Command::new("curl");
+        curl.args(["-k", "-sS", "-f", "--max-time", "10"]).args(words);
+        curl.arg(format!("{scheme}://{}{path}", self.address(port)));
+        let output = curl.output().unwrap();
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
+    /// Has something done inside; what is told of it.
+    pub(crate) fn order(&self, words: &[&str]) -> String {
+        self.order_within(words, Duration::from_secs(30))
+    }
+
+    pub(crate) fn order_within(&self, words: &[&str], limit: Duration) -> String {
+        let limit = Lab::get().speed.scale(limit);
+        let mut stream = TcpStream::connect(self.address(SABOTEUR)).unwrap();
+        stream.set_read_timeout(Some(limit)).unwrap();
+        writeln!(stream, "{}", words.join("\t")).unwrap();
+        let mut told = Vec::new();
+        stream
+            .read_to_end(&mut told)
+            .unwrap_or_else(|error| panic!("{words:?}: {error}"));
+        let told = String::from_utf8_lossy(&told).into_owned();
+        assert!(!told.starts_with("error "), "{words:?}: {told}");
+        told
+    }
+
+    /// Runs a program inside, which must end well.
+    pub(crate) fn run(&self, words: &[&str]) -> String {
+        let told = self.order(&[&["run"], words].concat());
+        match told.strip_suffix("exit 0\n") {
+            Some(said) => said.to_owned(),
+            None => panic!("{words:?}: {told}"),
+        }
+    }
+
+    /// A file of JSON inside.
+    pub(crate) fn json(&self, path: &str) -> Value {
+        let text = self.order(&["read", path]);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
+    }
+
+    /// How it has started.
+    pub(crate) fn boot_told(&self) -> Value {
+        self.json("/run/hearth/boot.json")
+    }
+
+    /// Kilobytes of a line of /proc/meminfo.
+    pub(crate) fn memory(&self, name: &str) -> u64 {
+        let text = self.order(&["read", "/proc/meminfo"]);
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|rest| rest.trim_start_matches(':').split_whitespace().next());
+        number.and_then(|number| number.parse().ok()).unwrap()
+    }
+
+    /// Waits for a line of the console.
+    pub(crate) fn says(&self, marker: &str, limit: Duration) -> String {
+        self.running.guest.expect(marker, limit).unwrap()
+    }
+
+    /// Waits until it has switched itself off.
+    pub(crate) fn is_off(mut self, limit: Duration) {
+        let status = self.running.guest.wait_off(limit).unwrap();
+        assert!(status.success(), "{status}");
+    }
+}

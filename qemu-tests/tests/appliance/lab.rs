@@ -1,0 +1,80 @@
+//! What all tests share: the image, and how fast machines are here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use hearth_qemu_tests::{Arch, Speed};
+
+/// Where machines, their disks and their logs are.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    pub(crate) arch: Arch,
+    pub(crate) speed: Speed,
+    pub(crate) place: PathBuf,
+    /// A board's kit, and in its root what breaks things.
+    pub(crate) kit: PathBuf,
+    hearth: PathBuf,
+}
+
+/// What `cargo xtask test appliance` says in the environment.
+fn told(name: &str) -> String {
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("no {name}: run these tests by `cargo xtask test appliance`"))
+}
+
+impl Lab {
+    /// The one of this run.
+    pub(crate) fn get() -> &'static Lab {
+        static LAB: OnceLock<Lab> = OnceLock::new();
+        LAB.get_or_init(|| Lab {
+            arch: told("HEARTH_ARCH").parse().unwrap(),
+            speed: told("HEARTH_SPEED").parse().unwrap(),
+            place: told("HEARTH_PLACE").into(),
+            kit: told("HEARTH_KIT").into(),
+            hearth: told("HEARTH_PROGRAM").into(),
+        })
+    }
+
+    pub(crate) fn board(&self) -> String {
+        format!("qemu-{}", self.arch.name())
+    }
+
+    /// The image with one function, `hello`, whose answers count.
+    pub(crate) fn image(&self) -> &'static Path {
+        static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+        IMAGE.get_or_init(|| {
+            let image = self.place.join("hello.img");
+            self.build(&root().join("examples/hello/edge.yaml"), &image, &[]);
+            image
+        })
+    }
+
+    /// Builds an image.
+    pub(crate) fn build(&self, manifest: &Path, image: &Path, words: &[&str]) {
+        fs::create_dir_all(&self.place).unwrap();
+        let mut build = self.hearth(&["image", "build", "--board", &self.board()]);
+        build.arg("--kit").arg(&self.kit);
+        build.arg("--manifest").arg(manifest);
+        build.arg("--output").arg(image).args(words);
+        let built = build.output().unwrap();
+        assert!(
+            built.status.success(),
+            "{}",
+            String::from_utf8_lossy(&built.stderr)
+        );
+    }
+
+    /// The host's `hearth`.
+    pub(crate) fn hearth(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.hearth);
+        command.args(words);
+        command
+    }
+}
+
+/// The workspace.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}

@@ -1,0 +1,70 @@
+//! Networks and clocks that are not there, late, or wrong; settings on the disk.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::device::{BOOT, Device};
+
+/// Puts settings where any computer can put them.
+fn set(device: &Device, text: &str) {
+    let partition = format!("{}@@1M", device.machine.disk().display());
+    let mut copy = Command::new("mcopy")
+        .args(["-o", "-i", &partition, "-", "::device.yaml"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    copy.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(copy.wait().unwrap().success());
+}
+
+#[test]
+fn without_a_network_it_stands_and_it_serves_when_the_cable_is_plugged_in() {
+    let mut device = Device::hello("late");
+    device.machine.linked = false;
+    let mut on = device.on();
+    on.says("no address", BOOT);
+    on.running.link(true).unwrap();
+    on.says("https://10.0.2.15", Duration::from_secs(30));
+    on.answers(BOOT);
+    // And once more, pulled and plugged while it runs.
+    on.running.link(false).unwrap();
+    on.says("no address", Duration::from_secs(30));
+    on.running.link(true).unwrap();
+    on.answers(BOOT);
+}
+
+#[test]
+fn settings_on_the_disk_hold_and_bad_ones_are_told_and_passed_over() {
+    let mut device = Device::hello("settings");
+    set(
+        &device,
+        "hostname: kitchen\nnetwork: { mode: static, address: 10.0.2.15/24, gateway: 10.0.2.2, dns: [10.0.2.3] }\n",
+    );
+    let on = device.boot();
+    let network = on.json("/run/hearth/net.json");
+    assert_eq!(network["hostname"], "kitchen", "{network}");
+    assert_eq!(network["mdns"], "kitchen.local", "{network}");
+    assert_eq!(network["dns"], serde_json::json!(["10.0.2.3"]), "{network}");
+    on.run(&["/bin/hearth-itself", "device", "power-off"]);
+    on.is_off(BOOT);
+    set(&device, "hostname: bad name\n");
+    let on = device.on();
+    on.says("device.yaml:1:11", BOOT);
+    on.answers(BOOT);
+    assert_eq!(on.json("/run/hearth/net.json")["hostname"], "kitchen");
+}
+
+#[test]
+fn a_clock_that_knows_nothing_begins_where_the_image_was_made() {
+    let mut device = Device::hello("clock");
+    device.machine.clock = Some("1980-01-01T00:00:00".to_owned());
+    let on = device.boot();
+    let built = on.json("/etc/hearth/release.json")["built"].as_u64().unwrap();
+    let stat = on.order(&["read", "/proc/stat"]);
+    let since = stat.lines().find_map(|line| line.strip_prefix("btime ")).unwrap();
+    let since: u64 = since.trim().parse().unwrap();
+    // `btime` is now less the time since the start.
+    assert!(since + 600 > built, "{since} {built}");
+    println!("clock of 1980: begins at {since}, the image is of {built}");
+}

@@ -1,0 +1,73 @@
+//! Power that is cut, at any moment.
+
+use std::time::{Duration, Instant};
+
+use crate::device::{BOOT, Device};
+use crate::lab::Lab;
+
+/// How often: a sample, or `HEARTH_CUTS` for long runs.
+fn cuts() -> u32 {
+    std::env::var("HEARTH_CUTS").map_or(5, |text| text.parse().unwrap())
+}
+
+/// A number from a seed that is printed: splitmix64.
+fn random(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *seed;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[test]
+fn power_that_is_cut_while_it_boots_and_writes_loses_nothing_that_was_kept() {
+    let mut seed = std::env::var("HEARTH_SEED").map_or_else(
+        |_| std::process::id().into(),
+        |text| text.parse().unwrap(),
+    );
+    println!("HEARTH_SEED={seed}");
+    let mut device = Device::hello("power");
+    let begun = Instant::now();
+    let on = device.boot();
+    let whole = begun.elapsed();
+    on.order(&["write", "/data/hearth/mark", "here I was"]);
+    // What is to be kept is on the disk.
+    on.run(&["/bin/hearth-itself", "device", "reboot"]);
+    on.says("https://", BOOT);
+    for cut in 1..=cuts() {
+        let part = random(&mut seed) % 1500;
+        let after = whole * u32::try_from(part).unwrap() / 1000;
+        let on = device.on();
+        let begun = Instant::now();
+        // While it serves, every request is a line in the log on its disk.
+        while begun.elapsed() < after {
+            let _ = on.get("https", "/hello");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(on);
+        println!("cut {cut}: after {after:.1?} of {whole:.1?}");
+    }
+    let on = device.boot();
+    let boot = on.boot_told();
+    assert!(boot["data"] == "mounted" || boot["data"] == "repaired", "{boot}");
+    assert_eq!(on.order(&["read", "/data/hearth/mark"]), "here I was");
+    let _ = Lab::get();
+}
+
+#[test]
+fn a_panic_of_the_kernel_is_found_again_after_the_reboot() {
+    if Lab::get().arch.name() != "x86_64" {
+        println!("only a PC has an interrupt that makes its kernel panic on demand: not run here");
+        return;
+    }
+    let mut device = Device::hello("panic");
+    let mut on = device.boot();
+    on.order(&["write", "/proc/sys/kernel/unknown_nmi_panic", "1"]);
+    on.running.interrupt().unwrap();
+    on.says("Kernel panic", BOOT);
+    on.answers(BOOT * 2);
+    let found = on.order(&["run", "/bin/hearth-itself", "logs", "/factory/edge.yaml", "--state", "/data/hearth"]);
+    println!("{found}");
+    let boot = on.boot_told();
+    assert!(boot["reasons"].to_string().contains("panic"), "{boot}");
+}

@@ -1,0 +1,47 @@
+//! The seed's functions on a device, their PostgreSQL, Redis and memcached on another machine: this one.
+
+use std::fs;
+
+use crate::device::{BOOT, Device};
+use crate::lab::{Lab, root};
+use crate::server::{Cache, PASSWORD, Postgres};
+
+/// This host, as the device sees it.
+const HOST: &str = "10.0.2.2";
+
+#[test]
+fn functions_answer_from_servers_of_the_network() {
+    let lab = Lab::get();
+    let postgres = Postgres::start();
+    let (redis, memcached) = (Cache::redis(), Cache::memcached());
+    let seen = |address: String| address.replace("127.0.0.1", HOST);
+    let seed = fs::read_to_string(root().join("examples/edge-postgres.yaml")).unwrap();
+    let manifest = seed
+        .replace("postgres://hearth:hearth@127.0.0.1/hearth", &seen(postgres.address()))
+        .replace("redis://127.0.0.1:6379/0", &seen(redis.address()))
+        .replace("memcache://127.0.0.1:11211", &seen(memcached.address()));
+    assert!(manifest.contains(PASSWORD) && !manifest.contains("6379"), "{manifest}");
+    // Beside the seed's own, since programs are found from there.
+    let own = root().join(format!("examples/.seed-{}.yaml", lab.arch.name()));
+    fs::write(&own, manifest).unwrap();
+    let image = lab.place.join("seed.img");
+    lab.build(&own, &image, &[]);
+    fs::remove_file(&own).unwrap();
+    let mut device = Device::new("seed", &image);
+    let on = device.on();
+    let api = ["-H", "Host: api.example.com"];
+    on.says("https://", BOOT);
+    let item = ["-H", "Host: api.example.com", "-d", r#"{"name":"trivet","quantity":2,"price_cents":900}"#];
+    let made = on.ask("https", &item, "/items").unwrap();
+    assert!(made.contains("trivet"), "{made}");
+    let id = serde_json::from_str::<serde_json::Value>(&made).unwrap()["id"].clone();
+    for _ in 0..3 {
+        let read = on.ask("https", &api, &format!("/items/{id}")).unwrap();
+        assert!(read.contains("trivet"), "{read}");
+    }
+    assert_eq!(postgres.ask("select count(*) from items where name = 'trivet'").as_deref(), Some("1"));
+    let login = ["-H", "Host: auth.example.com", "-d", r#"{"username":"demo","password":"warm-hearth"}"#];
+    assert!(on.ask("https", &login, "/login").unwrap().contains("token"));
+    let used = on.memory("MemTotal") - on.memory("MemAvailable");
+    println!("idle with the seed's functions: {used} kB of memory are not available");
+}
