@@ -106,7 +106,7 @@ fn obey(client: &TcpStream) -> anyhow::Result<()> {
             let status = Command::new(program)
                 .args(args)
                 .env("PATH", "/bin")
-                .env("HEARTH_PROGRAMS", "/bin")
+                .env("HEARTH_PROGRAMS", "/bin/tests")
                 .env("TMPDIR", "/tmp")
                 .stdin(Stdio::null())
                 .stdout(std::os::fd::OwnedFd::from(output.try_clone()?))
