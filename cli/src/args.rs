@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::build::Arch;
+use crate::image;
 
 /// Keeps functions warm: runs request handlers as small native processes behind one gateway.
 #[derive(Debug, Parser)]
@@ -47,6 +48,8 @@ pub(crate) enum Verb {
     Rollback(Rollback),
     /// Keep values that a manifest refers to with `{ secret: NAME }`
     Secret(Secret),
+    /// Make an image of the appliance, try it, and write it to a disk
+    Image(image::args::Image),
     /// Print a captured wire stream, one frame a line
     Decode(Decode),
     /// The gateway's process, started by the supervisor

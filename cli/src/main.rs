@@ -5,10 +5,12 @@ mod build;
 mod check;
 mod decode;
 mod dev;
+mod image;
 mod logs;
 mod metrics;
 mod new;
 mod out;
+mod progress;
 mod reload;
 mod rollback;
 mod secret;
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Versions(args) => versions::versions(&args),
         Verb::Rollback(args) => rollback::rollback(&args),
         Verb::Secret(args) => secret::secret(&args.what),
+        Verb::Image(args) => image::image(&args.what),
         Verb::Decode(args) => decode::decode(&args),
         Verb::Gateway(args) => up::gateway(&args),
         Verb::Tied { words } => build::become_program(&words).map(|never| match never {}),
