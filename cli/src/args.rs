@@ -11,6 +11,7 @@ use hearth_supervisor::state::StateDir;
 
 use crate::appliance;
 use crate::build::Arch;
+use crate::image;
 
 /// Keeps functions warm: runs request handlers as small native processes behind one gateway.
 #[derive(Debug, Parser)]
@@ -52,6 +53,8 @@ pub(crate) enum Verb {
     Secret(Secret),
     /// Show the appliance that a platform runs on, start it again, or switch it off
     Device(Device),
+    /// Make an image of the appliance, try it, and write it to a disk
+    Image(image::args::Image),
     /// Print a captured wire stream, one frame a line
     Decode(Decode),
     /// The gateway's process, started by the supervisor

@@ -20,8 +20,8 @@ use serde_json::Value;
 
 use crate::out;
 use crate::up::own_program;
-pub(crate) use fixed::{Static, build};
-pub(crate) use way::Arch;
+pub(crate) use fixed::{Built, Static, build, found, functions};
+pub(crate) use way::{Arch, cache};
 
 /// How Cargo compiles.
 #[derive(Clone, Debug)]

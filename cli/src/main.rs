@@ -7,10 +7,12 @@ mod check;
 mod decode;
 mod dev;
 mod device;
+mod image;
 mod logs;
 mod metrics;
 mod new;
 mod out;
+mod progress;
 mod reload;
 mod rollback;
 mod secret;
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Rollback(args) => rollback::rollback(&args),
         Verb::Secret(args) => secret::secret(&args.what),
         Verb::Device(args) => device::device(&args),
+        Verb::Image(args) => image::image(&args.what),
         Verb::Decode(args) => decode::decode(&args),
         Verb::Gateway(args) => up::gateway(&args),
         Verb::Tied { words } => build::become_program(&words).map(|never| match never {}),

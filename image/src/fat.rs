@@ -1,6 +1,6 @@
 //! A FAT file system with some files in it: always the same bytes for the same files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Cursor, Write};
 
 use fatfs::{
@@ -116,8 +116,20 @@ pub fn make(label: &'static str, len: u64, volume_id: u32, files: &Files) -> Res
         .volume_id(volume_id)
         .volume_label(name);
     format_volume(&mut disk, options).map_err(failed)?;
-    let options = FsOptions::new().time_provider(&ALWAYS);
-    let system = FileSystem::new(&mut disk, options).map_err(failed)?;
+    let system = open(&mut disk).map_err(failed)?;
+    for path in directories(files) {
+        let made = system.root_dir().create_dir(path);
+        made.map_err(|source| FatError::File {
+            label,
+            path: path.to_owned(),
+            source,
+        })?;
+    }
+    system.unmount().map_err(failed)?;
+    let bytes = disk.get_mut();
+    let root = Bpb::of(bytes).root();
+    mend(bytes, root, FIRST_ENTRIES);
+    let system = open(&mut disk).map_err(failed)?;
     for (path, bytes) in files {
         put(&system, path, bytes).map_err(|source| FatError::File {
             label,
@@ -134,13 +146,87 @@ pub fn make(label: &'static str, len: u64, volume_id: u32, files: &Files) -> Res
     })
 }
 
+fn open(disk: &mut Cursor<Vec<u8>>) -> io::Result<FileSystem<&mut Cursor<Vec<u8>>>> {
+    disk.set_position(0);
+    FileSystem::new(disk, FsOptions::new().time_provider(&ALWAYS))
+}
+
 fn put(system: &FileSystem<&mut Cursor<Vec<u8>>>, path: &str, bytes: &[u8]) -> io::Result<()> {
-    for (end, _) in path.match_indices('/') {
-        system.root_dir().create_dir(&path[..end])?;
-    }
     let mut file = system.root_dir().create_file(path)?;
     file.write_all(bytes)?;
     file.flush()
+}
+
+/// Every directory that a file is in, parents first.
+fn directories(files: &Files) -> BTreeSet<&str> {
+    let above = |path: &'_ String| {
+        path.match_indices('/')
+            .map(|(end, _)| end)
+            .collect::<Vec<_>>()
+    };
+    let all = files.keys().flat_map(|path| {
+        let ends = above(path);
+        ends.into_iter().map(move |end| &path[..end])
+    });
+    all.collect()
+}
+
+/// Bytes of a directory's entry, and what is in them (Microsoft's FAT specification, section 6).
+const ENTRY: usize = 32;
+const ATTRIBUTES: usize = 11;
+const CLUSTER: usize = 26;
+const LONG_NAME: u8 = 0x0f;
+const DIRECTORY: u8 = 0x10;
+const FREE: u8 = 0xe5;
+/// As many as the smallest directory has room for: while there are directories alone, more than there are.
+const FIRST_ENTRIES: usize = 32;
+
+/// Of a file system's first sector, what says where directories are.
+struct Bpb<'a>(&'a [u8]);
+
+impl Bpb<'_> {
+    fn of(disk: &[u8]) -> Bpb<'_> {
+        Bpb(disk)
+    }
+
+    fn half(&self, at: usize) -> usize {
+        usize::from(self.0[at]) | usize::from(self.0[at + 1]) << 8
+    }
+
+    fn root(&self) -> usize {
+        (self.half(14) + usize::from(self.0[16]) * self.half(22)) * SECTOR as usize
+    }
+
+    fn cluster(&self, number: usize) -> usize {
+        let first = self.root() + self.half(17) * ENTRY;
+        first + (number - 2) * usize::from(self.0[13]) * SECTOR as usize
+    }
+}
+
+/// The library gives `.` and `..` long names, which nobody else does and fsck.fat takes for damage: the
+/// directories that this one has lose them, while they have nothing else in them.
+fn mend(disk: &mut [u8], directory: usize, entries: usize) {
+    for index in 0..entries {
+        let at = directory + index * ENTRY;
+        let entry = &disk[at..at + ENTRY];
+        let is_directory = entry[ATTRIBUTES] == DIRECTORY && !matches!(entry[0], b'.' | FREE);
+        if !is_directory {
+            continue;
+        }
+        let number = usize::from(entry[CLUSTER]) | usize::from(entry[CLUSTER + 1]) << 8;
+        let own = Bpb::of(disk).cluster(number);
+        // Long name, `.`, long name, `..`.
+        if disk[own + ATTRIBUTES] == LONG_NAME {
+            for (from, to) in [(1, 0), (3, 1)] {
+                let from = own + from * ENTRY;
+                disk.copy_within(from..from + ENTRY, own + to * ENTRY);
+            }
+            for index in [2, 3] {
+                disk[own + index * ENTRY] = FREE;
+            }
+        }
+        mend(disk, own, FIRST_ENTRIES);
+    }
 }
 
 /// Reads one file of a file system.

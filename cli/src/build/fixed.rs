@@ -7,6 +7,7 @@ use std::process::Command;
 use std::{fs, io};
 
 use anyhow::{Context, bail, ensure};
+use hearth_manifest::Manifest;
 use hearth_supervisor::load::{base, load};
 use serde_json::json;
 
@@ -35,42 +36,83 @@ pub(crate) fn build(args: &Build) -> anyhow::Result<Outcome> {
     let here = Arch::of_this_machine();
     let arch = args.arch.or(here);
     let arch = arch.context("not an architecture of the appliance; --arch names one that is")?;
-    let target = Static::find(arch, args.smallest)?;
-    let base = base(&args.manifest);
-    let builder = Builder {
-        profile: Profile::Static(target.clone()),
-        tied: false,
-    };
-    builder.build(&parsed.manifest, &base)?;
-    let mut built = Vec::new();
-    for (name, function) in &parsed.manifest.functions {
-        let place = target.place(&base, &function.binary);
-        if function.build.is_some() && !place.exists() {
-            bring_script(&base.join(&function.binary), &place)?;
-        }
-        let bytes = target
-            .check(&place)
-            .with_context(|| format!("functions.{name}"))?;
-        built.push((name.as_str(), place, bytes));
-    }
+    let built = functions(&parsed.manifest, &base(&args.manifest), arch, args.smallest)?;
     if args.json {
         let list: Vec<_> = built
             .iter()
-            .map(|(function, binary, bytes)| {
-                json!({ "function": function, "binary": binary, "arch": arch.name(), "bytes": bytes })
+            .map(|one| {
+                json!({
+                    "function": one.function, "binary": one.place, "arch": arch.name(), "bytes": one.bytes
+                })
             })
             .collect();
         out::data(serde_json::Value::from(list))?;
         return Ok(Outcome::Done);
     }
-    let width = built.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
-    for (name, place, bytes) in &built {
-        let kib = bytes.div_ceil(1024);
-        let arch = arch.name();
-        let place = place.display();
+    let width = built.iter().map(|one| one.function.len());
+    let width = width.max().unwrap_or(0);
+    for one in &built {
+        let kib = one.bytes.div_ceil(1024);
+        let (name, arch) = (&one.function, arch.name());
+        let place = one.place.display();
         out::data(format_args!("{name:width$}  {kib:>6} KiB  {arch}  {place}"))?;
     }
     Ok(Outcome::Done)
+}
+
+/// A function's program, ready to be run anywhere.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) function: String,
+    /// Where it lies.
+    pub(crate) place: PathBuf,
+    pub(crate) bytes: u64,
+}
+
+/// Builds every function as a static program, and sees that each is one.
+pub(crate) fn functions(
+    manifest: &Manifest,
+    base: &Path,
+    arch: Arch,
+    smallest: bool,
+) -> anyhow::Result<Vec<Built>> {
+    let target = Static::find(arch, smallest)?;
+    let builder = Builder {
+        profile: Profile::Static(target),
+        tied: false,
+    };
+    builder.build(manifest, base)?;
+    let each = manifest.functions.iter().map(|(name, function)| {
+        let place = place(arch, base, &function.binary);
+        if function.build.is_some() && !place.exists() {
+            bring_script(&base.join(&function.binary), &place)?;
+        }
+        built(name, place, arch)
+    });
+    each.collect()
+}
+
+/// What lies there already: for this processor, or, where a program is the same everywhere, beside the
+/// manifest.
+pub(crate) fn found(manifest: &Manifest, base: &Path, arch: Arch) -> anyhow::Result<Vec<Built>> {
+    let each = manifest.functions.iter().map(|(name, function)| {
+        let own = place(arch, base, &function.binary);
+        let place = match own.exists() {
+            true => own,
+            false => base.join(&function.binary),
+        };
+        built(name, place, arch)
+    });
+    each.collect()
+}
+
+fn built(function: &str, place: PathBuf, arch: Arch) -> anyhow::Result<Built> {
+    let bytes = check(&place, arch).with_context(|| format!("functions.{function}"))?;
+    Ok(Built {
+        function: function.to_owned(),
+        place,
+        bytes,
+    })
 }
 
 /// A program that is the same everywhere, as a script is, has no need to be built twice.
@@ -114,14 +156,9 @@ impl Static {
         })
     }
 
-    /// Where a binary is put: in its place for this machine, else below `dist/ARCH`.
+    /// Where a binary is put.
     pub(super) fn place(&self, base: &Path, binary: &Path) -> PathBuf {
-        // `.` is said by nobody.
-        let base = base.strip_prefix(".").unwrap_or(base);
-        match Arch::of_this_machine() == Some(self.arch) {
-            true => base.join(binary),
-            false => base.join("dist").join(self.arch.name()).join(binary),
-        }
+        place(self.arch, base, binary)
     }
 
     /// Makes room for what a build command of the user's makes, and tells what the command learns.
@@ -174,25 +211,35 @@ impl Static {
         }
         Ok(command)
     }
+}
 
-    /// Sees that a program is what was asked for; its size.
-    fn check(&self, place: &Path) -> anyhow::Result<u64> {
-        let shown = place.display();
-        let program = Program::of(place).with_context(|| format!("cannot read {shown}"))?;
-        match program {
-            Program::Elf { machine, .. } if machine != self.arch.machine() => {
-                bail!("{shown} is a program for another processor (ELF machine {machine})")
-            }
-            Program::Elf {
-                is_static: false, ..
-            } => bail!("{shown} needs shared libraries, which the appliance does not have"),
-            Program::Elf { .. } => {}
-            Program::Other => out::talk(format_args!(
-                "{shown} is a script: what runs it must be there, too"
-            )),
-        }
-        Ok(fs::metadata(place)?.len())
+/// Where a binary is put: in its place for this machine, else below `dist/ARCH`.
+fn place(arch: Arch, base: &Path, binary: &Path) -> PathBuf {
+    // `.` is said by nobody.
+    let base = base.strip_prefix(".").unwrap_or(base);
+    match Arch::of_this_machine() == Some(arch) {
+        true => base.join(binary),
+        false => base.join("dist").join(arch.name()).join(binary),
     }
+}
+
+/// Sees that a program is one for this processor that needs nothing else; its size.
+fn check(place: &Path, arch: Arch) -> anyhow::Result<u64> {
+    let shown = place.display();
+    let program = Program::of(place).with_context(|| format!("cannot read {shown}"))?;
+    match program {
+        Program::Elf { machine, .. } if machine != arch.machine() => {
+            bail!("{shown} is a program for another processor (ELF machine {machine})")
+        }
+        Program::Elf {
+            is_static: false, ..
+        } => bail!("{shown} needs shared libraries, which the appliance does not have"),
+        Program::Elf { .. } => {}
+        Program::Other => out::talk(format_args!(
+            "{shown} is a script: what runs it must be there, too"
+        )),
+    }
+    Ok(fs::metadata(place)?.len())
 }
 
 fn link(file: &Path, place: &Path) -> io::Result<()> {

@@ -336,7 +336,7 @@ fn musl(arch: Arch) -> Option<PathBuf> {
 }
 
 /// The user's directory of caches (XDG Base Directory Specification).
-fn cache() -> Option<PathBuf> {
+pub(crate) fn cache() -> Option<PathBuf> {
     let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     named.or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
 }

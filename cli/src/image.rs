@@ -1,0 +1,22 @@
+//! `hearth image`: the appliance, made, tried and written to a disk.
+
+pub(crate) mod args;
+mod build;
+mod contents;
+mod factory;
+mod firmware;
+mod flash;
+mod run;
+mod system;
+mod target;
+
+use crate::out::Outcome;
+use args::ImageVerb;
+
+pub(crate) fn image(verb: &ImageVerb) -> anyhow::Result<Outcome> {
+    match verb {
+        ImageVerb::Build(args) => build::build(args),
+        ImageVerb::Run(args) => run::run(args),
+        ImageVerb::Flash(args) => flash::flash(args),
+    }
+}

@@ -1,0 +1,173 @@
+//! What a manifest brings into an image: itself, its programs, and the files that it names, at the same
+//! paths below `/factory`. Anything outside its directory stays outside, and is told.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path};
+
+use anyhow::{Context, bail};
+use hearth_image::kit::{Node, Tree};
+use hearth_manifest::Manifest;
+
+use crate::build::Built;
+
+/// The manifest's name in every image.
+const MANIFEST: &str = "edge.yaml";
+
+/// The files of a factory, and what the device itself must have.
+#[derive(Debug, Default)]
+pub(crate) struct Factory {
+    pub(crate) files: Tree,
+    /// Lines for who builds the image.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Collects them. `text` is the manifest as it stands; `base` its directory.
+pub(crate) fn factory(
+    manifest: &Manifest,
+    text: Vec<u8>,
+    base: &Path,
+    built: &[Built],
+) -> anyhow::Result<Factory> {
+    let mut factory = Factory::default();
+    factory.add(MANIFEST.to_owned(), Node::File(0o644, text))?;
+    for one in built {
+        let function = &manifest.functions[&one.function];
+        let path = inside(&function.binary).with_context(|| {
+            format!(
+                "functions.{}.binary: {} is outside the manifest's directory, of which an image is made: \
+                 move it there",
+                one.function,
+                function.binary.display()
+            )
+        })?;
+        let bytes = read(&one.place)?;
+        factory.add(path, Node::File(0o755, bytes))?;
+    }
+    for (name, function) in &manifest.functions {
+        for path in &function.sandbox.read {
+            factory.bring(base, path, &format!("functions.{name}.sandbox.read"))?;
+        }
+        for path in &function.sandbox.write {
+            let place = format!("functions.{name}.sandbox.write");
+            match inside(path) {
+                // What is in it here is this machine's.
+                Some(path) => factory.add(path, Node::Directory(0o755))?,
+                None => factory.must_have(path, &place)?,
+            }
+        }
+    }
+    for (index, certificate) in manifest.gateway.tls.certificates.iter().enumerate() {
+        let place = |key| format!("gateway.tls.certificates[{index}].{key}");
+        factory.bring(base, &certificate.cert, &place("cert"))?;
+        factory.bring(base, &certificate.key, &place("key"))?;
+        if inside(&certificate.key).is_some() {
+            factory.notes.push(format!(
+                "the image has a private key in it: {}",
+                certificate.key.display()
+            ));
+        }
+    }
+    let secrets: Vec<&str> = manifest.secrets().collect();
+    if !secrets.is_empty() {
+        factory.notes.push(format!(
+            "secrets to be set on the device, for no image has them: {}",
+            secrets.join(", ")
+        ));
+    }
+    Ok(factory)
+}
+
+impl Factory {
+    /// A file or a directory with all that is in it.
+    fn bring(&mut self, base: &Path, path: &Path, place: &str) -> anyhow::Result<()> {
+        let Some(name) = inside(path) else {
+            return self.must_have(path, place);
+        };
+        let from = base.join(path);
+        let found = fs::metadata(&from);
+        let found = found.with_context(|| format!("{place}: cannot read {}", from.display()))?;
+        if !found.is_dir() {
+            let mode = found.permissions().mode() & 0o755 | 0o444;
+            return self.add(name, Node::File(mode, read(&from)?));
+        }
+        let shown = || format!("{place}: cannot read {}", from.display());
+        self.add(name, Node::Directory(0o755))?;
+        for entry in fs::read_dir(&from).with_context(shown)? {
+            let entry = entry.with_context(shown)?;
+            self.bring(base, &path.join(entry.file_name()), place)?;
+        }
+        Ok(())
+    }
+
+    /// What lies elsewhere: the appliance has it, or nobody.
+    fn must_have(&mut self, path: &Path, place: &str) -> anyhow::Result<()> {
+        let shown = path.display();
+        if path.is_relative() {
+            bail!(
+                "{place}: {shown} is outside the manifest's directory, of which an image is made: move it \
+                 there"
+            );
+        }
+        self.notes.push(format!(
+            "{place}: {shown} must be on the device; no image brings it"
+        ));
+        Ok(())
+    }
+
+    fn add(&mut self, path: String, node: Node) -> anyhow::Result<()> {
+        match self.files.get(&path) {
+            // Two functions may share a program, or a file.
+            Some(there) if *there == node => Ok(()),
+            Some(Node::File(mode, bytes)) => match node {
+                // A program that another function reads stays one.
+                Node::File(other, same) if same == *bytes => {
+                    let mode = mode | other;
+                    self.files.insert(path, Node::File(mode, same));
+                    Ok(())
+                }
+                _ => bail!("{path} would be in the image twice, and differently"),
+            },
+            Some(_) => bail!("{path} would be in the image twice, and differently"),
+            None => {
+                self.files.insert(path, node);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The plain path below the manifest's directory, if that is where it leads.
+fn inside(path: &Path) -> Option<String> {
+    let mut parts = Vec::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::Normal(name) => parts.push(name.to_str()?),
+            Component::ParentDir => {
+                parts.pop()?;
+            }
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("/"))
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_below_the_manifest_is_inside() {
+        let inside = |path: &str| inside(Path::new(path));
+        assert_eq!(inside("bin/a").as_deref(), Some("bin/a"));
+        assert_eq!(inside("./bin/../a").as_deref(), Some("a"));
+        for outside in ["../a", "a/../../b", "/etc/a", ".", "a/.."] {
+            assert_eq!(inside(outside), None, "{outside}");
+        }
+    }
+}

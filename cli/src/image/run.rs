@@ -1,0 +1,287 @@
+//! `hearth image run`: an image in a virtual machine, as it would be on a disk of its own.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use hearth_image::{Arch, Board, Firmware};
+
+use super::args::Run;
+use super::firmware::Tools;
+use super::system::system;
+use crate::out::{self, Outcome};
+use crate::up::own_program;
+
+/// The disk that it has: data grows on the first boot, as on a real one.
+const DISK: u64 = 1 << 30;
+
+pub(crate) fn run(args: &Run) -> anyhow::Result<Outcome> {
+    let system = system(&args.image)?;
+    let board = system.board;
+    if board.firmware() == Firmware::Pi {
+        bail!(
+            "{} is an image for {board}: QEMU has no firmware of a Raspberry Pi. The same functions in an \
+             image for qemu-aarch64 run here",
+            args.image.display()
+        );
+    }
+    let tools = Tools::find(board.arch())?;
+    let (disk, variables) = match args.keep {
+        true => kept(&args.image, &tools)?,
+        false => (
+            forgotten(&args.image, Some(DISK))?,
+            forgotten(&tools.variables, None)?,
+        ),
+    };
+    let ports = [
+        (args.http.map_or_else(free_port, Ok)?, 80),
+        (args.https.map_or_else(free_port, Ok)?, 443),
+    ];
+    out::talk(format_args!(
+        "hearth {} for {board}, in a virtual machine; Ctrl-A X ends it",
+        system.version
+    ));
+    let machine = Machine {
+        board,
+        memory: args.memory,
+        code: &tools.code,
+        variables: &variables.path,
+        disk: &disk.path,
+        ports,
+        accelerated: is_accelerated(board.arch()),
+    };
+    // Ends with this process, however that ends.
+    let mut qemu = Command::new(own_program()?);
+    qemu.arg("tied").arg(&tools.qemu).args(machine.arguments());
+    let mut child = qemu.spawn().context("cannot run QEMU")?;
+    for (port, inside) in ports {
+        std::thread::spawn(move || tell(port, inside == 443));
+    }
+    let status = child.wait().context("cannot wait for QEMU")?;
+    if status.success() {
+        return Ok(Outcome::Done);
+    }
+    out::talk(format_args!(
+        "hearth: the virtual machine ended with {status}"
+    ));
+    Ok(Outcome::Failed)
+}
+
+/// A file, and how another process opens it.
+#[derive(Debug)]
+struct Opened {
+    /// Held open, since the path leads through it.
+    _file: Option<File>,
+    path: PathBuf,
+}
+
+/// A copy that nobody else sees, and that is gone when all who have it open are.
+fn forgotten(from: &Path, len: Option<u64>) -> anyhow::Result<Opened> {
+    let place = std::env::temp_dir().join(format!("hearth-run-{}", std::process::id()));
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    let copy = || -> io::Result<File> {
+        let mut file = options.open(&place)?;
+        fs::remove_file(&place)?;
+        io::copy(&mut File::open(from)?, &mut file)?;
+        if let Some(len) = len {
+            let own = file.metadata()?.len();
+            file.set_len(own.max(len))?;
+        }
+        Ok(file)
+    };
+    let file = copy().with_context(|| {
+        let (from, place) = (from.display(), place.display());
+        format!("cannot copy {from} to {place}")
+    })?;
+    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    Ok(Opened {
+        _file: Some(file),
+        path: path.into(),
+    })
+}
+
+/// The image itself, and variables beside it.
+fn kept(image: &Path, tools: &Tools) -> anyhow::Result<(Opened, Opened)> {
+    let shown = image.display();
+    let file = OpenOptions::new().write(true).open(image);
+    let file = file.with_context(|| format!("cannot write {shown}"))?;
+    if file.metadata()?.len() < DISK {
+        file.set_len(DISK)
+            .with_context(|| format!("cannot make {shown} as large as a disk"))?;
+        out::talk(format_args!("{shown} is a disk of 1 GiB from now on"));
+    }
+    let mut variables = image.as_os_str().to_owned();
+    variables.push(".vars");
+    let variables = PathBuf::from(variables);
+    if !variables.exists() {
+        fs::copy(&tools.variables, &variables)
+            .with_context(|| format!("cannot write {}", variables.display()))?;
+    }
+    let of = |path: PathBuf| Opened { _file: None, path };
+    Ok((of(image.to_owned()), of(variables)))
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// Whether this machine's own processor can run it.
+fn is_accelerated(arch: Arch) -> bool {
+    let usable = OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    std::env::consts::ARCH == arch.name() && usable.is_ok()
+}
+
+/// A virtual machine, in words for QEMU.
+struct Machine<'a> {
+    board: Board,
+    memory: u64,
+    code: &'a Path,
+    variables: &'a Path,
+    disk: &'a Path,
+    /// Here, and in the machine.
+    ports: [(u16, u16); 2],
+    accelerated: bool,
+}
+
+impl Machine<'_> {
+    fn arguments(&self) -> Vec<String> {
+        let mut words: Vec<String> = Vec::new();
+        let mut add = |some: &[&str]| words.extend(some.iter().map(|word| (*word).to_owned()));
+        let (machine, emulated) = match self.board.arch() {
+            Arch::X86_64 => ("q35", "max"),
+            Arch::Aarch64 => ("virt", "cortex-a72"),
+        };
+        let (accelerator, processor) = match self.accelerated {
+            true => ("kvm", "host"),
+            false => ("tcg", emulated),
+        };
+        add(&[
+            "-machine",
+            machine,
+            "-accel",
+            accelerator,
+            "-cpu",
+            processor,
+        ]);
+        add(&["-smp", "2", "-m", &format!("{}M", self.memory >> 20)]);
+        // A comma in a value is written twice.
+        let path = |path: &Path| path.display().to_string().replace(',', ",,");
+        let flash = "if=pflash,format=raw,unit";
+        let code = path(self.code);
+        add(&["-drive", &format!("{flash}=0,readonly=on,file={code}")]);
+        let variables = path(self.variables);
+        add(&["-drive", &format!("{flash}=1,file={variables}")]);
+        let disk = path(self.disk);
+        add(&["-drive", &format!("if=none,id=disk,format=raw,file={disk}")]);
+        // What the board has, or comes near to it.
+        let (disk, card) = match self.board {
+            Board::QemuX86_64 | Board::QemuAarch64 => ("virtio-blk-pci", "virtio-net-pci"),
+            Board::Nuc | Board::Rpi4 => ("ide-hd", "e1000e"),
+        };
+        add(&["-device", &format!("{disk},drive=disk,bootindex=0")]);
+        let forwards = self
+            .ports
+            .map(|(here, there)| format!("hostfwd=tcp:127.0.0.1:{here}-:{there}"));
+        add(&["-netdev", &format!("user,id=net,{}", forwards.join(","))]);
+        // Without the card's own program that would boot from a network.
+        add(&["-device", &format!("{card},netdev=net,romfile=")]);
+        add(&["-device", "i6300esb", "-action", "watchdog=reset"]);
+        add(&["-device", "virtio-rng-pci"]);
+        add(&["-display", "none", "-serial", "mon:stdio"]);
+        words
+    }
+}
+
+/// Between two tries to reach it.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// As long as an emulated machine needs to answer at its busiest.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Waits until this port answers, and says where it is.
+fn tell(port: u16, encrypted: bool) {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    // QEMU itself accepts connections from the start: only an answer counts. A client's greeting that is
+    // none (RFC 8446, 4.1.2) is answered with an alert.
+    let (scheme, ask, answer): (&str, &[u8], &[&[u8]]) = match encrypted {
+        true => (
+            "https",
+            b"\x16\x03\x01\x00\x04\x01\x00\x00\x00",
+            &[b"\x15\x03", b"\x16\x03"],
+        ),
+        false => ("http", b"GET / HTTP/1.0\r\n\r\n", &[b"HT"]),
+    };
+    let answers = || -> io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(ask)?;
+        let mut first = [0; 2];
+        stream.read_exact(&mut first)?;
+        Ok(answer.contains(&&first[..]))
+    };
+    while !answers().unwrap_or(false) {
+        std::thread::sleep(PAUSE);
+    }
+    out::talk(format_args!("{scheme}://127.0.0.1:{port}/ answers"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_has_what_its_board_has() {
+        let machine = |board, accelerated| {
+            let machine = Machine {
+                board,
+                memory: 96 << 20,
+                code: Path::new("/code"),
+                variables: Path::new("/vars"),
+                disk: Path::new("/a,b.img"),
+                ports: [(8080, 80), (8443, 443)],
+                accelerated,
+            };
+            machine.arguments().join(" ")
+        };
+        let words = machine(Board::QemuX86_64, false);
+        for part in [
+            "-machine q35 -accel tcg -cpu max",
+            "-m 96M",
+            "file=/a,,b.img",
+            "virtio-blk-pci,drive=disk",
+            "hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=tcp:127.0.0.1:8443-:443",
+            "-device i6300esb -action watchdog=reset -device virtio-rng-pci",
+            "unit=0,readonly=on,file=/code",
+            "unit=1,file=/vars",
+        ] {
+            assert!(words.contains(part), "{part}: {words}");
+        }
+        assert!(machine(Board::Nuc, true).contains("-accel kvm -cpu host"));
+        assert!(machine(Board::Nuc, true).contains("ide-hd,drive=disk"));
+        let words = machine(Board::QemuAarch64, false);
+        assert!(words.contains("-machine virt -accel tcg -cpu cortex-a72"));
+    }
+
+    #[test]
+    fn a_forgotten_copy_is_written_by_others_and_leaves_nothing() {
+        let from = std::env::temp_dir().join(format!("hearth-from-{}", std::process::id()));
+        fs::write(&from, b"abc").unwrap();
+        let copy = forgotten(&from, Some(10)).unwrap();
+        fs::remove_file(&from).unwrap();
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&copy.path)
+            .and_then(|mut file| file.write_all(b"x"))
+            .unwrap();
+        assert_eq!(fs::read(&copy.path).unwrap(), b"xbc\0\0\0\0\0\0\0");
+        let leads = fs::read_link(&copy.path).unwrap();
+        assert!(leads.to_string_lossy().ends_with(" (deleted)"));
+    }
+}

@@ -1,0 +1,92 @@
+//! What an image says of itself: which slot boots, and what is in it. Only reads.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use hearth_image::autoboot::{Slot, choose};
+use hearth_image::disk::{self, Scheme, Table};
+use hearth_image::layout::{MIB, Role};
+use hearth_image::uki::Uki;
+use hearth_image::{Board, fat};
+
+/// The system of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct System {
+    pub(crate) board: Board,
+    pub(crate) version: String,
+}
+
+/// More than any partition that is read here has.
+const LONGEST: u64 = 256 * MIB;
+
+fn partition(file: &mut File, table: &Table, role: Role) -> anyhow::Result<Vec<u8>> {
+    let found = table.find(role);
+    let span = found
+        .with_context(|| format!("no partition {}", role.label()))?
+        .span;
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(span.start))?;
+    file.take(span.len.min(LONGEST)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Looks at an image, or at a disk with one on it.
+pub(crate) fn system(path: &Path) -> anyhow::Result<System> {
+    let shown = path.display();
+    let mut file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
+    look(&mut file).with_context(|| format!("{shown} is not an image of an appliance"))
+}
+
+fn look(file: &mut File) -> anyhow::Result<System> {
+    let table = disk::read(file)?;
+    let esp = partition(file, &table, Role::Esp)?;
+    let text = fat::read(&esp, "autoboot.txt").context("autoboot.txt")?;
+    for slot in choose(&text, false) {
+        let role = match slot {
+            Slot::A => Role::SlotA,
+            Slot::B => Role::SlotB,
+        };
+        let slot = partition(file, &table, role)?;
+        let release = match table.scheme {
+            Scheme::Mbr => fat::read(&slot, "os-release").ok(),
+            Scheme::Gpt => fat::read(&slot, "hearth.efi").ok().and_then(|uki| {
+                let uki = Uki::parse(&uki).ok()?;
+                uki.section(".osrel").ok().flatten().map(<[u8]>::to_vec)
+            }),
+        };
+        if let Some(system) = release.and_then(|text| read_release(&text)) {
+            return Ok(system);
+        }
+    }
+    bail!("no slot has a system in it")
+}
+
+/// What `os-release` says.
+fn read_release(text: &[u8]) -> Option<System> {
+    let text = std::str::from_utf8(text).ok()?;
+    let value = |key: &str| {
+        let mut lines = text.lines().filter_map(|line| line.split_once('='));
+        let (_, value) = lines.find(|(name, _)| *name == key)?;
+        Some(value.trim_matches('"'))
+    };
+    Some(System {
+        board: value("HEARTH_BOARD")?.parse().ok()?,
+        version: value("VERSION_ID")?.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn board_and_version_are_read_from_what_the_image_says() {
+        let text = b"ID=hearth\nVERSION_ID=\"1.2\"\nHEARTH_BOARD=nuc\nHEARTH_ARCH=x86_64\n";
+        let system = read_release(text).unwrap();
+        assert_eq!((system.board, &*system.version), (Board::Nuc, "1.2"));
+        assert_eq!(read_release(b"ID=debian\nVERSION_ID=12\n"), None);
+        assert_eq!(read_release(b"HEARTH_BOARD=nux\nVERSION_ID=12\n"), None);
+    }
+}

@@ -1,0 +1,328 @@
+//! `hearth image`, as its users meet it, with a small kit.
+
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "all of this is tests, which Clippy sees only in the functions marked as such"
+)]
+
+mod flash;
+#[path = "../../../image/tests/kit/mod.rs"]
+mod kit;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use hearth_image::layout::{Role, span};
+use hearth_image::uki::Uki;
+use hearth_image::{Board, Firmware, fat};
+use serde_json::Value;
+
+use kit::{Scratch, noise, tree};
+
+/// The board whose programs this machine builds without further tools.
+pub fn board() -> Board {
+    match std::env::consts::ARCH {
+        "x86_64" => Board::QemuX86_64,
+        "aarch64" => Board::QemuAarch64,
+        other => panic!("{other}"),
+    }
+}
+
+const MANIFEST: &str = r#"
+service: test
+functions:
+  compiled:
+    routes: [{ path: / }]
+    binary: bin/compiled
+    build: { command: "cc -static -s -o \"$HEARTH_BINARY\" worker.c" }
+    env: { KEY: { secret: api_key } }
+    sandbox: { read: [pages] }
+  script:
+    routes: [{ path: /script }]
+    binary: scripts/say
+    build: { command: "true" }
+"#;
+
+/// A project with a kit, in a directory of its own.
+pub struct Project(pub Scratch);
+
+impl Project {
+    pub fn new() -> Project {
+        let scratch = Scratch::new();
+        let write = |path: &str, text: &str| {
+            let path = scratch.path(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("edge.yaml", MANIFEST);
+        write("worker.c", "int main(void) { return 7; }\n");
+        write("scripts/say", "#!/bin/sh\necho hello\n");
+        write("pages/a/index.html", "<p>hello\n");
+        write("device.yaml", "hostname: kitchen\n");
+        kit::write(&scratch.path("test.kit"), &tree(&scratch, board()));
+        Project(scratch)
+    }
+
+    /// `hearth image`, begun elsewhere.
+    pub fn image(&self, verb: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hearth"));
+        command.args(["image", verb]).args(args);
+        command.current_dir(&self.0.0).stdin(Stdio::null());
+        command
+            .env_remove("SOURCE_DATE_EPOCH")
+            .env_remove("HEARTH_KIT");
+        command
+    }
+
+    pub fn build(&self, more: &[&str]) -> Output {
+        let board = board().to_string();
+        let mut args = vec!["--board", &board, "--kit", "test.kit"];
+        args.extend(more);
+        self.image("build", &args).output().unwrap()
+    }
+
+    /// An image of the project.
+    pub fn built(&self) -> PathBuf {
+        let output = self.build(&[]);
+        assert!(output.status.success(), "{}", err(&output));
+        self.0.path("edge.img")
+    }
+}
+
+pub fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+pub fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The files of a built image's root file system, as cpio lists them.
+fn listed(image: &Path) -> String {
+    let bytes = fs::read(image).unwrap();
+    let slot = span(Role::SlotA, Firmware::Uefi);
+    let slot = &bytes[slot.start as usize..slot.end() as usize];
+    let uki = fat::read(slot, "hearth.efi").unwrap();
+    let initramfs = Uki::parse(&uki)
+        .unwrap()
+        .section(".initrd")
+        .unwrap()
+        .unwrap();
+    let packed = image.with_extension("zst");
+    fs::write(&packed, initramfs).unwrap();
+    let list = format!("zstd -dc {} | cpio -tv --quiet", packed.display());
+    kit::run("sh", &["-c", &list])
+}
+
+#[test]
+fn functions_are_built_and_lie_where_the_manifest_says() {
+    let project = Project::new();
+    let output = project.build(&["--device", "device.yaml", "--name-version", "7"]);
+    let said = err(&output);
+    assert!(output.status.success(), "{said}");
+    for part in [
+        "building compiled: cc -static",
+        "secrets to be set on the device, for no image has them: api_key",
+        "scripts/say is a script: what runs it must be there, too",
+        "edge.img is ready: `hearth image run edge.img`",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let table = out(&output);
+    for part in [
+        "PART",
+        "kernel",
+        "  /factory/bin/compiled",
+        "root file system, compressed",
+        "% of 16.0 MiB",
+        "image",
+    ] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    let files = listed(&project.0.path("edge.img"));
+    for (mode, path) in [
+        ("-rwxr-xr-x", "factory/bin/compiled"),
+        ("-rwxr-xr-x", "factory/scripts/say"),
+        ("-rw-r--r--", "factory/pages/a/index.html"),
+        ("-rw-r--r--", "factory/edge.yaml"),
+        ("-rw-r--r--", "etc/hearth/device.yaml"),
+        ("-rwxr-xr-x", "init"),
+    ] {
+        let line = files
+            .lines()
+            .find(|line| line.ends_with(&format!(" {path}")));
+        let line = line.unwrap_or_else(|| panic!("{path}: {files}"));
+        assert!(line.starts_with(mode), "{line}");
+    }
+    // Nothing is left beside it.
+    let beside = fs::read_dir(&project.0.0).unwrap();
+    let left = beside.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().ends_with(".new")
+    });
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn two_builds_in_other_places_at_other_times_are_equal() {
+    let projects = [Project::new(), Project::new()];
+    let first = projects[0].built();
+    // From above, by another name, with files of another time and other rights.
+    let touched = "find . -exec touch -d 2001-01-01 {} + && chmod 600 pages/a/index.html edge.yaml";
+    let mut touch = Command::new("sh");
+    let touched = touch
+        .args(["-c", touched])
+        .current_dir(&projects[1].0.0)
+        .status();
+    assert!(touched.unwrap().success());
+    let at = |name: &str| projects[1].0.path(name).display().to_string();
+    let (manifest, kit, output) = (at("edge.yaml"), at("test.kit"), at("other.img"));
+    let board = board().to_string();
+    let output = projects[1]
+        .image(
+            "build",
+            &[
+                "--board",
+                &board,
+                "--manifest",
+                &manifest,
+                "-o",
+                &output,
+                "--json",
+            ],
+        )
+        .env("HEARTH_KIT", kit)
+        .current_dir("/")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", err(&output));
+    let second = projects[1].0.path("other.img");
+    assert!(fs::read(&first).unwrap() == fs::read(&second).unwrap());
+
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["board"], board);
+    assert_eq!(told["file"], second.to_str().unwrap());
+    assert_eq!(told["image"], fs::metadata(&second).unwrap().len());
+    assert!(told["slot_used"].as_u64() < told["slot_size"].as_u64());
+    assert_eq!(told["parts"][0]["name"], "kernel");
+
+    // What it is told to be of is the one thing that differs, and what exists can be taken as it is.
+    let mut dated = projects[0].image("build", &["--board", &board, "--no-build"]);
+    dated
+        .env("HEARTH_KIT", at("test.kit"))
+        .env("SOURCE_DATE_EPOCH", "1800000000");
+    let output = dated.output().unwrap();
+    assert!(output.status.success(), "{}", err(&output));
+    assert!(!err(&output).contains("building"), "{}", err(&output));
+    let dated = fs::read(&first).unwrap();
+    assert!(dated != fs::read(&second).unwrap());
+}
+
+#[test]
+fn what_is_wrong_is_said_and_no_image_is_made() {
+    let project = Project::new();
+    let check = |status: i32, output: Output, part: &str| {
+        let said = err(&output);
+        assert_eq!(output.status.code(), Some(status), "{said}");
+        assert!(said.contains(part), "{part}: {said}");
+        assert!(!project.0.path("edge.img").exists());
+    };
+    let write = |path: &str, text: &str| fs::write(project.0.path(path), text).unwrap();
+    // Both are told, each with its place.
+    write("bad.yaml", "service: test\nfunktions: {}\n");
+    write("bad-device.yaml", "hostnam: kitchen\n");
+    let bad = || project.build(&["--manifest", "bad.yaml", "--device", "bad-device.yaml"]);
+    check(2, bad(), "bad.yaml:2:1");
+    check(2, bad(), "bad-device.yaml:1:1");
+
+    let board = board().to_string();
+    let mut none = project.image("build", &["--board", &board]);
+    none.env("XDG_CACHE_HOME", project.0.path("cache"));
+    let kit = format!("`cargo xtask kit {board}`");
+    check(1, none.output().unwrap(), &kit);
+    check(
+        1,
+        project.build(&["--kit", "worker.c"]),
+        "cannot be unpacked",
+    );
+    let other = ["--board", "rpi4", "--kit", "test.kit"];
+    let other = project.image("build", &other).output().unwrap();
+    check(1, other, &format!("is the kit of {board}, and not of rpi4"));
+
+    write("edge.yaml", &MANIFEST.replace("[pages]", "[../pages]"));
+    check(
+        1,
+        project.build(&[]),
+        "functions.compiled.sandbox.read: ../pages is outside",
+    );
+    write("edge.yaml", &MANIFEST.replace("-static ", ""));
+    check(
+        1,
+        project.build(&[]),
+        "needs shared libraries, which the appliance does not have",
+    );
+    write("edge.yaml", &MANIFEST.replace("cc -static", "false"));
+    check(
+        1,
+        project.build(&[]),
+        "functions.compiled.build.command failed",
+    );
+    write("edge.yaml", MANIFEST);
+    fs::write(project.0.path("pages/large"), noise(17 << 20)).unwrap();
+    let large = project.build(&[]);
+    check(1, large, "a slot has room for");
+    let large = err(&project.build(&["--no-build"]));
+    let line = large
+        .lines()
+        .find(|line| line.contains("/factory/pages/large"));
+    assert!(
+        line.is_some_and(|line| line.ends_with("17.0 MiB")),
+        "{large}"
+    );
+    let mut into = project.image("build", &["--board", &board, "-o", "/dev/null"]);
+    check(
+        1,
+        into.output().unwrap(),
+        "/dev/null is no file; `hearth image flash`",
+    );
+}
+
+#[test]
+fn what_cannot_be_run_here_is_said() {
+    let project = Project::new();
+    let mut run = project.image("run", &["worker.c"]);
+    let output = run.output().unwrap();
+    assert!(!output.status.success());
+    assert!(err(&output).contains("worker.c is not an image of an appliance"));
+    kit::write(&project.0.path("pi.kit"), &tree(&project.0, Board::Rpi4));
+    fs::write(
+        project.0.path("only-script.yaml"),
+        "service: test\nfunctions: { a: { routes: [{ path: / }], binary: scripts/say } }\n",
+    )
+    .unwrap();
+    let args = [
+        "--board",
+        "rpi4",
+        "--kit",
+        "pi.kit",
+        "--no-build",
+        "--manifest",
+        "only-script.yaml",
+    ];
+    let output = project.image("build", &args).output().unwrap();
+    assert!(output.status.success(), "{}", err(&output));
+    let output = project.image("run", &["edge.img"]).output().unwrap();
+    assert!(err(&output).contains("QEMU has no firmware of a Raspberry Pi"));
+    // The firmware is not where it should be, nor QEMU.
+    let image = project.built();
+    let mut run = project.image("run", &[image.to_str().unwrap()]);
+    let output = run.env("PATH", "/nonexistent").output().unwrap();
+    let said = err(&output);
+    assert!(
+        said.contains("qemu-system-") && said.contains("apt install qemu-system-"),
+        "{said}"
+    );
+}
