@@ -1,0 +1,75 @@
+//! The clock's floor: no time before the image was built, or before one that was saved, can be now. A board
+//! without a clock of its own begins there, and SNTP leads it on.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_settime};
+
+use super::{ActError, replace, text};
+
+const PLACE: &str = "/data/system/clock";
+
+/// The newest time that is known to have been, in seconds since 1970. Pure.
+pub fn floor(built: u64, saved: Option<&str>) -> u64 {
+    let saved = saved.and_then(|text| text.trim().parse().ok());
+    saved.unwrap_or(0).max(built)
+}
+
+/// Seconds since 1970, by the system's clock.
+pub fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// Sets the clock to its floor if it is below. The floor, and whether it was.
+pub fn raise(built: u64) -> Result<(u64, bool), ActError> {
+    let floor = floor(built, text(PLACE, 64).as_deref());
+    let below = now() < floor;
+    if below {
+        let time = TimeSpec::from(Duration::from_secs(floor));
+        clock_settime(ClockId::CLOCK_REALTIME, time).map_err(|errno| ActError::Call {
+            attempt: "set the clock",
+            source: errno.into(),
+        })?;
+    }
+    Ok((floor, below))
+}
+
+/// Saves a time that is known to have been.
+pub fn save(seconds: u64) -> Result<(), ActError> {
+    replace(PLACE, format!("{seconds}\n").as_bytes())
+}
+
+/// What is known to have been, now: the clock if it was synchronised; else the floor and the time since it was
+/// looked at, since a clock that is only fast would set the floor too high for ever.
+pub fn known(floor: u64, up: Duration, synchronised: bool) -> u64 {
+    match synchronised {
+        true => now().max(floor),
+        false => floor.saturating_add(up.as_secs()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_is_the_newest_that_is_known() {
+        assert_eq!(floor(100, None), 100);
+        assert_eq!(floor(100, Some("250\n")), 250);
+        assert_eq!(floor(100, Some("50")), 100);
+        for wrong in ["", "-5", "soon", "99999999999999999999999"] {
+            assert_eq!(floor(100, Some(wrong)), 100, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_nobody_confirmed_is_not_saved() {
+        assert_eq!(known(1000, Duration::from_secs(60), false), 1060);
+        assert!(known(1000, Duration::from_secs(60), true) > 1_700_000_000);
+        // Nor one that went back.
+        let future = now() + 1000;
+        assert_eq!(known(future, Duration::ZERO, true), future);
+    }
+}

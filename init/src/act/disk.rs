@@ -1,0 +1,89 @@
+//! Where this system was started from: what the firmware says, and what partitions the kernel knows.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::{ActError, Feeder, bytes, text};
+use crate::facts::{Disk, Origin, Partition, efi_text, find_disk, word};
+
+/// How long a disk may come late: by USB, or a card that is slow to wake.
+const LATE: Duration = Duration::from_secs(10);
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The vendor of the variables of systemd's boot loader interface, which ours follow.
+const VENDOR: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+const VARIABLES: &str = "/sys/firmware/efi/efivars";
+const PI: &str = "/proc/device-tree/chosen/bootloader";
+
+/// Where the firmware started us from. `hearth.origin=GUID` on the kernel's command line stands for it where the
+/// kernel was started without one, as QEMU can.
+pub fn origin(command_line: &str) -> Option<Origin> {
+    if let Some(guid) = word(command_line, "hearth.origin")
+        .map(str::to_owned)
+        .or_else(|| {
+            let variable = format!("{VARIABLES}/LoaderDevicePartUUID-{VENDOR}");
+            efi_text(&bytes(variable, 1024)?)
+        })
+    {
+        return Some(Origin::Guid(guid.to_ascii_lowercase()));
+    }
+    cell(&format!("{PI}/partition")).map(Origin::Number)
+}
+
+/// Whether this boot is a trial, which the firmware does not repeat.
+pub fn is_trial(command_line: &str) -> bool {
+    let variable = format!("{VARIABLES}/HearthTrial-{VENDOR}");
+    word(command_line, "hearth.trial") == Some("1")
+        || bytes(variable, 1024).is_some_and(|raw| efi_text(&raw).as_deref() == Some("1"))
+        || cell(&format!("{PI}/tryboot")).is_some_and(|tried| tried != 0)
+}
+
+/// A number of the device tree: 32 bits, big-endian.
+fn cell(path: &str) -> Option<u32> {
+    let cell = bytes(path, 4)?;
+    Some(u32::from_be_bytes(cell.try_into().ok()?))
+}
+
+/// The disk with it; waits for one that comes late.
+pub fn find(origin: Option<&Origin>, feeder: &mut Feeder) -> Result<Disk, ActError> {
+    let missing = |what: &str| ActError::Missing(what.to_owned());
+    let origin = origin.ok_or_else(|| missing("the firmware names no partition"))?;
+    let until = Instant::now() + LATE;
+    loop {
+        if let Some(disk) = find_disk(origin, &partitions()) {
+            return Ok(disk);
+        }
+        if Instant::now() >= until {
+            let named = match origin {
+                Origin::Guid(guid) => guid.clone(),
+                Origin::Number(number) => format!("number {number}"),
+            };
+            return Err(ActError::Missing(format!(
+                "no disk with the partition {named} came within {} seconds",
+                LATE.as_secs()
+            )));
+        }
+        feeder.feed();
+        // The kernel could tell of each disk; looking is simpler, and soon over.
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// All that the kernel knows.
+fn partitions() -> Vec<Partition> {
+    const BLOCK: &str = "/sys/class/block";
+    let entries = fs::read_dir(BLOCK).into_iter().flatten().flatten();
+    let read = |name: &str| {
+        let place = Path::new(BLOCK).join(name);
+        let uevent = text(place.join("uevent"), 4096)?;
+        // A partition's directory lies in its disk's.
+        let real = fs::canonicalize(place).ok()?;
+        let disk = real.parent()?.file_name()?.to_str()?.to_owned();
+        Partition::read(name, &disk, &uevent)
+    };
+    entries
+        .filter_map(|entry| read(entry.file_name().to_str()?))
+        .collect()
+}

@@ -1,0 +1,12 @@
+//! `hearth-net`: name, addresses, name servers and clock of the appliance. Decides in `lease` (DHCP) and `time`, where
+//! time is passed in; acts in `run`.
+
+mod confine;
+mod lease;
+mod names;
+mod record;
+mod run;
+mod time;
+mod wire;
+
+pub use run::{check, run};

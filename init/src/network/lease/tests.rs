@@ -1,0 +1,253 @@
+//! A client and a server of a few lines, over a wire in memory, with years in a moment.
+
+use std::collections::VecDeque;
+
+use smoltcp::phy::{self, DeviceCapabilities};
+use smoltcp::wire::{
+    ArpPacket, ArpRepr, DhcpMessageType, DhcpPacket, DhcpRepr, EthernetFrame, EthernetProtocol,
+    IpProtocol, Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr,
+};
+
+use super::*;
+use crate::network::wire::{Received, capabilities};
+
+const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const SERVER: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 2]);
+const SERVER_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+const GIVEN: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+
+#[derive(Default)]
+struct Memory {
+    to_client: VecDeque<Vec<u8>>,
+    from_client: Vec<Vec<u8>>,
+}
+
+struct Outgoing<'a>(&'a mut Vec<Vec<u8>>);
+
+impl phy::TxToken for Outgoing<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
+        let mut frame = vec![0; length];
+        let filled = fill(&mut frame);
+        self.0.push(frame);
+        filled
+    }
+}
+
+impl Device for Memory {
+    type RxToken<'a> = Received;
+    type TxToken<'a> = Outgoing<'a>;
+
+    fn receive(&mut self, _: Instant) -> Option<(Received, Outgoing<'_>)> {
+        let frame = self.to_client.pop_front()?;
+        Some((Received(frame), Outgoing(&mut self.from_client)))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Outgoing<'_>> {
+        Some(Outgoing(&mut self.from_client))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        capabilities()
+    }
+}
+
+/// A client, a server that answers or not, and the time.
+struct World {
+    lease: Lease<Memory>,
+    now: Duration,
+    answers: bool,
+    /// What the client said, in order, and whether to everybody.
+    said: Vec<(DhcpMessageType, bool)>,
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+impl World {
+    fn new() -> World {
+        World {
+            lease: Lease::new(Memory::default(), CLIENT, "kitchen", 7, Duration::ZERO),
+            now: Duration::ZERO,
+            answers: true,
+            said: Vec::new(),
+        }
+    }
+
+    /// Lets time go by until `until`, or something has changed.
+    fn run(&mut self, until: Duration) -> Option<Given> {
+        loop {
+            let changed = self.lease.poll(self.now);
+            for frame in std::mem::take(&mut self.lease.device.from_client) {
+                self.serve(&frame);
+            }
+            if changed.is_some() {
+                return changed;
+            }
+            if self.lease.device.to_client.is_empty() {
+                let delay = self.lease.delay(self.now).unwrap_or(HOUR);
+                self.now += delay.max(Duration::from_millis(1));
+                if self.now >= until {
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, frame: &[u8]) {
+        let ethernet = EthernetFrame::new_checked(frame).unwrap();
+        match ethernet.ethertype() {
+            EthernetProtocol::Arp => {
+                let packet = ArpPacket::new_checked(ethernet.payload()).unwrap();
+                let ArpRepr::EthernetIpv4 {
+                    source_hardware_addr,
+                    source_protocol_addr,
+                    target_protocol_addr,
+                    ..
+                } = ArpRepr::parse(&packet).unwrap()
+                else {
+                    panic!("no ARP of IPv4")
+                };
+                assert_eq!(target_protocol_addr, SERVER_IP);
+                let answer = ArpRepr::EthernetIpv4 {
+                    operation: smoltcp::wire::ArpOperation::Reply,
+                    source_hardware_addr: SERVER,
+                    source_protocol_addr: SERVER_IP,
+                    target_hardware_addr: source_hardware_addr,
+                    target_protocol_addr: source_protocol_addr,
+                };
+                let payload = |bytes: &mut [u8]| answer.emit(&mut ArpPacket::new_unchecked(bytes));
+                self.send(EthernetProtocol::Arp, answer.buffer_len(), payload);
+            }
+            EthernetProtocol::Ipv4 => {
+                let ip = Ipv4Packet::new_checked(ethernet.payload()).unwrap();
+                let udp = UdpPacket::new_checked(ip.payload()).unwrap();
+                let packet = DhcpPacket::new_checked(udp.payload()).unwrap();
+                let asked = DhcpRepr::parse(&packet).unwrap();
+                let everybody = ip.dst_addr() == Ipv4Addr::BROADCAST;
+                self.said.push((asked.message_type, everybody));
+                let name = packet.options().find(|option| option.kind == HOST_NAME);
+                assert_eq!(name.unwrap().data, b"kitchen");
+                if self.answers {
+                    self.answer(&asked);
+                }
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    fn answer(&mut self, asked: &DhcpRepr<'_>) {
+        let message_type = match asked.message_type {
+            DhcpMessageType::Discover => DhcpMessageType::Offer,
+            DhcpMessageType::Request => DhcpMessageType::Ack,
+            other => panic!("{other:?}"),
+        };
+        let time = [DhcpOption {
+            kind: TIME_SERVERS,
+            data: &[10, 0, 2, 4],
+        }];
+        let answer = DhcpRepr {
+            message_type,
+            your_ip: GIVEN,
+            server_ip: SERVER_IP,
+            router: Some(SERVER_IP),
+            subnet_mask: Some(Ipv4Addr::new(255, 255, 255, 0)),
+            requested_ip: None,
+            client_identifier: None,
+            server_identifier: Some(SERVER_IP),
+            parameter_request_list: None,
+            dns_servers: Some([Ipv4Addr::new(10, 0, 2, 3)].into_iter().collect()),
+            max_size: None,
+            lease_duration: Some(7200),
+            additional_options: &time,
+            ..*asked
+        };
+        let udp = UdpRepr {
+            src_port: 67,
+            dst_port: 68,
+        };
+        let ip = Ipv4Repr {
+            src_addr: SERVER_IP,
+            dst_addr: GIVEN,
+            next_header: IpProtocol::Udp,
+            payload_len: udp.header_len() + answer.buffer_len(),
+            hop_limit: 64,
+        };
+        let sums = capabilities().checksum;
+        let length = ip.buffer_len() + ip.payload_len;
+        self.send(EthernetProtocol::Ipv4, length, |bytes| {
+            let mut packet = Ipv4Packet::new_unchecked(bytes);
+            ip.emit(&mut packet, &sums);
+            let mut inner = UdpPacket::new_unchecked(packet.payload_mut());
+            let (from, to) = (SERVER_IP.into(), GIVEN.into());
+            let emit = |bytes: &mut [u8]| {
+                answer.emit(&mut DhcpPacket::new_unchecked(bytes)).unwrap();
+            };
+            udp.emit(&mut inner, &from, &to, answer.buffer_len(), emit, &sums);
+        });
+    }
+
+    fn send(&mut self, kind: EthernetProtocol, length: usize, fill: impl FnOnce(&mut [u8])) {
+        let mut bytes = vec![0; 14 + length];
+        let mut frame = EthernetFrame::new_unchecked(&mut bytes);
+        frame.set_src_addr(SERVER);
+        frame.set_dst_addr(EthernetAddress(CLIENT));
+        frame.set_ethertype(kind);
+        fill(frame.payload_mut());
+        self.lease.device.to_client.push_back(bytes);
+    }
+}
+
+#[test]
+fn an_address_is_asked_for_and_kept_by_renewal() {
+    let mut world = World::new();
+    let given = world.run(HOUR).unwrap();
+    assert_eq!(given.address, Some((GIVEN, 24)));
+    assert_eq!(given.router, Some(SERVER_IP));
+    assert_eq!(given.dns, [Ipv4Addr::new(10, 0, 2, 3)]);
+    assert_eq!(given.time, [Ipv4Addr::new(10, 0, 2, 4)]);
+    let (discover, request) = (DhcpMessageType::Discover, DhcpMessageType::Request);
+    assert_eq!(world.said, [(discover, true), (request, true)]);
+    // A day: every hour, half of the lease's time, the server itself is asked.
+    world.said.clear();
+    let day = world.now + 24 * HOUR;
+    assert_eq!(world.run(day), None);
+    assert!((20..=26).contains(&world.said.len()), "{:?}", world.said);
+    assert!(world.said.iter().all(|said| *said == (request, false)));
+}
+
+#[test]
+fn a_server_that_falls_silent_is_asked_by_broadcast_and_then_given_up() {
+    let mut world = World::new();
+    world.run(HOUR).unwrap();
+    world.answers = false;
+    world.said.clear();
+    let begun = world.now;
+    let lost = world.run(100 * HOUR).unwrap();
+    assert_eq!(lost, Given::default());
+    let lived = world.now - begun;
+    assert!(lived >= 2 * HOUR - Duration::from_secs(60), "{lived:?}");
+    assert!(lived <= 2 * HOUR + Duration::from_secs(60), "{lived:?}");
+    let first_broadcast = world.said.iter().position(|said| said.1).unwrap();
+    assert!(first_broadcast > 0, "{:?}", world.said);
+    // One that is there again serves again.
+    world.answers = true;
+    assert_eq!(world.run(200 * HOUR).unwrap().address, Some((GIVEN, 24)));
+}
+
+#[test]
+fn a_pulled_cable_takes_the_address_away_and_another_gives_it_back() {
+    let mut world = World::new();
+    world.run(HOUR).unwrap();
+    world.lease.restart();
+    assert_eq!(world.run(2 * HOUR), Some(Given::default()));
+    assert_eq!(world.run(2 * HOUR).unwrap().address, Some((GIVEN, 24)));
+}
+
+#[test]
+fn any_bytes_are_no_lease() {
+    let mut world = World::new();
+    for length in [0, 1, 13, 14, 42, 60, 300, 1514] {
+        world.lease.device.to_client.push_back(vec![0xff; length]);
+        world.lease.device.to_client.push_back(vec![0; length]);
+    }
+    assert_eq!(world.lease.poll(Duration::ZERO), None);
+}

@@ -1,0 +1,372 @@
+//! The one runner: watches interfaces, carries out what settings and leases say, and tells others.
+
+use std::fs;
+use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+use hearth_manifest::device::{self, AddressMode, Device};
+use hearth_sys::wait::{Waiting, wait};
+
+use super::confine::confine;
+use super::lease::{Given, Lease};
+use super::names::Names;
+use super::record::Record;
+use super::time;
+use super::wire::Wire;
+use crate::act::{chain, clock, text};
+use crate::facts::Release;
+use crate::netlink::{ADDRESSES_4, ADDRESSES_6, LINKS, Link, Netlink};
+use crate::place::{RELEASE, SETTINGS};
+
+/// What the time servers are where the settings leave them as they are, and DHCP may tell nearer ones.
+const PUBLIC: &str = "pool.ntp.org";
+
+/// Whatever happens, everything is looked at so often.
+const TURN: Duration = Duration::from_secs(60);
+
+/// Says a line to whoever started this.
+#[expect(clippy::print_stderr, reason = "init reads it, for the kernel's log")]
+pub(super) fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+/// Whether a file's settings are valid; else the faults, for people.
+///
+/// # Errors
+/// All faults, or why the file cannot be read.
+pub fn check(path: &str) -> Result<(), String> {
+    let content = fs::read(path).map_err(|error| format!("cannot read {path}: {error}"))?;
+    device::parse(path, &content)
+        .map(drop)
+        .map_err(|faults| faults.to_string())
+}
+
+/// Sees to the network until it is ended.
+///
+/// # Errors
+/// What it cannot go on without.
+pub fn run() -> io::Result<()> {
+    let settings = settings();
+    let mut netlink = Netlink::open(LINKS | ADDRESSES_4 | ADDRESSES_6)?;
+    let mut record = Record::default();
+    let card = wait_for_card(&mut netlink, &settings, &mut record)?;
+    let digits = card.mac.map(|mac| format!("{:02x}{:02x}", mac[4], mac[5]));
+    let named = settings.hostname.clone();
+    record.hostname = named.unwrap_or_else(|| format!("hearth-{}", digits.unwrap_or_default()));
+    nix::unistd::sethostname(&record.hostname)?;
+    let saved = text("/data/system/clock", 64);
+    let built = text(RELEASE, 4096).map_or(0, |text| Release::read(&text).built);
+    let floor = Duration::from_secs(clock::floor(built, saved.as_deref()));
+    if let Err(error) = confine() {
+        say(&format!(
+            "goes on with more than it needs: {}",
+            chain(&*error)
+        ));
+    }
+    let (servers, new_servers) = channel();
+    let (woken, told) = UnixStream::pair()?;
+    woken.set_nonblocking(true)?;
+    told.set_nonblocking(true)?;
+    let synchronised = Arc::new(AtomicBool::new(false));
+    let shared = Arc::clone(&synchronised);
+    let clock = std::thread::Builder::new().name("clock".to_owned());
+    clock.spawn(move || time::keep(&new_servers, &shared, &told, floor))?;
+    let mut network = Network {
+        settings,
+        netlink,
+        begun: Instant::now(),
+        up: None,
+        names: None,
+        servers,
+        asked: Vec::new(),
+        woken,
+        synchronised,
+        told: None,
+        record,
+    };
+    loop {
+        network.turn()?;
+    }
+}
+
+fn settings() -> Device {
+    let content = fs::read(SETTINGS).unwrap_or_default();
+    device::parse(SETTINGS, &content).unwrap_or_else(|faults| {
+        // Init has checked them; whoever changed them since is told.
+        say(&faults.to_string());
+        Device::default()
+    })
+}
+
+fn is_card(link: &Link) -> bool {
+    // What cells and bridges make is not there yet, and never is the way out.
+    link.mac.is_some() && !link.name.starts_with("veth")
+}
+
+/// Brings every network card up, to see whether there is a cable; all of them listen to routers until one is
+/// chosen, since the kernel asks for one only when a card comes up.
+fn bring_up(netlink: &mut Netlink, links: &[Link]) {
+    for link in links.iter().filter(|link| is_card(link)) {
+        listen_to_routers(&link.name, true);
+        if let Err(error) = netlink.link_up(link.index) {
+            say(&format!("cannot bring {} up: {error}", link.name));
+        }
+    }
+}
+
+fn listen_to_routers(name: &str, listen: bool) {
+    let place = format!("/proc/sys/net/ipv6/conf/{name}/accept_ra");
+    // Without IPv6 in the kernel there is no such file.
+    let _ = fs::write(place, if listen { "1" } else { "0" });
+}
+
+/// Waits until there is a card: the machine's name comes of it.
+fn wait_for_card(
+    netlink: &mut Netlink,
+    settings: &Device,
+    record: &mut Record,
+) -> io::Result<Link> {
+    loop {
+        let links = netlink.links()?;
+        let wanted = settings.network.interface.as_deref();
+        let mut cards = links.iter().filter(|link| is_card(link));
+        if let Some(card) = cards.find(|link| wanted.is_none_or(|name| link.name == name)) {
+            return Ok(card.clone());
+        }
+        record.hostname = settings
+            .hostname
+            .clone()
+            .unwrap_or_else(|| "hearth".to_owned());
+        record.write()?;
+        let mut set = [Waiting::read(netlink.as_fd())];
+        wait(&mut set, Some(TURN))?;
+        netlink.drain();
+    }
+}
+
+/// The card that is used.
+struct Up {
+    link: Link,
+    lease: Option<Lease<Wire>>,
+    /// The address that it has of us.
+    given: Given,
+}
+
+struct Network {
+    settings: Device,
+    netlink: Netlink,
+    begun: Instant,
+    up: Option<Up>,
+    names: Option<Names>,
+    /// To the clock's thread, ...
+    servers: Sender<Vec<String>>,
+    /// ... and what went there last.
+    asked: Vec<String>,
+    /// The clock's thread has something to tell.
+    woken: UnixStream,
+    synchronised: Arc<AtomicBool>,
+    told: Option<Record>,
+    record: Record,
+}
+
+impl Network {
+    fn turn(&mut self) -> io::Result<()> {
+        let links = self.netlink.links()?;
+        self.choose(&links)?;
+        self.lease();
+        self.tell()?;
+        let now = self.begun.elapsed();
+        let lease = self.up.as_mut().and_then(|up| up.lease.as_mut());
+        let (delay, wire) = match lease {
+            Some(lease) => (lease.delay(now), Some(&lease.device)),
+            None => (None, None),
+        };
+        let delay = delay.unwrap_or(TURN).min(TURN);
+        let mut set = vec![
+            Waiting::read(self.netlink.as_fd()),
+            Waiting::read(self.woken.as_fd()),
+        ];
+        set.extend(wire.map(|wire| Waiting::read(wire.as_fd())));
+        wait(&mut set, Some(delay))?;
+        self.netlink.drain();
+        // What is in it says only that there is something.
+        let _ = (&self.woken).read(&mut [0; 16]);
+        Ok(())
+    }
+
+    /// The card with a cable: the one in use, if it still has one.
+    fn choose(&mut self, links: &[Link]) -> io::Result<()> {
+        let wanted = self.settings.network.interface.as_deref();
+        let fits = |link: &&Link| is_card(link) && wanted.is_none_or(|name| link.name == name);
+        let used = self.up.as_ref().map(|up| up.link.index);
+        let mut cards: Vec<&Link> = links.iter().filter(fits).collect();
+        cards.sort_by_key(|link| (Some(link.index) != used, link.index));
+        let with_cable = cards.into_iter().find(|link| link.carrier);
+        if let Some(mut up) = self.up.take() {
+            match with_cable {
+                Some(link) if link.index == up.link.index => {
+                    self.up = Some(up);
+                    return Ok(());
+                }
+                _ => {
+                    say(&format!("{} has lost its cable", up.link.name));
+                    self.forget(&mut up);
+                }
+            }
+        }
+        let Some(link) = with_cable else {
+            // A card that came late, or went down.
+            bring_up(&mut self.netlink, links);
+            return Ok(());
+        };
+        for other in links.iter().filter(|other| is_card(other)) {
+            listen_to_routers(&other.name, other.index == link.index);
+        }
+        say(&format!("{} has a cable", link.name));
+        self.up = Some(self.begin(link)?);
+        Ok(())
+    }
+
+    /// Begins to use a card.
+    fn begin(&mut self, link: &Link) -> io::Result<Up> {
+        let mut up = Up {
+            link: link.clone(),
+            lease: None,
+            given: Given::default(),
+        };
+        let network = &self.settings.network;
+        match (network.mode, network.address) {
+            (AddressMode::Static, Some(held)) => {
+                let given = Given {
+                    address: Some((held.address, held.prefix)),
+                    router: network.gateway,
+                    ..Given::default()
+                };
+                self.take(&mut up, given);
+            }
+            (AddressMode::Static, None) | (AddressMode::Dhcp, _) => {
+                let mut seed = [0; 8];
+                fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
+                let mac = link.mac.unwrap_or_default();
+                up.lease = Some(Lease::new(
+                    Wire::open(link.index)?,
+                    mac,
+                    &self.record.hostname,
+                    u64::from_ne_bytes(seed),
+                    self.begun.elapsed(),
+                ));
+            }
+        }
+        Ok(up)
+    }
+
+    /// Lets the DHCP client do what is due.
+    fn lease(&mut self) {
+        let Some(mut up) = self.up.take() else {
+            return;
+        };
+        let now = self.begun.elapsed();
+        if let Some(given) = up.lease.as_mut().and_then(|lease| lease.poll(now)) {
+            self.take(&mut up, given);
+        }
+        self.up = Some(up);
+    }
+
+    /// Gives the card what was given to us, instead of what it has.
+    fn take(&mut self, up: &mut Up, given: Given) {
+        let index = up.link.index;
+        if let Some((address, prefix)) = up.given.address
+            && given.address != up.given.address
+        {
+            let _ = self.netlink.remove_address(index, address, prefix);
+            say(&format!("{address}/{prefix} is not ours any more"));
+        }
+        if let Some((address, prefix)) = given.address {
+            let mut set = self.netlink.add_address(index, address, prefix);
+            if let Some(router) = given.router {
+                set = set.and_then(|()| self.netlink.set_router(index, router));
+            }
+            match set {
+                Ok(()) => say(&format!("{address}/{prefix} on {}", up.link.name)),
+                Err(error) => say(&format!("cannot use {address}/{prefix}: {error}")),
+            }
+        }
+        up.given = given;
+    }
+
+    /// Stops using a card.
+    fn forget(&mut self, up: &mut Up) {
+        if let Some(lease) = &mut up.lease {
+            lease.restart();
+        }
+        self.take(up, Given::default());
+    }
+
+    /// Tells everybody what has changed.
+    fn tell(&mut self) -> io::Result<()> {
+        let index = self.up.as_ref().map(|up| up.link.index);
+        let held = self.netlink.addresses()?;
+        let mut addresses: Vec<IpAddr> = held
+            .into_iter()
+            .filter(|one| one.usable && Some(one.index) == index)
+            .map(|one| one.address)
+            .collect();
+        // IPv4 first, which people can read.
+        addresses.sort();
+        let given = self.up.as_ref().map(|up| up.given.clone());
+        let given = given.unwrap_or_default();
+        if let (Some(up), None, false) = (&self.up, &self.names, addresses.is_empty()) {
+            match Names::say(&self.record.hostname, &up.link.name) {
+                Ok(names) => self.names = Some(names),
+                Err(error) => say(&format!("the name is not told to others: {error}")),
+            }
+        }
+        if addresses.is_empty() {
+            self.names = None;
+        }
+        self.ask_for_time(&given.time, !addresses.is_empty());
+        let of_settings = &self.settings.network.dns;
+        let record = Record {
+            interface: self.up.as_ref().map(|up| up.link.name.clone()),
+            mac: self.up.as_ref().and_then(|up| up.link.mac),
+            hostname: self.record.hostname.clone(),
+            mdns: self.names.as_mut().map(|names| names.name().to_owned()),
+            addresses,
+            gateway: given.router.map(IpAddr::from),
+            dns: match of_settings.is_empty() {
+                true => given.dns.into_iter().map(IpAddr::from).collect(),
+                false => of_settings.clone(),
+            },
+            synchronised: self.synchronised.load(Ordering::Relaxed),
+        };
+        if self.told.as_ref() != Some(&record) {
+            record.write()?;
+            self.told = Some(record);
+        }
+        Ok(())
+    }
+
+    /// Tells the clock's thread whom to ask.
+    fn ask_for_time(&mut self, near: &[Ipv4Addr], reachable: bool) {
+        let set = &self.settings.time.servers;
+        let mut servers = Vec::new();
+        if reachable {
+            // Those of the network itself know the way, where nobody has chosen others.
+            if set.as_slice() == [PUBLIC] {
+                servers.extend(near.iter().map(ToString::to_string));
+            }
+            servers.extend(set.iter().cloned());
+        }
+        if servers != self.asked {
+            self.asked = servers.clone();
+            // Without its thread the clock stays as it is.
+            let _ = self.servers.send(servers);
+        }
+    }
+}

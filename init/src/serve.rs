@@ -1,0 +1,295 @@
+//! What init does once all is started: it waits. For children that end, words of the supervisor, signals, and the
+//! time to feed the watchdog.
+
+mod child;
+
+pub use child::{Children, Service};
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use hearth_sys::datagram;
+use hearth_sys::wait::{Waiting, wait};
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+
+use crate::act::{chain, clock, text};
+use crate::health::{Health, Verdict};
+use crate::kernel_log::Level;
+use crate::place::NET_RECORD;
+use crate::restarts::Next;
+use crate::run::Runner;
+use crate::summary::{self, Network};
+
+/// How the machine ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It starts again.
+    Restart,
+    /// It switches itself off.
+    PowerOff,
+    /// It stands still, with its power on.
+    Halt,
+}
+
+/// The longest that nothing is looked at: a third of the time after which the hardware bites.
+const TURN: Duration = Duration::from_secs(5);
+
+/// How long the summary waits for an address that is still being asked for.
+const ADDRESS: Duration = Duration::from_secs(5);
+
+/// How often a time that is known to have been is saved.
+const SAVE: Duration = Duration::from_secs(3600);
+
+/// The signals that mean something; all others are nothing to PID 1.
+const SIGNALS: [Signal; 5] = [
+    Signal::SIGCHLD,
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+];
+
+/// Holds the signals back until somebody waits for them. The kernel drops what PID 1 neither handles nor blocks.
+///
+/// # Errors
+/// What sigprocmask(2) or signalfd(2) says.
+pub fn signals() -> nix::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    SIGNALS.into_iter().for_each(|signal| set.add(signal));
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+}
+
+/// What a signal asks for.
+fn wish(signal: Signal) -> Option<End> {
+    match signal {
+        Signal::SIGTERM | Signal::SIGINT => Some(End::Restart),
+        Signal::SIGUSR2 => Some(End::PowerOff),
+        Signal::SIGUSR1 => Some(End::Halt),
+        _ => None,
+    }
+}
+
+/// Serves until the machine shall end.
+pub fn serve(runner: &mut Runner, signals: &SignalFd) -> End {
+    let now = runner.now();
+    let mut state = State {
+        health: Health::new(now, runner.feeder.is_there()),
+        starved: false,
+        ready: false,
+        status: String::new(),
+        network: None,
+        show_at: Duration::MAX,
+        shown: None,
+        saved: now,
+    };
+    loop {
+        let now = runner.now();
+        if let Some(end) = state.turn(runner, now) {
+            return end;
+        }
+        let due = runner.children.due().map(|then| then.saturating_sub(now));
+        if let Some(end) = hear(runner, &mut state, signals, due.unwrap_or(TURN).min(TURN)) {
+            return end;
+        }
+    }
+}
+
+/// Waits for something to happen, and takes it in.
+fn hear(
+    runner: &mut Runner,
+    state: &mut State,
+    signals: &SignalFd,
+    limit: Duration,
+) -> Option<End> {
+    {
+        let mut set = vec![Waiting::read(signals.as_fd())];
+        set.extend(runner.children.descriptors().map(Waiting::read));
+        // What cannot be waited for is looked at every time.
+        if let Err(error) = wait(&mut set, Some(limit)) {
+            runner.log.error(&format!("cannot wait: {error}"));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    runner.children.take_output(&mut runner.log);
+    while let Some(word) = runner.children.word() {
+        state.heard(runner, &word);
+    }
+    let mut end = None;
+    while let Ok(Some(info)) = signals.read_signal() {
+        let signal = i32::try_from(info.ssi_signo).map(Signal::try_from);
+        if let Ok(Ok(signal)) = signal
+            && let Some(wished) = wish(signal)
+        {
+            runner
+                .log
+                .notice(&format!("{signal} from process {}", info.ssi_pid));
+            end = end.or(Some(wished));
+        }
+    }
+    end.or_else(|| state.reap(runner))
+}
+
+/// Waits for whoever has ended: children, and those whose parents have died. Who they were, and how.
+pub(crate) fn ended() -> Option<(i32, String)> {
+    loop {
+        return match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, status)) => {
+                Some((pid.as_raw(), format!("ended with status {status}")))
+            }
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                Some((pid.as_raw(), format!("was ended by {signal}")))
+            }
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => None,
+            Ok(_) | Err(Errno::EINTR) => continue,
+            Err(_) => None,
+        };
+    }
+}
+
+/// What is known while the machine serves.
+#[derive(Debug)]
+struct State {
+    health: Health,
+    starved: bool,
+    ready: bool,
+    /// What the supervisor says of itself.
+    status: String,
+    network: Option<Network>,
+    /// Without an address the summary is shown then.
+    show_at: Duration,
+    /// The summary that was shown last.
+    shown: Option<Vec<String>>,
+    /// When the clock was saved.
+    saved: Duration,
+}
+
+impl State {
+    /// What time asks for.
+    fn turn(&mut self, runner: &mut Runner, now: Duration) -> Option<End> {
+        match self.health.judge(now) {
+            Verdict::Feed => runner.feeder.feed(),
+            Verdict::Starve(reason) if !self.starved => {
+                self.starved = true;
+                let told = format!("{reason}: the watchdog is not fed any more");
+                runner.log.error(&told);
+            }
+            Verdict::Starve(_) => {}
+            Verdict::Restart(reason) => {
+                runner.log.error(&format!("{reason}: restart"));
+                return Some(End::Restart);
+            }
+        }
+        runner.children.start_due(now, &mut runner.log);
+        let record = text(NET_RECORD, 64 * 1024);
+        let network = record.as_deref().map(Network::read);
+        if network != self.network {
+            self.network = network;
+            self.show(runner, now);
+        }
+        if now >= self.show_at {
+            self.show(runner, now);
+        }
+        if now >= self.saved + SAVE {
+            self.saved = now;
+            save_clock(runner, self.network.as_ref());
+        }
+        None
+    }
+
+    /// Takes in a datagram of the supervisor (sd_notify(3)).
+    fn heard(&mut self, runner: &mut Runner, message: &str) {
+        let (now, mut ready) = (runner.now(), false);
+        for line in message.lines() {
+            match line.split_once('=') {
+                Some(("READY", "1")) => ready = true,
+                Some(("WATCHDOG", "1")) => self.health.word(now),
+                Some(("STATUS", status)) if self.status != status => {
+                    self.status = status.chars().take(200).collect();
+                    let said = format!("the platform: {status}");
+                    runner.log.say(Level::Info, &said);
+                }
+                _ => {}
+            }
+        }
+        if ready {
+            self.health.ready(now);
+            runner.children.supervisor.restarts.ready();
+            if !self.ready {
+                self.ready = true;
+                let took = now.as_millis();
+                let said = format!("the platform is ready ({took} ms after init)");
+                runner.log.notice(&said);
+                self.show_at = now + ADDRESS;
+            }
+            self.show(runner, now);
+        }
+    }
+
+    /// Reaps everybody, and decides what follows a death.
+    fn reap(&mut self, runner: &mut Runner) -> Option<End> {
+        while let Some((pid, how)) = ended() {
+            let now = runner.now();
+            runner.children.take_output(&mut runner.log);
+            let Some(service) = runner.children.of(pid) else {
+                continue;
+            };
+            let (name, vital) = (service.name, service.vital);
+            let last = service.buried(&how);
+            runner.log.error(&format!("{name} {how}{last}"));
+            if vital {
+                self.ready = false;
+                self.health.died(now);
+            }
+            match service.restarts.died(now, vital) {
+                Next::Start(then) => service.start_at = Some(then),
+                Next::GiveUp => {
+                    runner.log.error(&format!("{name} died too often: restart"));
+                    return Some(End::Restart);
+                }
+            }
+        }
+        None
+    }
+
+    /// Says who this is, if that has changed.
+    fn show(&mut self, runner: &mut Runner, now: Duration) {
+        let reached = |network: &Network| !network.addresses.is_empty();
+        if !self.ready || (!self.network.as_ref().is_some_and(reached) && now < self.show_at) {
+            return;
+        }
+        self.show_at = Duration::MAX;
+        let lines = summary::lines(runner, self.network.as_ref(), &self.status);
+        if self.shown.as_ref() != Some(&lines) {
+            for line in &lines {
+                runner.log.notice(line);
+            }
+            self.shown = Some(lines);
+        }
+    }
+}
+
+/// Saves a time that is known to have been, for the next boot's floor.
+pub(crate) fn save_clock(runner: &mut Runner, network: Option<&Network>) {
+    let synchronised = network.is_some_and(|network| network.synchronised);
+    let known = clock::known(runner.floor, runner.floor_at.elapsed(), synchronised);
+    if let Err(error) = clock::save(known) {
+        runner
+            .log
+            .error(&format!("the time was not saved: {}", chain(&error)));
+    }
+}
+
+/// A datagram's text, if the supervisor sent it.
+pub(crate) fn text_of(
+    datagram: &datagram::Datagram,
+    room: &[u8],
+    supervisor: u32,
+) -> Option<String> {
+    let from = datagram.sender?.process;
+    let text = room.get(..datagram.length)?;
+    (from == supervisor && !datagram.cut).then(|| String::from_utf8_lossy(text).into_owned())
+}
