@@ -13,7 +13,7 @@ use hearth_image::autoboot::{Autoboot, Slot};
 use hearth_image::kit::{About, Kit, Node, Tree};
 use hearth_image::layout::{Role, Span, span};
 use hearth_image::{Board, Firmware};
-use hearth_qemu_tests::{Arch, Machine, Running, Speed};
+use hearth_qemu_tests::{Arch, Inside, Machine, Running, Speed};
 
 use crate::install::{self, Need};
 use crate::programs::{Program, build};
@@ -33,6 +33,7 @@ struct Disks {
     arch: Arch,
     place: PathBuf,
     image: PathBuf,
+    speed: Speed,
 }
 
 /// Runs everything under the firmware of these processors.
@@ -69,7 +70,7 @@ fn test_on(arch: Arch) -> anyhow::Result<()> {
 /// Slot a, slot b on trial, and a again, which the firmware alone sees to.
 fn a_trial_holds_once(disks: &Disks) -> anyhow::Result<()> {
     let mut machine = disks.machine("trial")?;
-    let mut running = machine.boot(Speed::UNKNOWN)?;
+    let mut running = machine.boot(disks.speed)?;
     running.guest.expect("selector: starting slot a", BOOT)?;
     let first = report(&running)?;
     ensure!(first.contains("slot=a trial=none partition="), "{first}");
@@ -101,7 +102,7 @@ fn the_default_is_read(disks: &Disks) -> anyhow::Result<()> {
     let mut machine = disks.machine("default")?;
     let text = Autoboot::committed(Slot::B).text();
     overwrite(&machine.disk(), &Autoboot::committed(Slot::A).text(), &text)?;
-    let running = machine.boot(Speed::UNKNOWN)?;
+    let running = machine.boot(disks.speed)?;
     let line = report(&running)?;
     ensure!(line.contains("slot=b trial=none "), "{line}");
     // Power is pulled, and the next start is the same but for the trial that was arranged before.
@@ -113,7 +114,7 @@ fn the_default_is_read(disks: &Disks) -> anyhow::Result<()> {
 fn a_damaged_slot_gives_way(disks: &Disks) -> anyhow::Result<()> {
     let mut machine = disks.machine("damaged")?;
     clear(&machine.disk(), slot(Role::SlotA).start, 512)?;
-    let running = machine.boot(Speed::UNKNOWN)?;
+    let running = machine.boot(disks.speed)?;
     running
         .guest
         .expect("selector: slot a does not start", BOOT)?;
@@ -129,7 +130,7 @@ fn a_damaged_slot_gives_way(disks: &Disks) -> anyhow::Result<()> {
 fn a_damaged_trial_is_none(disks: &Disks) -> anyhow::Result<()> {
     let mut machine = disks.machine("damaged-trial")?;
     clear(&machine.disk(), slot(Role::SlotB).start, 512)?;
-    let running = machine.boot(Speed::UNKNOWN)?;
+    let running = machine.boot(disks.speed)?;
     report(&running)?;
     running
         .guest
@@ -146,7 +147,7 @@ fn garbage_boots_a(disks: &Disks) -> anyhow::Result<()> {
     let mut machine = disks.machine("garbage")?;
     let known = Autoboot::committed(Slot::A).text();
     overwrite(&machine.disk(), &known, &[0xa5; 512])?;
-    let running = machine.boot(Speed::UNKNOWN)?;
+    let running = machine.boot(disks.speed)?;
     running.guest.expect("selector: autoboot.txt", BOOT)?;
     let line = report(&running)?;
     ensure!(line.contains("slot=a trial=none "), "{line}");
@@ -158,7 +159,7 @@ fn no_slot_and_the_reason(disks: &Disks) -> anyhow::Result<()> {
     for role in [Role::SlotA, Role::SlotB] {
         clear(&machine.disk(), slot(role).start, 512)?;
     }
-    let mut running = machine.boot(Speed::UNKNOWN)?;
+    let mut running = machine.boot(disks.speed)?;
     running
         .guest
         .expect("selector: slot a does not start", BOOT)?;
@@ -264,10 +265,25 @@ impl Disks {
             file.seek(SeekFrom::Start(slot(role).start))?;
             file.write_all(&bytes)?;
         }
+        let inside = Inside {
+            arch,
+            kernel: image,
+            init: built[0].clone(),
+            memory: 256,
+            cpus: 2,
+            place: place.clone(),
+            on_line: None,
+        };
+        let speed = inside.measure()?;
+        say(&format!(
+            "firmware {}: time limits here are {speed}",
+            arch.name()
+        ));
         Ok(Disks {
             arch,
             place,
             image: disk,
+            speed,
         })
     }
 
