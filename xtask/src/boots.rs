@@ -33,6 +33,8 @@ struct Disks {
     arch: Arch,
     place: PathBuf,
     image: PathBuf,
+    /// The kernel's first sector.
+    kernel: Vec<u8>,
     speed: Speed,
 }
 
@@ -62,6 +64,7 @@ fn test_on(arch: Arch) -> anyhow::Result<()> {
     case("a trial holds once", &a_trial_holds_once)?;
     case("the other slot is the default", &the_default_is_read)?;
     case("a damaged slot gives way", &a_damaged_slot_gives_way)?;
+    case("a damaged kernel gives way", &a_damaged_kernel_gives_way)?;
     case("a damaged trial is none", &a_damaged_trial_is_none)?;
     case("garbage boots slot a", &garbage_boots_a)?;
     case("no slot, and the reason", &no_slot_and_the_reason)
@@ -101,12 +104,11 @@ fn a_trial_holds_once(disks: &Disks) -> anyhow::Result<()> {
 fn the_default_is_read(disks: &Disks) -> anyhow::Result<()> {
     let mut machine = disks.machine("default")?;
     let text = Autoboot::committed(Slot::B).text();
-    overwrite(&machine.disk(), &Autoboot::committed(Slot::A).text(), &text)?;
+    let known = Autoboot::committed(Slot::A).text();
+    overwrite(&machine.disk(), Role::Esp, &known, &text)?;
     let running = machine.boot(disks.speed)?;
     let line = report(&running)?;
     ensure!(line.contains("slot=b trial=none "), "{line}");
-    // Power is pulled, and the next start is the same but for the trial that was arranged before.
-    drop(running);
     Ok(())
 }
 
@@ -121,6 +123,20 @@ fn a_damaged_slot_gives_way(disks: &Disks) -> anyhow::Result<()> {
     running
         .guest
         .expect("selector: starting slot b instead", BOOT)?;
+    let line = report(&running)?;
+    ensure!(line.contains("slot=b trial=none "), "{line}");
+    Ok(())
+}
+
+/// The file is there, and its kernel is none any more.
+fn a_damaged_kernel_gives_way(disks: &Disks) -> anyhow::Result<()> {
+    let mut machine = disks.machine("damaged-kernel")?;
+    overwrite(&machine.disk(), Role::SlotA, &disks.kernel, &[0xa5; 512])?;
+    let running = machine.boot(disks.speed)?;
+    running.guest.expect("stub: cannot load the kernel", BOOT)?;
+    running
+        .guest
+        .expect("selector: slot a does not start", BOOT)?;
     let line = report(&running)?;
     ensure!(line.contains("slot=b trial=none "), "{line}");
     Ok(())
@@ -146,7 +162,7 @@ fn a_damaged_trial_is_none(disks: &Disks) -> anyhow::Result<()> {
 fn garbage_boots_a(disks: &Disks) -> anyhow::Result<()> {
     let mut machine = disks.machine("garbage")?;
     let known = Autoboot::committed(Slot::A).text();
-    overwrite(&machine.disk(), &known, &[0xa5; 512])?;
+    overwrite(&machine.disk(), Role::Esp, &known, &[0xa5; 512])?;
     let running = machine.boot(disks.speed)?;
     running.guest.expect("selector: autoboot.txt", BOOT)?;
     let line = report(&running)?;
@@ -283,6 +299,7 @@ impl Disks {
             arch,
             place,
             image: disk,
+            kernel: kit.kernel[..512].to_vec(),
             speed,
         })
     }
@@ -302,15 +319,15 @@ fn clear(disk: &Path, at: u64, len: usize) -> anyhow::Result<()> {
     Ok(file.write_all(&vec![0; len])?)
 }
 
-/// Puts a sector in the place of another on the ESP, as one who knows where the file's content lies.
-fn overwrite(disk: &Path, old: &[u8; 512], new: &[u8; 512]) -> anyhow::Result<()> {
+/// Puts a sector in the place of another of a partition, as one who knows where the file's content lies.
+fn overwrite(disk: &Path, role: Role, old: &[u8], new: &[u8; 512]) -> anyhow::Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(disk)?;
-    let esp = slot(Role::Esp);
-    let mut bytes = vec![0; usize::try_from(esp.len)?];
-    file.seek(SeekFrom::Start(esp.start))?;
+    let place = span(role, Firmware::Uefi);
+    let mut bytes = vec![0; usize::try_from(place.len)?];
+    file.seek(SeekFrom::Start(place.start))?;
     file.read_exact(&mut bytes)?;
     let at = bytes.chunks_exact(512).position(|sector| sector == old);
-    let at = at.context("the ESP has no such sector")? as u64;
-    file.seek(SeekFrom::Start(esp.start + at * 512))?;
+    let at = at.context("the partition has no such sector")? as u64;
+    file.seek(SeekFrom::Start(place.start + at * 512))?;
     Ok(file.write_all(new)?)
 }
