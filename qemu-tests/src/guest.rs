@@ -78,9 +78,42 @@ pub enum GuestError {
         /// Its end.
         tail: String,
     },
+    /// QEMU did not take a command.
+    #[error("{name}: cannot command QEMU: {what}")]
+    Command {
+        /// The machine.
+        name: String,
+        /// What was said, or asked.
+        what: String,
+    },
     /// QEMU itself could not be waited for.
     #[error("cannot wait for QEMU")]
     Wait(#[source] io::Error),
+}
+
+/// What a machine starts from.
+#[derive(Clone, Debug)]
+pub enum Boot {
+    /// QEMU itself starts a kernel. Such a machine ends rather than start again.
+    Kernel {
+        /// A kernel that QEMU can start.
+        kernel: PathBuf,
+        /// The archive that is its root; [`crate::Initramfs`] makes one.
+        initramfs: PathBuf,
+        /// More words for the kernel's command line.
+        command_line: String,
+    },
+    /// UEFI firmware starts what it finds on a disk; see [`crate::Machine`].
+    Disk {
+        /// The firmware itself, which stays as it is.
+        code: PathBuf,
+        /// Its variables.
+        vars: PathBuf,
+        /// The disk.
+        disk: PathBuf,
+        /// Where the machine is to be commanded from.
+        qmp: PathBuf,
+    },
 }
 
 /// What a machine is made of.
@@ -90,16 +123,12 @@ pub struct Spec {
     pub name: String,
     /// Its processor.
     pub arch: Arch,
-    /// A kernel that QEMU can start itself.
-    pub kernel: PathBuf,
-    /// The archive that is its root; [`crate::Initramfs`] makes one.
-    pub initramfs: PathBuf,
+    /// What it starts from.
+    pub boot: Boot,
     /// Memory, in MiB.
     pub memory: u32,
     /// Processors. This host's own are shared among them.
     pub cpus: u32,
-    /// More words for the kernel's command line.
-    pub command_line: String,
     /// Ports of the guest (TCP) that this host reaches by [`Guest::address`].
     pub ports: Vec<u16>,
     /// Where the console's log is kept, as `NAME.log`.
@@ -233,6 +262,11 @@ impl Guest {
         }
     }
 
+    /// By how much limits are stretched for it.
+    pub fn speed(&self) -> Speed {
+        self.speed
+    }
+
     /// The file in which the console is kept.
     pub fn log(&self) -> &Path {
         self.console.log()
@@ -279,18 +313,10 @@ fn free_ports(guest: &[u16]) -> Result<Vec<(u16, SocketAddr)>, GuestError> {
         .collect())
 }
 
-/// QEMU's arguments. The guest has a fixed address in a network of its own, from which nothing gets
-/// out; there is no DHCP to wait for.
+/// QEMU's arguments. A kernel that QEMU starts has a fixed address in a network of its own, from which
+/// nothing gets out, with no DHCP to wait for; what a disk brings finds a DHCP server, and this host as
+/// 10.0.2.2.
 fn arguments(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
-    let serial = spec.arch.serial();
-    let mut network = "user,id=net,restrict=on,ipv6=off".to_owned();
-    for (guest, host) in ports {
-        network.push_str(&format!(",hostfwd=tcp:{host}-:{guest}"));
-    }
-    let append = format!(
-        "console={serial} panic=-1 ip=10.0.2.15::10.0.2.2:255.255.255.0:hearth:eth0:off {}",
-        spec.command_line
-    );
     let mut arguments: Vec<String> = Vec::new();
     let mut add = |words: &[&str]| arguments.extend(words.iter().map(|word| (*word).to_owned()));
     add(spec.arch.machine());
@@ -300,17 +326,49 @@ fn arguments(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
         "-m",
         &spec.memory.to_string(),
     ]);
-    add(&[
-        "-nodefaults",
-        "-display",
-        "none",
-        "-no-reboot",
-        "-serial",
-        "stdio",
-    ]);
-    add(&["-kernel", &spec.kernel.to_string_lossy()]);
-    add(&["-initrd", &spec.initramfs.to_string_lossy()]);
-    add(&["-append", append.trim_end()]);
+    add(&["-nodefaults", "-display", "none", "-serial", "stdio"]);
+    let mut network = "user,id=net".to_owned();
+    match &spec.boot {
+        Boot::Kernel {
+            kernel,
+            initramfs,
+            command_line,
+        } => {
+            let serial = spec.arch.serial();
+            let append = format!(
+                "console={serial} panic=-1 ip=10.0.2.15::10.0.2.2:255.255.255.0:hearth:eth0:off \
+                 {command_line}"
+            );
+            add(&["-no-reboot", "-kernel", &kernel.to_string_lossy()]);
+            add(&["-initrd", &initramfs.to_string_lossy()]);
+            add(&["-append", append.trim_end()]);
+            network.push_str(",restrict=on,ipv6=off");
+        }
+        Boot::Disk {
+            code,
+            vars,
+            disk,
+            qmp,
+        } => {
+            let flash = |unit: u8, path: &Path, more: &str| {
+                let file = path.display();
+                format!("if=pflash,format=raw,unit={unit}{more},file={file}")
+            };
+            add(&["-drive", &flash(0, code, ",readonly=on")]);
+            add(&["-drive", &flash(1, vars, "")]);
+            let disk = disk.display();
+            let drive = format!("if=none,id=disk,format=raw,discard=unmap,file={disk}");
+            add(&["-drive", &drive]);
+            add(&["-device", "virtio-blk-pci,drive=disk,bootindex=0"]);
+            // What bites if nobody feeds it.
+            add(&["-device", "i6300esb", "-action", "watchdog=reset"]);
+            let qmp = format!("unix:{},server=on,wait=off", qmp.display());
+            add(&["-qmp", &qmp]);
+        }
+    }
+    for (guest, host) in ports {
+        network.push_str(&format!(",hostfwd=tcp:{host}-:{guest}"));
+    }
     add(&[
         "-netdev",
         &network,

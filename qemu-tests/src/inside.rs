@@ -8,7 +8,7 @@ use hearth_guest::{ENDED, JOB, Job, NOTHING, STARTED};
 
 use crate::arch::Arch;
 use crate::console::OnLine;
-use crate::guest::{Guest, GuestError, Spec};
+use crate::guest::{Boot, Guest, GuestError, Spec};
 use crate::speed::Speed;
 use hearth_image::initramfs::{Initramfs, InitramfsError, Owner};
 
@@ -99,11 +99,13 @@ impl Inside {
         let guest = Guest::start(&Spec {
             name: name.to_owned(),
             arch: self.arch,
-            kernel: self.kernel.clone(),
-            initramfs,
+            boot: Boot::Kernel {
+                kernel: self.kernel.clone(),
+                initramfs,
+                command_line: String::new(),
+            },
             memory: self.memory,
             cpus: self.cpus,
-            command_line: String::new(),
             ports: ports.to_vec(),
             logs: self.place.clone(),
             speed,

@@ -6,6 +6,7 @@
 //! | [`arch`] | processors, and the machine that QEMU makes of each |
 //! | [`console`] | what the machine has printed: kept in a log, searched for markers |
 //! | [`guest`] | one machine from its start to its end |
+//! | [`machine`] | one machine that firmware starts from its own disk, again and again; QEMU's commands |
 //! | [`speed`] | how much slower than planned this host is |
 //! | [`inside`] | one program run inside a machine, to its exit status |
 //!
@@ -16,10 +17,12 @@ pub mod arch;
 pub mod console;
 pub mod guest;
 pub mod inside;
+pub mod machine;
 pub mod speed;
 
 pub use arch::Arch;
-pub use guest::{Guest, GuestError, Spec};
+pub use guest::{Boot, Guest, GuestError, Spec};
 pub use hearth_image::initramfs::{Initramfs, InitramfsError, Owner};
 pub use inside::Inside;
+pub use machine::{Machine, Running};
 pub use speed::Speed;

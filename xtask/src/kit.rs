@@ -36,6 +36,10 @@ const EMPTY: [&str; 8] = ["boot", "data", "dev", "proc", "root", "run", "sys", "
 /// What the boards' kernels are told, beside their consoles.
 const QUIET: &str = "panic=10 oops=panic quiet loglevel=4";
 
+/// What a Pi's firmware is told.
+const PI_CONFIG: &str =
+    "arm_64bit=1\nkernel=kernel8.img\ninitramfs initramfs followkernel\nenable_uart=1\n";
+
 /// Of the pristine data file system; a device that grows it keeps it. Any will do that is always the same.
 const DATA_UUID: &str = "b0a3f4c2-5d0e-4b57-9f43-6c1d8a2e7705";
 const HASH_SEED: &str = "5c7d2f1e-83a6-4e0b-b1f9-0d6a94c3e812";
@@ -86,13 +90,11 @@ fn make(board: Board) -> anyhow::Result<PathBuf> {
                 "this kit's kernel is for QEMU's raspi4b; a real Raspberry Pi needs the kernel and the \
                  firmware that Buildroot brings",
             );
-            let tree = "bcm2711-rpi-4-b.dtb";
+            let devices = "bcm2711-rpi-4-b.dtb";
+            let firmware = |name: &str| format!("firmware/{name}");
             add("kernel.efi", 0o644, read(&image)?);
-            add(
-                &format!("firmware/{tree}"),
-                0o644,
-                read(&kernels.join(tree))?,
-            );
+            add(&firmware(devices), 0o644, read(&kernels.join(devices))?);
+            add(&firmware("config.txt"), 0o644, PI_CONFIG.into());
         }
     }
     add("cmdline", 0o644, command_line(board).into_bytes());
@@ -136,7 +138,7 @@ fn processor(arch: Arch) -> Processor {
     }
 }
 
-fn command_line(board: Board) -> String {
+pub(crate) fn command_line(board: Board) -> String {
     let console = match board {
         Board::QemuX86_64 | Board::Nuc => "console=tty0 console=ttyS0,115200",
         Board::QemuAarch64 => "console=tty0 console=ttyAMA0",
@@ -147,7 +149,7 @@ fn command_line(board: Board) -> String {
 }
 
 /// `6.12.94-hearth`, from the kernel's configuration: `# Linux/x86 6.12.94 Kernel Configuration`.
-fn kernel_version(kernels: &Path) -> anyhow::Result<String> {
+pub(crate) fn kernel_version(kernels: &Path) -> anyhow::Result<String> {
     let path = kernels.join("config");
     let text =
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -233,7 +235,7 @@ fn programs(arch: Arch) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
 }
 
 /// The pristine data file system: the same bytes each time.
-fn data(board: Board) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn data(board: Board) -> anyhow::Result<Vec<u8>> {
     let size = span(Role::Data, board.firmware()).len;
     let place = crate::sh::target().join("kit");
     fs::create_dir_all(&place)?;

@@ -1,5 +1,6 @@
 //! The project's own chores: `cargo xtask help` lists them.
 
+mod boots;
 mod cache;
 mod clock;
 mod debian;
@@ -24,6 +25,7 @@ use hearth_qemu_tests::Arch;
 const HELP: &str = "\
 cargo xtask test          everything CI runs; installs what it needs where it may
 cargo xtask test guest [ARCH]  tests as root in virtual machines, for x86_64 and aarch64 or one of them
+cargo xtask test firmware [ARCH]  what starts a slot, under UEFI firmware in virtual machines
 cargo xtask kernel [ARCH]  the product's kernels, kept below ~/.cache/hearth; prints where they are
 cargo xtask kit [BOARD]   all of an appliance but your functions, kept below ~/.cache/hearth/kits; prints where
 cargo xtask tidy          formatting, lints, and the project's own rules of style
@@ -43,6 +45,9 @@ fn main() -> ExitCode {
     let result = match args[..] {
         ["test"] => test::test(),
         ["test", "guest", ref arches @ ..] => named(arches).and_then(|arches| guest::test(&arches)),
+        ["test", "firmware", ref arches @ ..] => {
+            named(arches).and_then(|arches| boots::test(&arches))
+        }
         ["kernel", ref arches @ ..] => named(arches).and_then(|arches| kernel::kernel(&arches)),
         ["kit", ref boards @ ..] => kit::kit(boards),
         ["tidy"] => tidy::tidy(),

@@ -12,6 +12,9 @@ pub const STARTED: &str = "guest-init: the job begins";
 /// machine itself. It switches itself off after that.
 pub const ENDED: &str = "guest-init: ended with ";
 
+/// A line of the console: how firmware has started this system, in `name=value`.
+pub const REPORT: &str = "boot-report: ";
+
 /// What the init itself ends with when it is the job: the machine's start is measured, and the way that a
 /// failure takes from the inside to the host is tried.
 pub const NOTHING: u8 = 7;
