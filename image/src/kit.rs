@@ -211,7 +211,8 @@ impl Kit {
     }
 }
 
-fn unpack(from: impl Read) -> io::Result<Tree> {
+/// What lies in a kit, by its paths; whether that is a whole kit, [`Kit::read`] tells.
+pub fn unpack(from: impl Read) -> io::Result<Tree> {
     let fault = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let unpacked = zstd::Decoder::new(from)?;
     let mut archive = tar::Archive::new(unpacked.take(LARGEST));

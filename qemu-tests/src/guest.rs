@@ -113,6 +113,8 @@ pub enum Boot {
         disk: PathBuf,
         /// Where the machine is to be commanded from.
         qmp: PathBuf,
+        /// More words for QEMU.
+        words: Vec<String>,
     },
 }
 
@@ -349,6 +351,7 @@ fn arguments(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
             vars,
             disk,
             qmp,
+            words,
         } => {
             let flash = |unit: u8, path: &Path, more: &str| {
                 let file = path.display();
@@ -364,6 +367,7 @@ fn arguments(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
             add(&["-device", "i6300esb", "-action", "watchdog=reset"]);
             let qmp = format!("unix:{},server=on,wait=off", qmp.display());
             add(&["-qmp", &qmp]);
+            words.iter().for_each(|word| add(&[word]));
         }
     }
     for (guest, host) in ports {

@@ -45,6 +45,11 @@ pub struct Machine {
     pub memory: u32,
     /// Ports of the guest (TCP) that this host reaches.
     pub ports: Vec<u16>,
+    /// What its clock says when it is switched on, as `1980-01-01T00:00:00`; without it, this host's time.
+    pub clock: Option<String>,
+    /// Its time is the number of instructions that it has run, so that it can be compared from run to run: one
+    /// takes a nanosecond, whatever it is.
+    pub counted: bool,
     /// Is told each line of the console.
     pub on_line: Option<OnLine>,
 }
@@ -60,6 +65,8 @@ impl Machine {
             starts: 0,
             memory: 256,
             ports: Vec::new(),
+            clock: None,
+            counted: false,
             on_line: None,
         };
         let [_, vars] = firmware(arch);
@@ -87,6 +94,16 @@ impl Machine {
             .map_err(file("enlarge", &disk))
     }
 
+    /// What is not as it always is, in words for QEMU.
+    fn words(&self) -> Vec<String> {
+        let clock = self.clock.as_ref();
+        let clock = clock.map(|time| ["-rtc".to_owned(), format!("base={time}")]);
+        let counted = self
+            .counted
+            .then(|| ["-icount", "shift=0,sleep=off"].map(str::to_owned));
+        clock.into_iter().chain(counted).flatten().collect()
+    }
+
     /// Switches it on.
     pub fn boot(&mut self, speed: Speed) -> Result<Running, GuestError> {
         self.starts += 1;
@@ -103,9 +120,11 @@ impl Machine {
                 vars: self.vars(),
                 disk: self.disk(),
                 qmp: qmp.clone(),
+                words: self.words(),
             },
             memory: self.memory,
-            cpus: 2,
+            // QEMU counts those of one processor only.
+            cpus: if self.counted { 1 } else { 2 },
             ports: self.ports.clone(),
             logs: self.place.clone(),
             speed,
@@ -151,6 +170,12 @@ impl Running {
         self.command("inject-nmi").map(drop)
     }
 
+    /// Plugs the network's cable in, or pulls it.
+    pub fn link(&mut self, up: bool) -> Result<(), GuestError> {
+        let arguments = json!({ "name": "net", "up": up });
+        self.command_with("set_link", arguments).map(drop)
+    }
+
     /// `running`, `shutdown`, ...
     pub fn status(&mut self) -> Result<String, GuestError> {
         let said = self.command("query-status")?;
@@ -168,7 +193,11 @@ impl Running {
     }
 
     fn command(&mut self, command: &str) -> Result<Value, GuestError> {
-        let said = self.commands.ask(command);
+        self.command_with(command, json!({}))
+    }
+
+    fn command_with(&mut self, command: &str, arguments: Value) -> Result<Value, GuestError> {
+        let said = self.commands.ask(command, arguments);
         said.map_err(|error| GuestError::Command {
             name: self.name.clone(),
             what: format!("{command}: {error}"),
@@ -209,7 +238,7 @@ impl Commands {
         if greeting["QMP"].is_null() {
             return Err(io::Error::other(format!("no greeting: {greeting}")));
         }
-        commands.ask("qmp_capabilities")?;
+        commands.ask("qmp_capabilities", json!({}))?;
         Ok(commands)
     }
 
@@ -223,8 +252,8 @@ impl Commands {
         Ok(serde_json::from_str(&std::mem::take(&mut self.part))?)
     }
 
-    fn ask(&mut self, command: &str) -> io::Result<Value> {
-        let text = json!({ "execute": command }).to_string();
+    fn ask(&mut self, command: &str, arguments: Value) -> io::Result<Value> {
+        let text = json!({ "execute": command, "arguments": arguments }).to_string();
         self.stream.get_mut().write_all(text.as_bytes())?;
         loop {
             let mut said = self.line(ANSWER)?;

@@ -32,6 +32,16 @@ impl Speed {
         Speed::of(arch, begun.elapsed())
     }
 
+    /// By how much.
+    pub fn times(self) -> f64 {
+        self.0
+    }
+
+    /// What was measured before, as [`Speed::times`] told it.
+    pub fn known(times: f64) -> Speed {
+        Speed(times.clamp(1.0, Speed::SLOWEST))
+    }
+
     /// A limit for a quiet host, as it is here.
     pub fn scale(self, limit: Duration) -> Duration {
         limit.mul_f64(self.0)

@@ -67,7 +67,7 @@ pub(crate) fn kit(names: &[&str]) -> anyhow::Result<()> {
 }
 
 /// Makes one, and sees that it can be read.
-fn make(board: Board) -> anyhow::Result<PathBuf> {
+pub(crate) fn make(board: Board) -> anyhow::Result<PathBuf> {
     let begun = Instant::now();
     install::ensure(NEEDS)?;
     toolchain::ensure()?;

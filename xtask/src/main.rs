@@ -1,5 +1,6 @@
 //! The project's own chores: `cargo xtask help` lists them.
 
+mod appliance;
 mod boots;
 mod cache;
 mod clock;
@@ -26,6 +27,7 @@ const HELP: &str = "\
 cargo xtask test          everything CI runs; installs what it needs where it may
 cargo xtask test guest [ARCH]  tests as root in virtual machines, for x86_64 and aarch64 or one of them
 cargo xtask test firmware [ARCH]  what starts a slot, under UEFI firmware in virtual machines
+cargo xtask test appliance [ARCH [NAME]]  devices, from firmware to HTTPS, and all that can happen to them
 cargo xtask kernel [ARCH]  the product's kernels, kept below ~/.cache/hearth; prints where they are
 cargo xtask kit [BOARD]   all of an appliance but your functions, kept below ~/.cache/hearth/kits; prints where
 cargo xtask tidy          formatting, lints, and the project's own rules of style
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         ["test", "firmware", ref arches @ ..] => {
             named(arches).and_then(|arches| boots::test(&arches))
         }
+        ["test", "appliance", ref words @ ..] => appliance(words),
         ["kernel", ref arches @ ..] => named(arches).and_then(|arches| kernel::kernel(&arches)),
         ["kit", ref boards @ ..] => kit::kit(boards),
         ["tidy"] => tidy::tidy(),
@@ -74,6 +77,14 @@ fn main() -> ExitCode {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Tests of devices: of a processor if one is named, and those with a name if one is.
+fn appliance(words: &[&str]) -> anyhow::Result<()> {
+    match words {
+        [] => appliance::test(&Arch::ALL, &[]),
+        [arch, names @ ..] => appliance::test(&named(&[arch])?, names),
     }
 }
 

@@ -9,7 +9,13 @@ fn nothing_that_a_worker_tries_can_be_done_on_a_device() {
     let mut device = Device::hello("attacks");
     device.machine.memory = 1024;
     let on = device.boot();
-    let words = ["run", "/bin/tests/attacks", "--test-threads", "1", "--nocapture"];
+    let words = [
+        "run",
+        "/bin/tests/attacks",
+        "--test-threads",
+        "1",
+        "--nocapture",
+    ];
     let told = on.order_within(&words, Duration::from_secs(300));
     assert!(told.ends_with("exit 0\n"), "{told}");
     println!("{told}");

@@ -95,7 +95,8 @@ impl On {
             _ => 80,
         };
         let mut curl = Command::new("curl");
-        curl.args(["-k", "-sS", "-f", "--max-time", "10"]).args(words);
+        curl.args(["-k", "-sS", "-f", "--max-time", "10"])
+            .args(words);
         curl.arg(format!("{scheme}://{}{path}", self.address(port)));
         let output = curl.output().unwrap();
         match output.status.success() {

@@ -30,7 +30,7 @@ impl Lab {
         static LAB: OnceLock<Lab> = OnceLock::new();
         LAB.get_or_init(|| Lab {
             arch: told("HEARTH_ARCH").parse().unwrap(),
-            speed: told("HEARTH_SPEED").parse().unwrap(),
+            speed: Speed::known(told("HEARTH_SPEED").parse().unwrap()),
             place: told("HEARTH_PLACE").into(),
             kit: told("HEARTH_KIT").into(),
             hearth: told("HEARTH_PROGRAM").into(),

@@ -13,18 +13,33 @@ fn a_device_serves_over_tls_and_what_dies_in_it_comes_back() {
     let mut device = Device::hello("life");
     let on = device.boot();
     let boot = on.boot_told();
-    assert_eq!((&boot["slot"], &boot["trial"]), (&"a".into(), &false.into()));
+    assert_eq!(
+        (&boot["slot"], &boot["trial"]),
+        (&"a".into(), &false.into())
+    );
     assert_eq!(boot["board"], Lab::get().board());
     // First boot has grown what the image holds ten mebibytes of.
     assert_eq!(boot["data"], "mounted");
     let data = boot["data_bytes"].as_u64().unwrap();
     assert!(data > 512 << 20, "{boot}");
-    println!("data: 10 MiB in the image, {} MiB after the first boot", data >> 20);
+    println!(
+        "data: 10 MiB in the image, {} MiB after the first boot",
+        data >> 20
+    );
     // Not only by TLS, and the same worker by both.
     assert!(on.get("http", "/hello").unwrap().contains("hello"));
     let seen = on.run(&["/bin/hearth-itself", "device"]);
-    assert!(seen.contains("slot     a\n") && seen.contains("10.0.2.15/24"), "{seen}");
-    let status = on.run(&["/bin/hearth-itself", "status", "/factory/edge.yaml", "--state", "/data/hearth"]);
+    assert!(
+        seen.contains("slot     a\n") && seen.contains("10.0.2.15/24"),
+        "{seen}"
+    );
+    let status = on.run(&[
+        "/bin/hearth-itself",
+        "status",
+        "/factory/edge.yaml",
+        "--state",
+        "/data/hearth",
+    ]);
     assert!(status.contains("hello"), "{status}");
     for missing in status.lines().filter(|line| line.contains("missing")) {
         panic!("not enforced on the appliance: {missing}");
@@ -39,14 +54,20 @@ fn a_device_serves_over_tls_and_what_dies_in_it_comes_back() {
         let begun = Instant::now();
         let before = on.order(&["signal", "9", text]);
         let back = on.answers(BACK);
-        println!("{what} (process {}) killed: answered again after {back:.1?}", before.trim().replace('\n', ", "));
+        println!(
+            "{what} (process {}) killed: answered again after {back:.1?}",
+            before.trim().replace('\n', ", ")
+        );
         // It is another one that answers, not the one that was to die.
         loop {
             let told = on.order(&["signal", "0", text]);
             if told != before {
                 break;
             }
-            assert!(begun.elapsed() < Lab::get().speed.scale(BACK), "{what}: {told}");
+            assert!(
+                begun.elapsed() < Lab::get().speed.scale(BACK),
+                "{what}: {told}"
+            );
         }
     }
 
@@ -57,7 +78,10 @@ fn a_device_serves_over_tls_and_what_dies_in_it_comes_back() {
     on.says("https://", BOOT);
     on.answers(BOOT);
     println!("rebooted, answered again after {:.1?}", begun.elapsed());
-    assert_eq!(certificate, on.order(&["read", "/data/hearth/tls/self-signed.crt"]));
+    assert_eq!(
+        certificate,
+        on.order(&["read", "/data/hearth/tls/self-signed.crt"])
+    );
     assert_eq!(on.boot_told()["data"], "mounted");
     on.run(&["/bin/hearth-itself", "device", "power-off"]);
     on.is_off(BACK * 2);
@@ -69,8 +93,13 @@ fn a_supervisor_that_hangs_is_ended_by_the_watchdog() {
     let mut on = device.boot();
     on.order(&["signal", "19", "hearth-itself up"]);
     let begun = Instant::now();
-    on.running.event("WATCHDOG", Duration::from_secs(180)).unwrap();
-    println!("hung supervisor: the watchdog bit after {:.1?}", begun.elapsed());
+    on.running
+        .event("WATCHDOG", Duration::from_secs(180))
+        .unwrap();
+    println!(
+        "hung supervisor: the watchdog bit after {:.1?}",
+        begun.elapsed()
+    );
     on.answers(BOOT);
     // Nothing was lost by it.
     assert_eq!(on.boot_told()["data"], "mounted");

@@ -19,9 +19,12 @@ mod life;
 mod network;
 mod power;
 #[path = "../../../cli/tests/processes/process.rs"]
+#[allow(dead_code, reason = "other tests use all of it")]
 mod process;
-mod servers;
 #[path = "../../../cli/tests/processes/server.rs"]
+#[allow(dead_code, reason = "other tests use all of it")]
 mod server;
+mod servers;
 #[path = "../../../cli/tests/processes/wait.rs"]
+#[allow(dead_code, reason = "other tests use all of it")]
 mod wait;

@@ -14,22 +14,27 @@ fn set(device: &Device, text: &str) {
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    copy.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    copy.stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
     assert!(copy.wait().unwrap().success());
 }
 
 #[test]
 fn without_a_network_it_stands_and_it_serves_when_the_cable_is_plugged_in() {
     let mut device = Device::hello("late");
-    device.machine.linked = false;
     let mut on = device.on();
-    on.says("no address", BOOT);
+    // Long before anything in it looks.
+    on.running.link(false).unwrap();
+    on.says("NO NETWORK ADDRESS", BOOT);
     on.running.link(true).unwrap();
     on.says("https://10.0.2.15", Duration::from_secs(30));
     on.answers(BOOT);
     // And once more, pulled and plugged while it runs.
     on.running.link(false).unwrap();
-    on.says("no address", Duration::from_secs(30));
+    on.says("NO NETWORK ADDRESS", Duration::from_secs(30));
     on.running.link(true).unwrap();
     on.answers(BOOT);
 }
@@ -60,9 +65,14 @@ fn a_clock_that_knows_nothing_begins_where_the_image_was_made() {
     let mut device = Device::hello("clock");
     device.machine.clock = Some("1980-01-01T00:00:00".to_owned());
     let on = device.boot();
-    let built = on.json("/etc/hearth/release.json")["built"].as_u64().unwrap();
+    let built = on.json("/etc/hearth/release.json")["built"]
+        .as_u64()
+        .unwrap();
     let stat = on.order(&["read", "/proc/stat"]);
-    let since = stat.lines().find_map(|line| line.strip_prefix("btime ")).unwrap();
+    let since = stat
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))
+        .unwrap();
     let since: u64 = since.trim().parse().unwrap();
     // `btime` is now less the time since the start.
     assert!(since + 600 > built, "{since} {built}");

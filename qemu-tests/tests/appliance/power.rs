@@ -21,10 +21,8 @@ fn random(seed: &mut u64) -> u64 {
 
 #[test]
 fn power_that_is_cut_while_it_boots_and_writes_loses_nothing_that_was_kept() {
-    let mut seed = std::env::var("HEARTH_SEED").map_or_else(
-        |_| std::process::id().into(),
-        |text| text.parse().unwrap(),
-    );
+    let mut seed = std::env::var("HEARTH_SEED")
+        .map_or_else(|_| std::process::id().into(), |text| text.parse().unwrap());
     println!("HEARTH_SEED={seed}");
     let mut device = Device::hello("power");
     let begun = Instant::now();
@@ -49,7 +47,10 @@ fn power_that_is_cut_while_it_boots_and_writes_loses_nothing_that_was_kept() {
     }
     let on = device.boot();
     let boot = on.boot_told();
-    assert!(boot["data"] == "mounted" || boot["data"] == "repaired", "{boot}");
+    assert!(
+        boot["data"] == "mounted" || boot["data"] == "repaired",
+        "{boot}"
+    );
     assert_eq!(on.order(&["read", "/data/hearth/mark"]), "here I was");
     let _ = Lab::get();
 }
@@ -66,7 +67,14 @@ fn a_panic_of_the_kernel_is_found_again_after_the_reboot() {
     on.running.interrupt().unwrap();
     on.says("Kernel panic", BOOT);
     on.answers(BOOT * 2);
-    let found = on.order(&["run", "/bin/hearth-itself", "logs", "/factory/edge.yaml", "--state", "/data/hearth"]);
+    let found = on.order(&[
+        "run",
+        "/bin/hearth-itself",
+        "logs",
+        "/factory/edge.yaml",
+        "--state",
+        "/data/hearth",
+    ]);
     println!("{found}");
     let boot = on.boot_told();
     assert!(boot["reasons"].to_string().contains("panic"), "{boot}");

@@ -17,10 +17,16 @@ fn functions_answer_from_servers_of_the_network() {
     let seen = |address: String| address.replace("127.0.0.1", HOST);
     let seed = fs::read_to_string(root().join("examples/edge-postgres.yaml")).unwrap();
     let manifest = seed
-        .replace("postgres://hearth:hearth@127.0.0.1/hearth", &seen(postgres.address()))
+        .replace(
+            "postgres://hearth:hearth@127.0.0.1/hearth",
+            &seen(postgres.address()),
+        )
         .replace("redis://127.0.0.1:6379/0", &seen(redis.address()))
         .replace("memcache://127.0.0.1:11211", &seen(memcached.address()));
-    assert!(manifest.contains(PASSWORD) && !manifest.contains("6379"), "{manifest}");
+    assert!(
+        manifest.contains(PASSWORD) && !manifest.contains("6379"),
+        "{manifest}"
+    );
     // Beside the seed's own, since programs are found from there.
     let own = root().join(format!("examples/.seed-{}.yaml", lab.arch.name()));
     fs::write(&own, manifest).unwrap();
@@ -31,7 +37,12 @@ fn functions_answer_from_servers_of_the_network() {
     let on = device.on();
     let api = ["-H", "Host: api.example.com"];
     on.says("https://", BOOT);
-    let item = ["-H", "Host: api.example.com", "-d", r#"{"name":"trivet","quantity":2,"price_cents":900}"#];
+    let item = [
+        "-H",
+        "Host: api.example.com",
+        "-d",
+        r#"{"name":"trivet","quantity":2,"price_cents":900}"#,
+    ];
     let made = on.ask("https", &item, "/items").unwrap();
     assert!(made.contains("trivet"), "{made}");
     let id = serde_json::from_str::<serde_json::Value>(&made).unwrap()["id"].clone();
@@ -39,8 +50,18 @@ fn functions_answer_from_servers_of_the_network() {
         let read = on.ask("https", &api, &format!("/items/{id}")).unwrap();
         assert!(read.contains("trivet"), "{read}");
     }
-    assert_eq!(postgres.ask("select count(*) from items where name = 'trivet'").as_deref(), Some("1"));
-    let login = ["-H", "Host: auth.example.com", "-d", r#"{"username":"demo","password":"warm-hearth"}"#];
+    assert_eq!(
+        postgres
+            .ask("select count(*) from items where name = 'trivet'")
+            .as_deref(),
+        Some("1")
+    );
+    let login = [
+        "-H",
+        "Host: auth.example.com",
+        "-d",
+        r#"{"username":"demo","password":"warm-hearth"}"#,
+    ];
     assert!(on.ask("https", &login, "/login").unwrap().contains("token"));
     let used = on.memory("MemTotal") - on.memory("MemAvailable");
     println!("idle with the seed's functions: {used} kB of memory are not available");
