@@ -72,6 +72,8 @@ fn lines(status: &DeviceStatus) -> Vec<String> {
     lines.push(format!("slot     {}{trial}", boot.slot));
     let size = hearth_manifest::print_size(boot.data_bytes);
     lines.push(format!("data     {}, {size}", boot.data));
+    let panic = boot.panic.iter();
+    lines.extend(panic.map(|why| format!("wrong    the last kernel died: {why}")));
     lines.extend(boot.reasons.iter().map(|why| format!("wrong    {why}")));
     lines
 }
@@ -117,6 +119,7 @@ mod tests {
                 data: "remade".to_owned(),
                 data_bytes: 8 << 30,
                 reasons: vec!["the data partition was damaged".to_owned()],
+                panic: Some("Kernel panic - why".to_owned()),
             },
             network: None,
         };
@@ -124,6 +127,7 @@ mod tests {
             "version  0.1.0 for nuc",
             "slot     b, on trial",
             "data     remade, 8GiB",
+            "wrong    the last kernel died: Kernel panic - why",
             "wrong    the data partition was damaged",
         ];
         assert_eq!(lines(&status), expect);

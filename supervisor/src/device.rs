@@ -28,6 +28,9 @@ pub struct Boot {
     /// What went wrong, in words.
     #[serde(default)]
     pub reasons: Vec<String>,
+    /// How the kernel died before this start, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub panic: Option<String>,
 }
 
 /// How the box is reached, as the network's process writes it at each change.

@@ -144,6 +144,7 @@ fn full() -> Vec<(&'static str, Value)> {
             data: "mounted".to_owned(),
             data_bytes: 1,
             reasons: vec!["r".to_owned()],
+            panic: Some("Kernel panic".to_owned()),
         },
         network: Some(Network {
             interface: Some("eth0".to_owned()),
