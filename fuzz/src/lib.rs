@@ -17,12 +17,13 @@ pub mod heads;
 pub mod journal;
 pub mod manifest;
 pub mod requests;
+pub mod uki;
 
 /// A target: any bytes will do.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name that its corpus and its driver have.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("answers", answers::run),
     ("autoboot", autoboot::run),
     ("frames", frames::run),
@@ -30,4 +31,5 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("journal", journal::run),
     ("manifest", manifest::run),
     ("requests", requests::run),
+    ("uki", uki::run),
 ];

@@ -105,3 +105,8 @@ fn manifest() {
 fn requests() {
     run("requests");
 }
+
+#[test]
+fn uki() {
+    run("uki");
+}

@@ -12,7 +12,7 @@ use hearth_guest::Job;
 use hearth_qemu_tests::{Arch, Initramfs, Inside, Owner, Speed};
 
 use crate::programs::{Program, build};
-use crate::sh::{root, say};
+use crate::sh::{root, say, target};
 use crate::{clock, kernel, qemu, toolchain};
 
 /// A test program, run in a machine of its own.
@@ -207,9 +207,7 @@ fn read(path: &std::path::Path) -> anyhow::Result<Vec<u8>> {
 
 /// Where archives and logs are, beside what Cargo builds.
 fn place() -> PathBuf {
-    let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = named.unwrap_or_else(|| "target".into());
-    root().join(target).join("qemu")
+    target().join("qemu")
 }
 
 /// Shows a line of the console, but for the kernel's own (`[    1.234567] ...`), which are in the log.

@@ -50,8 +50,8 @@ struct Target {
     /// Before the names of compiler and linker.
     cross: &'static str,
     make: &'static [&'static str],
-    /// What QEMU starts, and what firmware does.
-    products: [(&'static str, &'static str); 2],
+    /// What QEMU starts, what firmware does, and what goes with them.
+    products: &'static [(&'static str, &'static str)],
 }
 
 fn target(arch: Arch) -> Target {
@@ -60,7 +60,7 @@ fn target(arch: Arch) -> Target {
             arch: "x86_64",
             cross: cross(arch),
             make: &["bzImage"],
-            products: [
+            products: &[
                 ("arch/x86/boot/bzImage", "image"),
                 ("arch/x86/boot/bzImage", "kernel.efi"),
             ],
@@ -68,10 +68,15 @@ fn target(arch: Arch) -> Target {
         Arch::Aarch64 => Target {
             arch: "arm64",
             cross: cross(arch),
-            make: &["Image", "vmlinuz.efi"],
-            products: [
+            make: &["Image", "vmlinuz.efi", "broadcom/bcm2711-rpi-4-b.dtb"],
+            products: &[
                 ("arch/arm64/boot/Image", "image"),
                 ("arch/arm64/boot/vmlinuz.efi", "kernel.efi"),
+                // What QEMU's Raspberry Pi 4 tells the kernel about itself.
+                (
+                    "arch/arm64/boot/dts/broadcom/bcm2711-rpi-4-b.dtb",
+                    "bcm2711-rpi-4-b.dtb",
+                ),
             ],
         },
     }
@@ -140,11 +145,15 @@ pub(crate) fn ensure(arch: Arch) -> anyhow::Result<PathBuf> {
     Ok(image)
 }
 
-/// What all share, and what only this architecture has.
+/// What all share, and what only this architecture and its boards have.
 fn fragments(arch: Arch) -> anyhow::Result<Vec<PathBuf>> {
-    let names = ["common", arch.name()];
-    let paths = names.map(|name| root().join(FRAGMENTS).join(format!("{name}.config")));
-    Ok(paths.into())
+    let names: &[&str] = match arch {
+        Arch::X86_64 => &["common", "x86_64"],
+        // One kernel serves boards with UEFI and QEMU's Raspberry Pi.
+        Arch::Aarch64 => &["common", "aarch64", "rpi4"],
+    };
+    let path = |name: &&str| root().join(FRAGMENTS).join(format!("{name}.config"));
+    Ok(names.iter().map(path).collect())
 }
 
 /// One build at a time on this machine: two would only get in each other's way.

@@ -3,10 +3,12 @@
 mod cache;
 mod clock;
 mod debian;
+mod firmware;
 mod fuzz;
 mod guest;
 mod install;
 mod kernel;
+mod kit;
 mod programs;
 mod qemu;
 mod sh;
@@ -23,6 +25,7 @@ const HELP: &str = "\
 cargo xtask test          everything CI runs; installs what it needs where it may
 cargo xtask test guest [ARCH]  tests as root in virtual machines, for x86_64 and aarch64 or one of them
 cargo xtask kernel [ARCH]  the product's kernels, kept below ~/.cache/hearth; prints where they are
+cargo xtask kit [BOARD]   all of an appliance but your functions, kept below ~/.cache/hearth/kits; prints where
 cargo xtask tidy          formatting, lints, and the project's own rules of style
 cargo xtask bench         Hearth beside its peers, in one run; `bench idle`: what idle connections cost
 cargo xtask bench postgres  a function that asks PostgreSQL, beside pgbench
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         ["test"] => test::test(),
         ["test", "guest", ref arches @ ..] => named(arches).and_then(|arches| guest::test(&arches)),
         ["kernel", ref arches @ ..] => named(arches).and_then(|arches| kernel::kernel(&arches)),
+        ["kit", ref boards @ ..] => kit::kit(boards),
         ["tidy"] => tidy::tidy(),
         ["bench", ref rest @ ..] => test::bench(rest),
         ["chaos", ref rest @ ..] => test::chaos(rest),

@@ -1,7 +1,21 @@
-//! What decides which slot boots. Pure, without a standard library: the UEFI programs beside it and the
-//! builder of images share it.
+//! What decides which slot boots, and what reads the parts of an EFI program. Pure, without a standard library:
+//! the UEFI programs beside it (feature `firmware`) and the builder of images share it.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`autoboot`] | `autoboot.txt`: which slot, and which for a trial |
+//! | [`options`] | whether a program was started for a trial |
+//! | [`pe`] | the sections of an EFI program |
+//! | `firmware` | what both UEFI programs ask of the firmware |
+//!
+//! `src/bin/selector.rs` is what firmware starts from the ESP; `src/bin/stub.rs` is the begin of each slot's
+//! `hearth.efi`.
 
 #![no_std]
+#![cfg_attr(not(feature = "firmware"), forbid(unsafe_code))]
 
 pub mod autoboot;
+#[cfg(feature = "firmware")]
+pub mod firmware;
+pub mod options;
 pub mod pe;

@@ -1,0 +1,110 @@
+//! What firmware starts from the ESP: reads which slot `\autoboot.txt` wants, and starts that slot's
+//! `\hearth.efi`, or the other's where that cannot be. It never writes, so whatever happens here, the next
+//! start finds what this one found.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::vec::Vec;
+
+use hearth_selector::autoboot::{Autoboot, LEN, Slot, choose};
+use hearth_selector::firmware::{TO_READ, connect, options, own_partition, partition, read, start};
+use hearth_selector::options::{TRYBOOT, is_tryboot};
+use uefi::boot::{self, LoadImageSource};
+use uefi::prelude::*;
+use uefi::proto::BootPolicy;
+use uefi::proto::device_path::{DevicePath, build};
+use uefi::{CStr16, Handle, println};
+
+const SETTING: &CStr16 = cstr16!("\\autoboot.txt");
+const SYSTEM: &CStr16 = cstr16!("\\hearth.efi");
+
+#[entry]
+fn main() -> Status {
+    if uefi::helpers::init().is_err() {
+        return Status::ABORTED;
+    }
+    match boot_any() {
+        // Neither: each has been said.
+        Ok(status) => status,
+        Err(error) => {
+            println!(
+                "selector: cannot tell where this was started from: {}",
+                error.status()
+            );
+            boot::stall(TO_READ);
+            error.status()
+        }
+    }
+}
+
+/// Starts one slot, else the other; comes back when neither could be, or wanted to run on.
+fn boot_any() -> uefi::Result<Status> {
+    let esp = own_partition()?;
+    let trial = is_tryboot(&options()?);
+    // One byte more than may be: a file that is too long is none.
+    let text = match read(esp, SETTING, LEN + 1) {
+        Ok(text) => text,
+        Err(error) => {
+            println!("selector: cannot read {SETTING}: {}", error.status());
+            Vec::new()
+        }
+    };
+    if let (false, Err(error)) = (text.is_empty(), Autoboot::parse(&text)) {
+        println!("selector: {error}");
+    }
+    let order = choose(&text, trial);
+    let mut last = Status::NOT_FOUND;
+    for (place, slot) in order.into_iter().enumerate() {
+        // If the slot on trial does not start, the one that is started instead is not on trial.
+        let trial = trial && place == 0;
+        match (trial, place) {
+            (true, _) => println!("selector: starting slot {slot}, for a trial"),
+            (false, 0) => println!("selector: starting slot {slot}"),
+            (false, _) => println!("selector: starting slot {slot} instead"),
+        }
+        last = match boot_slot(esp, slot, trial) {
+            Ok(()) => Status::ABORTED,
+            Err(error) => error.status(),
+        };
+        println!("selector: slot {slot} does not start: {last}");
+    }
+    println!("selector: no slot starts; write the image anew, or start from another disk");
+    boot::stall(TO_READ);
+    Ok(last)
+}
+
+fn boot_slot(esp: Handle, slot: Slot, trial: bool) -> uefi::Result {
+    let partition = partition(esp, slot.partition())?;
+    connect(partition);
+    let image = load(partition)?;
+    let options: Vec<u16> = match trial {
+        true => TRYBOOT.encode_utf16().chain([0]).collect(),
+        false => Vec::new(),
+    };
+    start(image, &options)
+}
+
+/// Loads the slot's program by its path, so that it knows which partition it is from.
+fn load(partition: Handle) -> uefi::Result<Handle> {
+    let place = hearth_selector::firmware::open::<DevicePath>(partition)?;
+    let mut bytes = Vec::new();
+    let mut builder = build::DevicePathBuilder::with_vec(&mut bytes);
+    for node in place.node_iter() {
+        builder = builder.push(&node).map_err(|_| Status::OUT_OF_RESOURCES)?;
+    }
+    let file = build::media::FilePath { path_name: SYSTEM };
+    let path = builder
+        .push(&file)
+        .and_then(build::DevicePathBuilder::finalize)
+        .map_err(|_| Status::OUT_OF_RESOURCES)?;
+    boot::load_image(
+        boot::image_handle(),
+        LoadImageSource::FromDevicePath {
+            device_path: path,
+            boot_policy: BootPolicy::ExactMatch,
+        },
+    )
+}

@@ -1,0 +1,266 @@
+//! The begin of a slot's `\hearth.efi`, a Unified Kernel Image: starts the kernel that lies in the same file,
+//! with its command line and its initramfs, and tells it by variables which partition it came from and whether
+//! this is a trial.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::vec::Vec;
+use core::ffi::c_void;
+use core::fmt::{self, Display};
+use core::{ptr, slice};
+
+use hearth_selector::firmware::{TO_READ, guid_of, open, options, own_partition, start};
+use hearth_selector::options::is_tryboot;
+use hearth_selector::pe::Headers;
+use uefi::boot::{self, LoadImageSource};
+use uefi::prelude::*;
+use uefi::proto::loaded_image::LoadedImage;
+use uefi::runtime::{self, VariableAttributes, VariableVendor};
+use uefi::{CStr16, Guid, Handle, guid, println};
+use uefi_raw::Boolean;
+use uefi_raw::protocol::device_path::DevicePathProtocol;
+use uefi_raw::protocol::media::LoadFile2Protocol;
+
+/// Of the variables of the Boot Loader Interface, by which a system learns how it was started.
+const VENDOR: VariableVendor = VariableVendor(guid!("4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"));
+
+/// The device path under which Linux asks for its initramfs.
+const INITRD: Guid = guid!("5568e427-68fc-4f3d-ac74-ca555231cc68");
+
+/// Gone with the next start, and seen by the kernel.
+const VOLATILE: VariableAttributes =
+    VariableAttributes::BOOTSERVICE_ACCESS.union(VariableAttributes::RUNTIME_ACCESS);
+
+/// What could not be done, and why.
+struct Fault {
+    what: &'static str,
+    why: Status,
+}
+
+impl Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}: {}", self.what, self.why)
+    }
+}
+
+/// Names what was tried, in the error.
+trait Attempt<T> {
+    fn to(self, what: &'static str) -> Result<T, Fault>;
+}
+
+impl<T> Attempt<T> for uefi::Result<T> {
+    fn to(self, what: &'static str) -> Result<T, Fault> {
+        self.map_err(|error| Fault {
+            what,
+            why: error.status(),
+        })
+    }
+}
+
+#[entry]
+fn main() -> Status {
+    if uefi::helpers::init().is_err() {
+        return Status::ABORTED;
+    }
+    // The kernel does not come back, unless it could not start.
+    let why = match run() {
+        Ok(()) => {
+            println!("stub: the kernel came back");
+            Status::ABORTED
+        }
+        Err(fault) => {
+            println!("stub: {fault}");
+            fault.why
+        }
+    };
+    boot::stall(TO_READ / 10);
+    why
+}
+
+fn run() -> Result<(), Fault> {
+    let image = own_image().to("find this program in memory")?;
+    let malformed = |what| {
+        move |error| {
+            println!("stub: {error}");
+            let why = Status::LOAD_ERROR;
+            Fault { what, why }
+        }
+    };
+    let headers = Headers::parse(image).map_err(malformed("read this program's headers"))?;
+    let section = |name| headers.in_memory(name);
+    let absent = |what| Fault {
+        what,
+        why: Status::NOT_FOUND,
+    };
+    let linux = section(".linux").map_err(malformed("read the section .linux"))?;
+    let linux = linux.ok_or(absent("find a section .linux"))?;
+    let initrd = section(".initrd").map_err(malformed("read the section .initrd"))?;
+    let command_line = section(".cmdline").map_err(malformed("read the section .cmdline"))?;
+    tell().to("set the variables that say where this comes from")?;
+    let command_line = wide(command_line.unwrap_or_default());
+    let source = LoadImageSource::FromBuffer {
+        buffer: linux,
+        file_path: None,
+    };
+    let kernel = boot::load_image(boot::image_handle(), source).to("load the kernel")?;
+    let offer = initrd.map(Offer::new).transpose();
+    let offer = offer.to("offer the initramfs")?;
+    let started = start(kernel, &command_line).to("start the kernel");
+    if let Some(offer) = offer {
+        offer.withdraw().to("withdraw the initramfs")?;
+    }
+    started
+}
+
+/// This program, as the firmware has laid it into memory.
+fn own_image() -> uefi::Result<&'static [u8]> {
+    let image = open::<LoadedImage>(boot::image_handle())?;
+    let (base, size) = image.info();
+    let size = usize::try_from(size).map_err(|_| Status::BAD_BUFFER_SIZE)?;
+    if base.is_null() || size > isize::MAX as usize {
+        return Err(Status::LOAD_ERROR.into());
+    }
+    // SAFETY: the firmware has laid this program into `size` bytes at `base`, which stay until it returns.
+    // Of them only sections without code or variables are looked at, and headers: nobody writes those.
+    Ok(unsafe { slice::from_raw_parts(base.cast(), size) })
+}
+
+/// Text for Linux: UTF-16 with a zero at its end.
+fn wide(text: &[u8]) -> Vec<u16> {
+    let end = text.iter().position(|byte| *byte == 0 || *byte == b'\n');
+    let text = &text[..end.unwrap_or(text.len())];
+    // The builder of images lets nothing but ASCII in.
+    text.iter().copied().map(u16::from).chain([0]).collect()
+}
+
+/// Sets the variables.
+fn tell() -> uefi::Result {
+    let place = cstr16!("LoaderDevicePartUUID");
+    if let Some(guid) = guid_of(own_partition()?)?
+        && !runtime::variable_exists(place, &VENDOR)?
+    {
+        set(place, &format!("{guid}").to_ascii_uppercase())?;
+    }
+    if is_tryboot(&options()?) {
+        set(cstr16!("HearthTrial"), "1")?;
+    }
+    set(
+        cstr16!("StubInfo"),
+        concat!("hearth-stub ", env!("CARGO_PKG_VERSION")),
+    )
+}
+
+fn set(name: &CStr16, text: &str) -> uefi::Result {
+    let bytes: Vec<u8> = text
+        .encode_utf16()
+        .chain([0])
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    runtime::set_variable(name, &VENDOR, VOLATILE, &bytes)
+}
+
+/// A device path of one node of the vendor's, and its end.
+#[repr(C, packed)]
+struct VendorPath {
+    node: [u8; 4],
+    vendor: Guid,
+    end: [u8; 4],
+}
+
+static PATH: VendorPath = VendorPath {
+    // Media, vendor-defined, 20 bytes.
+    node: [4, 3, 20, 0],
+    vendor: INITRD,
+    end: [0x7f, 0xff, 4, 0],
+};
+
+/// The initramfs, where Linux asks for it.
+#[repr(C)]
+struct Source {
+    /// First, so that a pointer to it is one to the whole.
+    protocol: LoadFile2Protocol,
+    bytes: &'static [u8],
+}
+
+/// A handle under which Linux finds it.
+struct Offer {
+    handle: Handle,
+    source: *mut Source,
+}
+
+impl Offer {
+    fn new(bytes: &'static [u8]) -> uefi::Result<Offer> {
+        let source = Box::into_raw(Box::new(Source {
+            protocol: LoadFile2Protocol { load_file },
+            bytes,
+        }));
+        let path = (&raw const PATH).cast();
+        // SAFETY: `PATH` is a device path as the specification lays it out, and lives as long as this program.
+        let handle =
+            unsafe { boot::install_protocol_interface(None, &DevicePathProtocol::GUID, path) }?;
+        // SAFETY: `source` begins with the interface of that protocol, and is not freed before `withdraw`.
+        unsafe {
+            boot::install_protocol_interface(
+                Some(handle),
+                &LoadFile2Protocol::GUID,
+                source.cast_const().cast(),
+            )
+        }?;
+        Ok(Offer { handle, source })
+    }
+
+    /// After a kernel that came back: this program goes, and so must what points into it.
+    fn withdraw(self) -> uefi::Result {
+        // SAFETY: both were installed by `new` with these very pointers, and whoever used them, the kernel,
+        // has ended.
+        unsafe {
+            boot::uninstall_protocol_interface(
+                self.handle,
+                &LoadFile2Protocol::GUID,
+                self.source.cast_const().cast(),
+            )?;
+            boot::uninstall_protocol_interface(
+                self.handle,
+                &DevicePathProtocol::GUID,
+                (&raw const PATH).cast(),
+            )?;
+        }
+        // SAFETY: it came from `Box::into_raw`, and the firmware has just forgotten it.
+        drop(unsafe { Box::from_raw(self.source) });
+        Ok(())
+    }
+}
+
+/// What Linux calls, first without a buffer to learn the size.
+unsafe extern "efiapi" fn load_file(
+    this: *mut LoadFile2Protocol,
+    path: *const DevicePathProtocol,
+    boot_policy: Boolean,
+    size: *mut usize,
+    buffer: *mut c_void,
+) -> Status {
+    if this.is_null() || path.is_null() || size.is_null() {
+        return Status::INVALID_PARAMETER;
+    }
+    // A file that is asked for, not a choice of what to boot.
+    if boot_policy != Boolean::FALSE {
+        return Status::UNSUPPORTED;
+    }
+    // SAFETY: the firmware gives the pointer that was installed, which is that of a `Source`; it lives until
+    // `withdraw`, and nobody changes it.
+    let bytes = unsafe { (*this.cast::<Source>()).bytes };
+    // SAFETY: not null, and by the specification a size that the caller owns.
+    let room = unsafe { size.replace(bytes.len()) };
+    if buffer.is_null() || room < bytes.len() {
+        return Status::BUFFER_TOO_SMALL;
+    }
+    // SAFETY: the caller says that `buffer` has `room` bytes, which are at least as many as are copied; it is
+    // his, so it does not overlap this program.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast(), bytes.len()) };
+    Status::SUCCESS
+}
