@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::build::Arch;
+#[cfg(feature = "image")]
 use crate::image;
 
 /// Keeps functions warm: runs request handlers as small native processes behind one gateway.
@@ -49,6 +50,7 @@ pub(crate) enum Verb {
     /// Keep values that a manifest refers to with `{ secret: NAME }`
     Secret(Secret),
     /// Make an image of the appliance, try it, and write it to a disk
+    #[cfg(feature = "image")]
     Image(image::args::Image),
     /// Print a captured wire stream, one frame a line
     Decode(Decode),

@@ -5,11 +5,13 @@ mod build;
 mod check;
 mod decode;
 mod dev;
+#[cfg(feature = "image")]
 mod image;
 mod logs;
 mod metrics;
 mod new;
 mod out;
+#[cfg(feature = "image")]
 mod progress;
 mod reload;
 mod rollback;
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Verb::Versions(args) => versions::versions(&args),
         Verb::Rollback(args) => rollback::rollback(&args),
         Verb::Secret(args) => secret::secret(&args.what),
+        #[cfg(feature = "image")]
         Verb::Image(args) => image::image(&args.what),
         Verb::Decode(args) => decode::decode(&args),
         Verb::Gateway(args) => up::gateway(&args),
