@@ -11,6 +11,7 @@ use hearth_supervisor::state::StateDir;
 
 use crate::appliance;
 use crate::build::Arch;
+#[cfg(feature = "image")]
 use crate::image;
 
 /// Keeps functions warm: runs request handlers as small native processes behind one gateway.
@@ -54,6 +55,7 @@ pub(crate) enum Verb {
     /// Show the appliance that a platform runs on, start it again, or switch it off
     Device(Device),
     /// Make an image of the appliance, try it, and write it to a disk
+    #[cfg(feature = "image")]
     Image(image::args::Image),
     /// Print a captured wire stream, one frame a line
     Decode(Decode),

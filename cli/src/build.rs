@@ -20,8 +20,12 @@ use serde_json::Value;
 
 use crate::out;
 use crate::up::own_program;
-pub(crate) use fixed::{Built, Static, build, found, functions};
-pub(crate) use way::{Arch, cache};
+#[cfg(feature = "image")]
+pub(crate) use fixed::{Built, found, functions};
+pub(crate) use fixed::{Static, build};
+pub(crate) use way::Arch;
+#[cfg(feature = "image")]
+pub(crate) use way::cache;
 
 /// How Cargo compiles.
 #[derive(Clone, Debug)]

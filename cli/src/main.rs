@@ -7,11 +7,13 @@ mod check;
 mod decode;
 mod dev;
 mod device;
+#[cfg(feature = "image")]
 mod image;
 mod logs;
 mod metrics;
 mod new;
 mod out;
+#[cfg(feature = "image")]
 mod progress;
 mod reload;
 mod rollback;
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Verb::Rollback(args) => rollback::rollback(&args),
         Verb::Secret(args) => secret::secret(&args.what),
         Verb::Device(args) => device::device(&args),
+        #[cfg(feature = "image")]
         Verb::Image(args) => image::image(&args.what),
         Verb::Decode(args) => decode::decode(&args),
         Verb::Gateway(args) => up::gateway(&args),

@@ -65,6 +65,14 @@ const NO_SETTINGS: &str = "\
 #  dns: [9.9.9.9]
 ";
 
+/// What a Pi's firmware starts, where the kit does not say more of it.
+const CONFIG: &str = "\
+arm_64bit=1
+kernel=kernel8.img
+initramfs initramfs followkernel
+enable_uart=1
+";
+
 /// `/etc/hearth/release.json`.
 #[derive(Serialize)]
 struct Release<'a> {
@@ -105,9 +113,6 @@ pub enum BuildError {
     /// A file has a name that a root file system cannot have, or is there twice.
     #[error("cannot put a file into the root file system")]
     Root(#[from] InitramfsError),
-    /// The kit has no such file, and this board needs it.
-    #[error("the kit's firmware has no {0}")]
-    Firmware(&'static str),
     /// Nothing to be worn by a file of a system.
     #[error(
         "{0:?} is no version: it has letters, digits, `.`, `-`, `+`, `_`, and up to 64 of them"
@@ -272,9 +277,9 @@ fn slot_files(
         }
         Firmware::Pi => {
             files.extend(kit.firmware.clone());
-            if !files.contains_key("config.txt") {
-                return Err(BuildError::Firmware("config.txt"));
-            }
+            files
+                .entry("config.txt".to_owned())
+                .or_insert_with(|| CONFIG.into());
             let brought = kit.firmware.values().map(Vec::len).sum();
             space.parts.insert(1, Part::new("firmware", brought));
             files.insert("kernel8.img".to_owned(), kit.kernel.clone());

@@ -17,6 +17,14 @@ const FOR_TESTS: &[Need] = &[
     ("redis-server", "redis-server"),
     ("memcached", "memcached"),
     ("setpriv", "util-linux"),
+    // Images, as everyone's tools see them.
+    ("sgdisk", "gdisk"),
+    ("sfdisk", "fdisk"),
+    ("mcopy", "mtools"),
+    ("fsck.fat", "dosfstools"),
+    ("resize2fs", "e2fsprogs"),
+    ("cpio", "cpio"),
+    ("zstd", "zstd"),
 ];
 
 /// Peers of the benchmark and the program that loads them.

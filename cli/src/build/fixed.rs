@@ -94,6 +94,7 @@ pub(crate) fn functions(
 
 /// What lies there already: for this processor, or, where a program is the same everywhere, beside the
 /// manifest.
+#[cfg(feature = "image")]
 pub(crate) fn found(manifest: &Manifest, base: &Path, arch: Arch) -> anyhow::Result<Vec<Built>> {
     let each = manifest.functions.iter().map(|(name, function)| {
         let own = place(arch, base, &function.binary);

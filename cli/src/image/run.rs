@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use hearth_image::{Arch, Board, Firmware};
@@ -46,7 +46,10 @@ pub(crate) fn run(args: &Run) -> anyhow::Result<Outcome> {
         "hearth {} for {board}, in a virtual machine; Ctrl-A X ends it",
         system.version
     ));
-    let machine = Machine {
+    for (port, inside) in ports {
+        std::thread::spawn(move || tell(port, inside == 443));
+    }
+    let mut machine = Machine {
         board,
         memory: args.memory,
         code: &tools.code,
@@ -55,14 +58,14 @@ pub(crate) fn run(args: &Run) -> anyhow::Result<Outcome> {
         ports,
         accelerated: is_accelerated(board.arch()),
     };
-    // Ends with this process, however that ends.
-    let mut qemu = Command::new(own_program()?);
-    qemu.arg("tied").arg(&tools.qemu).args(machine.arguments());
-    let mut child = qemu.spawn().context("cannot run QEMU")?;
-    for (port, inside) in ports {
-        std::thread::spawn(move || tell(port, inside == 443));
+    let begun = Instant::now();
+    let mut status = start(&tools.qemu, &machine)?;
+    if machine.accelerated && !status.success() && begun.elapsed() < AT_ONCE {
+        // /dev/kvm is there in many a virtual machine in which it does not work.
+        out::talk("this machine's KVM does not carry it: emulated instead");
+        machine.accelerated = false;
+        status = start(&tools.qemu, &machine)?;
     }
-    let status = child.wait().context("cannot wait for QEMU")?;
     if status.success() {
         return Ok(Outcome::Done);
     }
@@ -70,6 +73,16 @@ pub(crate) fn run(args: &Run) -> anyhow::Result<Outcome> {
         "hearth: the virtual machine ended with {status}"
     ));
     Ok(Outcome::Failed)
+}
+
+/// A machine whose processor is refused ends so soon.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// Runs a machine to its end; it ends with this process, however that ends.
+fn start(qemu: &Path, machine: &Machine<'_>) -> anyhow::Result<ExitStatus> {
+    let mut command = Command::new(own_program()?);
+    command.arg("tied").arg(qemu).args(machine.arguments());
+    command.status().context("cannot run QEMU")
 }
 
 /// A file, and how another process opens it.

@@ -2,8 +2,8 @@
 
 #![allow(
     clippy::unwrap_used,
-    missing_docs,
     unreachable_pub,
+    missing_docs,
     reason = "all of this is tests, which Clippy sees only in the functions marked as such"
 )]
 
@@ -23,7 +23,7 @@ use serde_json::Value;
 use kit::{Scratch, noise, tree};
 
 /// The board whose programs this machine builds without further tools.
-pub fn board() -> Board {
+pub(crate) fn board() -> Board {
     match std::env::consts::ARCH {
         "x86_64" => Board::QemuX86_64,
         "aarch64" => Board::QemuAarch64,
@@ -47,10 +47,10 @@ functions:
 "#;
 
 /// A project with a kit, in a directory of its own.
-pub struct Project(pub Scratch);
+pub(crate) struct Project(pub(crate) Scratch);
 
 impl Project {
-    pub fn new() -> Project {
+    pub(crate) fn new() -> Project {
         let scratch = Scratch::new();
         let write = |path: &str, text: &str| {
             let path = scratch.path(path);
@@ -67,7 +67,7 @@ impl Project {
     }
 
     /// `hearth image`, begun elsewhere.
-    pub fn image(&self, verb: &str, args: &[&str]) -> Command {
+    pub(crate) fn image(&self, verb: &str, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hearth"));
         command.args(["image", verb]).args(args);
         command.current_dir(&self.0.0).stdin(Stdio::null());
@@ -77,7 +77,7 @@ impl Project {
         command
     }
 
-    pub fn build(&self, more: &[&str]) -> Output {
+    pub(crate) fn build(&self, more: &[&str]) -> Output {
         let board = board().to_string();
         let mut args = vec!["--board", &board, "--kit", "test.kit"];
         args.extend(more);
@@ -85,18 +85,18 @@ impl Project {
     }
 
     /// An image of the project.
-    pub fn built(&self) -> PathBuf {
+    pub(crate) fn built(&self) -> PathBuf {
         let output = self.build(&[]);
         assert!(output.status.success(), "{}", err(&output));
         self.0.path("edge.img")
     }
 }
 
-pub fn err(output: &Output) -> String {
+pub(crate) fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-pub fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -243,10 +243,11 @@ fn what_is_wrong_is_said_and_no_image_is_made() {
     none.env("XDG_CACHE_HOME", project.0.path("cache"));
     let kit = format!("`cargo xtask kit {board}`");
     check(1, none.output().unwrap(), &kit);
+    let mut broken = project.image("build", &["--board", &board, "--kit", "worker.c"]);
     check(
         1,
-        project.build(&["--kit", "worker.c"]),
-        "cannot be unpacked",
+        broken.output().unwrap(),
+        "the kit worker.c cannot be unpacked",
     );
     let other = ["--board", "rpi4", "--kit", "test.kit"];
     let other = project.image("build", &other).output().unwrap();

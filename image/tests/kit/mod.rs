@@ -160,10 +160,6 @@ pub fn tree(scratch: &Scratch, board: Board) -> Tree {
             add("selector.efi", file(&efi_program(board)));
         }
         Firmware::Pi => {
-            add(
-                "firmware/config.txt",
-                file(b"initramfs initramfs followkernel\n"),
-            );
             add("firmware/bcm2711-rpi-4-b.dtb", file(b"tree"));
             add("firmware/overlays/vc4.dtbo", file(b"overlay"));
         }
