@@ -100,6 +100,8 @@ pub struct Spec {
     pub cpus: u32,
     /// More words for the kernel's command line.
     pub command_line: String,
+    /// More words for QEMU: further devices.
+    pub devices: Vec<String>,
     /// Ports of the guest (TCP) that this host reaches by [`Guest::address`].
     pub ports: Vec<u16>,
     /// Where the console's log is kept, as `NAME.log`.
@@ -319,5 +321,6 @@ fn arguments(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
     ]);
     // Or the guest would wait for chance.
     add(&["-device", "virtio-rng-pci"]);
+    arguments.extend(spec.devices.iter().cloned());
     arguments
 }

@@ -104,6 +104,7 @@ impl Inside {
             memory: self.memory,
             cpus: self.cpus,
             command_line: String::new(),
+            devices: Vec::new(),
             ports: ports.to_vec(),
             logs: self.place.clone(),
             speed,

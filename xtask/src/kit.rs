@@ -233,7 +233,7 @@ fn programs(arch: Arch) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
 }
 
 /// The pristine data file system: the same bytes each time.
-fn data(board: Board) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn data(board: Board) -> anyhow::Result<Vec<u8>> {
     let size = span(Role::Data, board.firmware()).len;
     let place = crate::sh::target().join("kit");
     fs::create_dir_all(&place)?;
@@ -278,7 +278,7 @@ fn data(board: Board) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Debian's static e2fsck for a processor, fetched once.
-fn e2fsck(arch: Arch) -> anyhow::Result<PathBuf> {
+pub(crate) fn e2fsck(arch: Arch) -> anyhow::Result<PathBuf> {
     let place = cache::place()?.join("e2fsck").join(arch.name());
     let program = place.join("sbin/e2fsck.static");
     if !program.is_file() {

@@ -24,6 +24,7 @@ use hearth_qemu_tests::Arch;
 const HELP: &str = "\
 cargo xtask test          everything CI runs; installs what it needs where it may
 cargo xtask test guest [ARCH]  tests as root in virtual machines, for x86_64 and aarch64 or one of them
+cargo xtask test boots [ARCH]  only those that boot the appliance's own init
 cargo xtask kernel [ARCH]  the product's kernels, kept below ~/.cache/hearth; prints where they are
 cargo xtask kit [BOARD]   all of an appliance but your functions, kept below ~/.cache/hearth/kits; prints where
 cargo xtask tidy          formatting, lints, and the project's own rules of style
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
     let result = match args[..] {
         ["test"] => test::test(),
         ["test", "guest", ref arches @ ..] => named(arches).and_then(|arches| guest::test(&arches)),
+        ["test", "boots", ref arches @ ..] => {
+            named(arches).and_then(|arches| guest::boots(&arches))
+        }
         ["kernel", ref arches @ ..] => named(arches).and_then(|arches| kernel::kernel(&arches)),
         ["kit", ref boards @ ..] => kit::kit(boards),
         ["tidy"] => tidy::tidy(),
