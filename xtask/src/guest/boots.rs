@@ -83,8 +83,6 @@ const BOOTS: &[Boot] = &[
             "hearth was ended by SIGABRT",
             "what it left running was ended",
             "lives again; left behind: 0",
-            // The network is asked for an address meanwhile.
-            "== https://10.0.2.15/",
         ],
         never: None,
     },
@@ -177,6 +175,8 @@ const BOOTS: &[Boot] = &[
             "the settings of the FAT partition are not valid",
             "choose the settings (device.yaml): from the image",
             "== appliance, appliance.local",
+            // From QEMU's DHCP server.
+            "== https://10.0.2.15/",
         ],
         never: None,
     },
@@ -213,7 +213,7 @@ fn one(boot: &Boot, spec: &Spec) -> anyhow::Result<()> {
     for line in boot.expect {
         guest.expect(line, BOOT)?;
     }
-    let ends = boot.order != "serve" && boot.order != "crash";
+    let ends = !matches!(boot.order, "serve" | "crash");
     if ends {
         guest.wait_off(BOOT)?;
     }
