@@ -3,7 +3,7 @@
 //! [`BOOTS`].
 
 use std::fs::{self, File};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ enum Disk {
     Kept,
     /// The same, but for the beginning of its data, which is overwritten; e2fsck can do nothing about it.
     Ruined,
-    /// The same, with a mark of ext4 that nothing has, which e2fsck repairs by a copy.
+    /// The same, with a wrong checksum, which e2fsck repairs.
     Damaged,
 }
 
@@ -324,9 +324,13 @@ fn prepare(state: Disk, place: &Path, pristine: &[u8]) -> anyhow::Result<()> {
         }
         Disk::Damaged => {
             let mut disk = opened()?;
-            // The first group's descriptor, of which other groups have copies.
-            disk.seek(SeekFrom::Start(at(Role::Data) + 4096))?;
-            Ok(disk.write_all(&[0xff; 64])?)
+            // The checksum of the first group's descriptor (fs/ext4/ext4.h), without which nothing is mounted.
+            let sum = SeekFrom::Start(at(Role::Data) + 4096 + 0x1e);
+            let mut bytes = [0; 2];
+            disk.seek(sum)?;
+            disk.read_exact(&mut bytes)?;
+            disk.seek(sum)?;
+            Ok(disk.write_all(&bytes.map(|byte| byte ^ 0x55))?)
         }
     }
 }
