@@ -66,54 +66,32 @@ pub struct Disk {
     pub data_number: u32,
 }
 
-/// A partition, as `/sys/class/block/NAME/uevent` and the directory above it tell.
+/// A partition, as its disk's table and the kernel tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
     /// `vda1`.
     pub name: String,
     /// The disk's name.
     pub disk: String,
-    /// PARTN.
+    /// The disk's table.
+    pub table: Table,
+    /// Its number there.
     pub number: u32,
     /// PARTUUID, in lower case.
     pub id: String,
-}
-
-impl Partition {
-    /// Reads it; `None` if this is no partition.
-    pub fn read(name: &str, disk: &str, uevent: &str) -> Option<Partition> {
-        let value = |key: &str| {
-            let mut lines = uevent.lines().filter_map(|line| line.split_once('='));
-            lines.find(|(name, _)| *name == key).map(|(_, value)| value)
-        };
-        Some(Partition {
-            name: name.to_owned(),
-            disk: disk.to_owned(),
-            number: value("PARTN")?.parse().ok()?,
-            id: value("PARTUUID")?.to_ascii_lowercase(),
-        })
-    }
-
-    fn table(&self) -> Table {
-        // A partition of an MBR is known by the disk's 32 bits and its own number.
-        match self.id.len() {
-            36 => Table::Gpt,
-            _ => Table::Mbr,
-        }
-    }
 }
 
 /// The disk that `origin` is on, if all that an appliance needs is there.
 pub fn find_disk(origin: &Origin, partitions: &[Partition]) -> Option<Disk> {
     let fits = |one: &&Partition| match origin {
         Origin::Guid(guid) => one.id == *guid,
-        Origin::Number(number) => one.number == *number && one.table() == Table::Mbr,
+        Origin::Number(number) => one.number == *number && one.table == Table::Mbr,
     };
     // The same card twice, or a second disk with the same layout: the first by name, always the same.
     let mut found: Vec<&Partition> = partitions.iter().filter(fits).collect();
     found.sort_by_key(|one| (one.name.len(), &one.name));
     found.into_iter().find_map(|slot| {
-        let table = slot.table();
+        let table = slot.table;
         let data_number = match table {
             Table::Gpt => 5,
             Table::Mbr => 6,
@@ -183,8 +161,17 @@ mod tests {
     use super::*;
 
     fn partition(name: &str, disk: &str, number: u32, id: &str) -> Partition {
-        let uevent = format!("MAJOR=254\nDEVTYPE=partition\nPARTN={number}\nPARTUUID={id}\n");
-        Partition::read(name, disk, &uevent).unwrap()
+        Partition {
+            name: name.to_owned(),
+            disk: disk.to_owned(),
+            table: if id.len() == 36 {
+                Table::Gpt
+            } else {
+                Table::Mbr
+            },
+            number,
+            id: id.to_owned(),
+        }
     }
 
     fn gpt(disk: &str, mark: char) -> Vec<Partition> {
@@ -212,7 +199,7 @@ mod tests {
     fn a_number_means_a_disk_with_a_master_boot_record() {
         let pi: Vec<Partition> = [1, 2, 3, 5, 6]
             .map(|number| {
-                let id = format!("A1B2C3D4-0{number}");
+                let id = format!("a1b2c3d4-0{number}");
                 partition(&format!("mmcblk0p{number}"), "mmcblk0", number, &id)
             })
             .to_vec();
@@ -236,7 +223,6 @@ mod tests {
         ] {
             assert_eq!(efi_text(bad), None, "{bad:?}");
         }
-        assert_eq!(Partition::read("vda", "", "DEVTYPE=disk\n"), None);
         let release = Release::read(r#"{"version":"1","board":"nuc","built":5,"more":[]}"#);
         assert_eq!((release.version.as_str(), release.built), ("1", 5));
         assert_eq!(Release::read("no json"), Release::default());

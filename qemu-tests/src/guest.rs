@@ -113,8 +113,6 @@ pub enum Boot {
         disk: PathBuf,
         /// Where the machine is to be commanded from.
         qmp: PathBuf,
-        /// More words for QEMU.
-        words: Vec<String>,
     },
 }
 
@@ -131,6 +129,8 @@ pub struct Spec {
     pub memory: u32,
     /// Processors. This host's own are shared among them.
     pub cpus: u32,
+    /// More words for QEMU: further devices.
+    pub devices: Vec<String>,
     /// Ports of the guest (TCP) that this host reaches by [`Guest::address`].
     pub ports: Vec<u16>,
     /// Where the console's log is kept, as `NAME.log`.
@@ -351,7 +351,6 @@ fn arguments(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
             vars,
             disk,
             qmp,
-            words,
         } => {
             let flash = |unit: u8, path: &Path, more: &str| {
                 let file = path.display();
@@ -367,7 +366,6 @@ fn arguments(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
             add(&["-device", "i6300esb", "-action", "watchdog=reset"]);
             let qmp = format!("unix:{},server=on,wait=off", qmp.display());
             add(&["-qmp", &qmp]);
-            words.iter().for_each(|word| add(&[word]));
         }
     }
     for (guest, host) in ports {
@@ -381,5 +379,6 @@ fn arguments(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
     ]);
     // Or the guest would wait for chance.
     add(&["-device", "virtio-rng-pci"]);
+    arguments.extend(spec.devices.iter().cloned());
     arguments
 }

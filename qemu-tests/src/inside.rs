@@ -106,6 +106,7 @@ impl Inside {
             },
             memory: self.memory,
             cpus: self.cpus,
+            devices: Vec::new(),
             ports: ports.to_vec(),
             logs: self.place.clone(),
             speed,

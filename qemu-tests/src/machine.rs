@@ -120,8 +120,8 @@ impl Machine {
                 vars: self.vars(),
                 disk: self.disk(),
                 qmp: qmp.clone(),
-                words: self.words(),
             },
+            devices: self.words(),
             memory: self.memory,
             // QEMU counts those of one processor only.
             cpus: if self.counted { 1 } else { 2 },

@@ -1,6 +1,8 @@
 //! `cargo xtask test guest`: tests that need a kernel of their own, root and cgroup v2, inside machines of
 //! either processor. What runs there is the list [`RUNS`].
 
+mod boots;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -97,6 +99,30 @@ pub(crate) fn test(arches: &[Arch]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Only boots the appliance's own init.
+pub(crate) fn boots(arches: &[Arch]) -> anyhow::Result<()> {
+    qemu::ensure()?;
+    toolchain::ensure()?;
+    for arch in arches {
+        let built = build(*arch, &[INIT])?;
+        let inside = inside(*arch, kernel::ensure(*arch)?, built[0].clone());
+        boots::test(&inside, inside.measure()?)?;
+    }
+    Ok(())
+}
+
+fn inside(arch: Arch, kernel: PathBuf, init: PathBuf) -> Inside {
+    Inside {
+        arch,
+        kernel,
+        init,
+        memory: 512,
+        cpus: 2,
+        place: place().join(arch.name()),
+        on_line: Some(show),
+    }
+}
+
 fn test_on(arch: Arch) -> anyhow::Result<()> {
     let name = arch.name();
     let begun = Instant::now();
@@ -108,15 +134,7 @@ fn test_on(arch: Arch) -> anyhow::Result<()> {
     let tests: Vec<Program> = RUNS.iter().map(|run| run.test).collect();
     let wanted = [&[INIT], PROGRAMS, &tests].concat();
     let built = build(arch, &wanted)?;
-    let inside = Inside {
-        arch,
-        kernel,
-        init: built[0].clone(),
-        memory: 512,
-        cpus: 2,
-        place: place().join(name),
-        on_line: Some(show),
-    };
+    let inside = inside(arch, kernel, built[0].clone());
     let mut archive = Initramfs::new();
     for (program, path) in wanted.iter().zip(&built).skip(1) {
         archive.file(&in_guest(program), read(path)?, Owner::ROOT, 0o755)?;
@@ -147,6 +165,7 @@ fn test_on(arch: Arch) -> anyhow::Result<()> {
             clock::took(begun)
         ));
     }
+    boots::test(&inside, speed)?;
     let begun = Instant::now();
     reach(&inside, &archive, speed)?;
     say(&format!(

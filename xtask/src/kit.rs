@@ -280,7 +280,7 @@ pub(crate) fn data(board: Board) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Debian's static e2fsck for a processor, fetched once.
-fn e2fsck(arch: Arch) -> anyhow::Result<PathBuf> {
+pub(crate) fn e2fsck(arch: Arch) -> anyhow::Result<PathBuf> {
     let place = cache::place()?.join("e2fsck").join(arch.name());
     let program = place.join("sbin/e2fsck.static");
     if !program.is_file() {

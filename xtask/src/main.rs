@@ -28,6 +28,7 @@ cargo xtask test          everything CI runs; installs what it needs where it ma
 cargo xtask test guest [ARCH]  tests as root in virtual machines, for x86_64 and aarch64 or one of them
 cargo xtask test firmware [ARCH]  what starts a slot, under UEFI firmware in virtual machines
 cargo xtask test appliance [ARCH [NAME]]  devices, from firmware to HTTPS, and all that can happen to them
+cargo xtask test boots [ARCH]  only those that boot the appliance's own init
 cargo xtask kernel [ARCH]  the product's kernels, kept below ~/.cache/hearth; prints where they are
 cargo xtask kit [BOARD]   all of an appliance but your functions, kept below ~/.cache/hearth/kits; prints where
 cargo xtask tidy          formatting, lints, and the project's own rules of style
@@ -51,6 +52,9 @@ fn main() -> ExitCode {
             named(arches).and_then(|arches| boots::test(&arches))
         }
         ["test", "appliance", ref words @ ..] => appliance(words),
+        ["test", "boots", ref arches @ ..] => {
+            named(arches).and_then(|arches| guest::boots(&arches))
+        }
         ["kernel", ref arches @ ..] => named(arches).and_then(|arches| kernel::kernel(&arches)),
         ["kit", ref boards @ ..] => kit::kit(boards),
         ["tidy"] => tidy::tidy(),

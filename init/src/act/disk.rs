@@ -1,11 +1,13 @@
 //! Where this system was started from: what the firmware says, and what partitions the kernel knows.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use hearth_image::disk::Scheme;
+
 use super::{ActError, Feeder, bytes, text};
-use crate::facts::{Disk, Origin, Partition, efi_text, find_disk, word};
+use crate::facts::{Disk, Origin, Partition, Table, efi_text, find_disk, word};
 
 /// How long a disk may come late: by USB, or a card that is slow to wake.
 const LATE: Duration = Duration::from_secs(10);
@@ -71,19 +73,49 @@ pub fn find(origin: Option<&Origin>, feeder: &mut Feeder) -> Result<Disk, ActErr
     }
 }
 
-/// All that the kernel knows.
+/// The partitions of all disks. (The kernel tells their numbers; their ids only from Linux 6.14 on.)
 fn partitions() -> Vec<Partition> {
     const BLOCK: &str = "/sys/class/block";
     let entries = fs::read_dir(BLOCK).into_iter().flatten().flatten();
-    let read = |name: &str| {
-        let place = Path::new(BLOCK).join(name);
-        let uevent = text(place.join("uevent"), 4096)?;
-        // A partition's directory lies in its disk's.
-        let real = fs::canonicalize(place).ok()?;
-        let disk = real.parent()?.file_name()?.to_str()?.to_owned();
-        Partition::read(name, &disk, &uevent)
-    };
-    entries
-        .filter_map(|entry| read(entry.file_name().to_str()?))
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let disks = names.filter(|name| !Path::new(BLOCK).join(name).join("partition").exists());
+    disks
+        .flat_map(|disk| of_disk(&Path::new(BLOCK).join(&disk), &disk))
         .collect()
+}
+
+fn of_disk(place: &Path, disk: &str) -> Vec<Partition> {
+    // A drive without a medium, or a disk of something else.
+    let Some(table) = File::open(format!("/dev/{disk}"))
+        .ok()
+        .and_then(|mut opened| hearth_image::disk::read(&mut opened).ok())
+    else {
+        return Vec::new();
+    };
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+    let numbered: Vec<(u32, String)> = entries
+        .filter_map(|entry| {
+            let number = text(entry.path().join("partition"), 16)?;
+            Some((
+                number.trim().parse().ok()?,
+                entry.file_name().into_string().ok()?,
+            ))
+        })
+        .collect();
+    let kind = match table.scheme {
+        Scheme::Gpt => Table::Gpt,
+        Scheme::Mbr => Table::Mbr,
+    };
+    let known = table.partitions.into_iter().filter_map(|partition| {
+        let mut named = numbered.iter();
+        let (number, name) = named.find(|(number, _)| *number == partition.number)?;
+        Some(Partition {
+            name: name.clone(),
+            disk: disk.to_owned(),
+            table: kind,
+            number: *number,
+            id: partition.uuid.to_ascii_lowercase(),
+        })
+    });
+    known.collect()
 }
