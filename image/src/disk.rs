@@ -308,6 +308,38 @@ mod tests {
     }
 
     #[test]
+    fn a_table_without_checksums_may_say_anything() {
+        let mut disk = image(Firmware::Pi, 60 * MIB);
+        let data = layout::span(Role::Data, Firmware::Pi).start as usize;
+        let places = [
+            0,
+            layout::logical(Firmware::Pi) as usize,
+            data - MIB as usize / 2,
+        ];
+        let sectors: Vec<Vec<u8>> = places
+            .iter()
+            .map(|at| disk.get_ref()[*at..at + 512].to_vec())
+            .collect();
+        let mut number = 0x9e37_79b9_u32;
+        for _ in 0..3000 {
+            for (at, sector) in places.iter().zip(&sectors) {
+                disk.get_mut()[*at..at + 512].copy_from_slice(sector);
+            }
+            for _ in 0..3 {
+                number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let at = places[number as usize >> 8 & 1] + 446 + (number as usize >> 10) % 64;
+                disk.get_mut()[at] = (number >> 24) as u8;
+            }
+            let before = read(&mut disk).ok();
+            let grown = grow(&mut disk).ok();
+            if let (Some(before), Some(grown)) = (before, grown) {
+                let before = before.find(Role::Data).map(|data| data.span.len);
+                assert!(before <= Some(grown.data.span.len));
+            }
+        }
+    }
+
+    #[test]
     fn a_disk_that_was_cut_short_or_is_none_of_ours_is_refused() {
         let mut disk = image(Firmware::Uefi, 40 * MIB);
         assert!(matches!(grow(&mut disk), Err(DiskError::Foreign(_))));

@@ -138,7 +138,7 @@ pub fn apply(records: impl Read, disk: &mut impl Disk, room: u64) -> Result<u64,
             }
             break;
         }
-        if offset == 0 && len <= BLOCK {
+        if offset == 0 && len <= BLOCK && len as u64 <= whole {
             first[..len].copy_from_slice(&bytes);
             first_len = len;
             continue;

@@ -288,7 +288,7 @@ mod tests {
         fs::write(&from, b"abc").unwrap();
         let copy = forgotten(&from, Some(10)).unwrap();
         fs::remove_file(&from).unwrap();
-        fs::OpenOptions::new()
+        OpenOptions::new()
             .write(true)
             .open(&copy.path)
             .and_then(|mut file| file.write_all(b"x"))

@@ -166,6 +166,39 @@ fn functions_are_built_and_lie_where_the_manifest_says() {
     assert_eq!(left.count(), 0);
 }
 
+/// A line without its figures, and with the names that are this test's.
+fn shape(line: &str) -> String {
+    let is_figure = |word: &&str| {
+        let unit = matches!(*word, "B" | "KiB" | "MiB" | "%");
+        !unit && word.parse::<f64>().is_err()
+    };
+    let words: Vec<&str> = line.split_whitespace().filter(is_figure).collect();
+    let line = words.join(" ").replace("hello", "compiled");
+    line.replace("compiled.c", "worker.c")
+}
+
+#[test]
+fn the_document_shows_what_is_printed() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/image.md");
+    let text = fs::read_to_string(path).unwrap();
+    let (_, block) = text.split_once("$ hearth image build").unwrap();
+    let (block, _) = block.split_once("\n```").unwrap();
+    let output = Project::new().build(&[]);
+    let printed = err(&output) + &out(&output);
+    let printed: Vec<String> = printed.lines().map(shape).collect();
+    // Files are those of another kit; the way of building may be another on another machine.
+    let lines = block
+        .lines()
+        .skip(1)
+        .filter(|line| !line.starts_with("  ") && !line.starts_with("for "));
+    let mut seen = 0;
+    for line in lines {
+        assert!(printed.contains(&shape(line)), "{line}: {printed:#?}");
+        seen += 1;
+    }
+    assert!(seen > 10, "{block}");
+}
+
 #[test]
 fn two_builds_in_other_places_at_other_times_are_equal() {
     let projects = [Project::new(), Project::new()];
@@ -273,15 +306,15 @@ fn what_is_wrong_is_said_and_no_image_is_made() {
     );
     write("edge.yaml", MANIFEST);
     fs::write(project.0.path("pages/large"), noise(17 << 20)).unwrap();
-    let large = project.build(&[]);
+    let large = project.build(&["--no-build"]);
+    let said = err(&large);
     check(1, large, "a slot has room for");
-    let large = err(&project.build(&["--no-build"]));
-    let line = large
+    let line = said
         .lines()
         .find(|line| line.contains("/factory/pages/large"));
     assert!(
         line.is_some_and(|line| line.ends_with("17.0 MiB")),
-        "{large}"
+        "{said}"
     );
     let mut into = project.image("build", &["--board", &board, "-o", "/dev/null"]);
     check(

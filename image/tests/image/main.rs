@@ -269,7 +269,7 @@ fn an_image_for_a_pi_is_what_every_tool_expects() {
 fn the_same_contents_are_the_same_image_and_others_have_other_numbers() {
     let scratch = Scratch::new();
     let mut last = Vec::new();
-    for board in Board::ALL {
+    for board in [Board::QemuX86_64, Board::Nuc, Board::Rpi4] {
         let mut images = Vec::new();
         for name in ["a", "b"] {
             let path = scratch.path(&format!("{name}-{board}"));
