@@ -238,7 +238,7 @@ impl State {
                 continue;
             };
             let (name, vital) = (service.name, service.vital);
-            let last = service.buried(&how);
+            let last = service.buried();
             runner.log.error(&format!("{name} {how}{last}"));
             if vital {
                 self.ready = false;
