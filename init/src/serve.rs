@@ -91,8 +91,9 @@ pub fn serve(runner: &mut Runner, signals: &SignalFd) -> End {
         if let Some(end) = state.turn(runner, now) {
             return end;
         }
-        let due = runner.children.due().map(|then| then.saturating_sub(now));
-        if let Some(end) = hear(runner, &mut state, signals, due.unwrap_or(TURN).min(TURN)) {
+        let due = runner.children.due().unwrap_or(Duration::MAX);
+        let due = due.min(state.show_at).saturating_sub(now);
+        if let Some(end) = hear(runner, &mut state, signals, due.min(TURN)) {
             return end;
         }
     }
@@ -238,7 +239,7 @@ impl State {
                 continue;
             };
             let (name, vital) = (service.name, service.vital);
-            let last = service.buried(&how);
+            let last = service.buried();
             runner.log.error(&format!("{name} {how}{last}"));
             if vital {
                 self.ready = false;

@@ -103,9 +103,9 @@ fn finish(runner: &mut Runner, vital: bool, limit: Duration) {
         }
         runner.feeder.feed();
         runner.children.take_output(&mut runner.log);
-        while let Some((pid, how)) = ended() {
+        while let Some((pid, _)) = ended() {
             if let Some(service) = runner.children.of(pid) {
-                service.buried(&how);
+                service.buried();
             }
         }
         std::thread::sleep(Duration::from_millis(10));

@@ -347,6 +347,9 @@ impl Network {
         };
         if self.told.as_ref() != Some(&record) {
             record.write()?;
+            // Only now, since init looks at the record when it hears something.
+            let reached: Vec<String> = record.addresses.iter().map(IpAddr::to_string).collect();
+            say(&format!("reached at: {}", reached.join(" ")));
             self.told = Some(record);
         }
         Ok(())

@@ -125,7 +125,7 @@ impl Service {
     }
 
     /// It has ended; the last that it said, for a message.
-    pub fn buried(&mut self, _how: &str) -> String {
+    pub fn buried(&mut self) -> String {
         self.pid = None;
         self.streams.clear();
         match self.last.is_empty() {
