@@ -210,6 +210,12 @@ impl Static {
         if let Some(rustc) = call.rustc {
             command.env("RUSTC", rustc);
         }
+        // Dependencies in C are compiled by what links; Cargo's crates look for a musl-gcc of the
+        // architecture, which Debian does not have. What the user names stays.
+        let name = format!("CC_{}_unknown_linux_musl", self.arch.name());
+        if let (Some(compiler), None) = (self.way.compiler(), std::env::var_os(&name)) {
+            command.env(name, compiler);
+        }
         Ok(command)
     }
 }

@@ -280,6 +280,15 @@ impl Way {
         call
     }
 
+    /// What links, where that is not the toolchain's own choice.
+    pub(super) fn compiler(&self) -> Option<&str> {
+        match self {
+            Way::Whole { linker, .. } => Some(linker),
+            Way::Musl { linker } => linker.as_deref(),
+            Way::Glibc => None,
+        }
+    }
+
     /// What must lie in the scratch directory, under which name.
     pub(super) fn scratch(&self) -> Option<(&Path, &'static str)> {
         match self {
