@@ -252,6 +252,9 @@ pub(crate) struct Build {
     /// As small as can be: a panic ends the worker (502, and a restart) without a message
     #[arg(long)]
     pub(crate) smallest: bool,
+    /// Without what the programs' packages have in their default features
+    #[arg(long)]
+    pub(crate) no_default_features: bool,
     /// Print functions, binaries and sizes as JSON
     #[arg(long)]
     pub(crate) json: bool,

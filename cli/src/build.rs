@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::out;
 use crate::up::own_program;
 #[cfg(feature = "image")]
-pub(crate) use fixed::{Built, found, functions};
+pub(crate) use fixed::{Built, Options, found, functions};
 pub(crate) use fixed::{Static, build};
 pub(crate) use way::Arch;
 #[cfg(feature = "image")]

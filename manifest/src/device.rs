@@ -108,7 +108,7 @@ pub(crate) static DEVICE: Shape = Shape::Map(&[
     absent(
         "hostname",
         &Shape::Text(&HOSTNAME),
-        "`hearth-XXXX`, by the network card's address",
+        "`hearth-1A2B`, by the network card's address",
         "Name of the device; on the local network it is found as `NAME.local`.",
     ),
     default("network", &NETWORK, "{}", "How it is reached."),

@@ -213,7 +213,8 @@ fn programs(arch: Arch) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
     let output = Command::new(cargo)
         .args(["run", "--quiet", "--package", "hearth", "--", "build"])
         .arg(&manifest)
-        .args(["--arch", arch.name(), "--json"])
+        // An appliance makes no images.
+        .args(["--arch", arch.name(), "--json", "--no-default-features"])
         .current_dir(root())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

@@ -21,8 +21,17 @@ use crate::out::{self, Outcome};
 #[derive(Clone, Debug)]
 pub(crate) struct Static {
     arch: Arch,
-    smallest: bool,
+    options: Options,
     way: Way,
+}
+
+/// What of a program is left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    /// The machinery of panics, and more speed than is needed.
+    smallest: bool,
+    /// The default features of its package.
+    bare: bool,
 }
 
 pub(crate) fn build(args: &Build) -> anyhow::Result<Outcome> {
@@ -36,7 +45,11 @@ pub(crate) fn build(args: &Build) -> anyhow::Result<Outcome> {
     let here = Arch::of_this_machine();
     let arch = args.arch.or(here);
     let arch = arch.context("not an architecture of the appliance; --arch names one that is")?;
-    let built = functions(&parsed.manifest, &base(&args.manifest), arch, args.smallest)?;
+    let options = Options {
+        smallest: args.smallest,
+        bare: args.no_default_features,
+    };
+    let built = functions(&parsed.manifest, &base(&args.manifest), arch, options)?;
     if args.json {
         let list: Vec<_> = built
             .iter()
@@ -74,9 +87,9 @@ pub(crate) fn functions(
     manifest: &Manifest,
     base: &Path,
     arch: Arch,
-    smallest: bool,
+    options: Options,
 ) -> anyhow::Result<Vec<Built>> {
-    let target = Static::find(arch, smallest)?;
+    let target = Static::find(arch, options)?;
     let builder = Builder {
         profile: Profile::Static(target),
         tied: false,
@@ -130,7 +143,7 @@ fn bring_script(from: &Path, to: &Path) -> anyhow::Result<()> {
 
 impl Static {
     /// Finds the way, and says which it is.
-    fn find(arch: Arch, smallest: bool) -> anyhow::Result<Static> {
+    fn find(arch: Arch, options: Options) -> anyhow::Result<Static> {
         let (way, wanted) = way::choose(arch, Tools::find(arch), Arch::of_this_machine());
         let wanted = wanted.join(",\n  ");
         let Some(way) = way else {
@@ -150,11 +163,7 @@ impl Static {
                 "workers would be far smaller if there were:\n  {wanted}"
             ));
         }
-        Ok(Static {
-            arch,
-            smallest,
-            way,
-        })
+        Ok(Static { arch, options, way })
     }
 
     /// Where a binary is put.
@@ -200,11 +209,12 @@ impl Static {
         hidden.push(base);
         let call = self
             .way
-            .call(self.arch, self.smallest, &scratch, &more, &hidden);
+            .call(self.arch, self.options.smallest, &scratch, &more, &hidden);
         let mut command = Command::new(call.cargo.map_or_else(cargo_in_use, OsString::from));
         command
             .arg("build")
             .args(call.args)
+            .args(self.options.bare.then_some("--no-default-features"))
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS");
         if let Some(rustc) = call.rustc {

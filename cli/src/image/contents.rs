@@ -13,7 +13,7 @@ use hearth_supervisor::load::{base, load};
 
 use super::args::Build;
 use super::factory::factory;
-use crate::build::{Arch, cache, found, functions};
+use crate::build::{Arch, Options, cache, found, functions};
 use crate::out;
 
 /// The kit of a board: named, in the environment, or where it is made.
@@ -106,7 +106,7 @@ pub(crate) fn contents(args: &Build) -> anyhow::Result<Option<Contents>> {
     let arch = arch_of(args.board);
     let programs = match args.no_build {
         true => found(manifest, &base, arch)?,
-        false => functions(manifest, &base, arch, false)?,
+        false => functions(manifest, &base, arch, Options::default())?,
     };
     let factory = factory(manifest, text, &base, &programs)?;
     for note in &factory.notes {
