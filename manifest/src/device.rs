@@ -15,7 +15,7 @@ use crate::{domain, typed};
 /// The settings of one device; all have defaults, and an empty file is one with none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
-    /// Its name, one label; without it, `hearth-XXXX` by the last four digits of its network card.
+    /// Its name, one label; without it, `hearth-1A2B` by the last four digits of its network card.
     pub hostname: Option<String>,
     /// How it is reached.
     pub network: Network,
