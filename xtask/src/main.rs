@@ -1,5 +1,6 @@
 //! The project's own chores: `cargo xtask help` lists them.
 
+mod buildroot;
 mod cache;
 mod clock;
 mod debian;
@@ -22,6 +23,7 @@ use hearth_qemu_tests::Arch;
 const HELP: &str = "\
 cargo xtask test          everything CI runs; installs what it needs where it may
 cargo xtask test guest [ARCH]  tests as root in virtual machines, for x86_64 and aarch64 or one of them
+cargo xtask test buildroot --tree DIR  what can be known of buildroot/ with a Buildroot 2026.08 in DIR, without building
 cargo xtask kernel [ARCH]  the product's kernels, kept below ~/.cache/hearth; prints where they are
 cargo xtask tidy          formatting, lints, and the project's own rules of style
 cargo xtask bench         Hearth beside its peers, in one run; `bench idle`: what idle connections cost
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     let result = match args[..] {
         ["test"] => test::test(),
         ["test", "guest", ref arches @ ..] => named(arches).and_then(|arches| guest::test(&arches)),
+        ["test", "buildroot", "--tree", tree] => buildroot::test(tree.as_ref()),
         ["kernel", ref arches @ ..] => named(arches).and_then(|arches| kernel::kernel(&arches)),
         ["tidy"] => tidy::tidy(),
         ["bench", ref rest @ ..] => test::bench(rest),

@@ -11,6 +11,12 @@ pub(crate) fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
+/// Where Cargo builds.
+pub(crate) fn target() -> PathBuf {
+    let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    root().join(named.unwrap_or_else(|| "target".into()))
+}
+
 /// Runs a program in the root and fails if it does.
 pub(crate) fn run(program: &str, args: &[&str]) -> anyhow::Result<()> {
     say(&format!("{program} {}", args.join(" ")));
