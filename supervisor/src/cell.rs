@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use nix::sched::CloneFlags;
 use serde::{Deserialize, Serialize};
 
+pub use calls::Kind;
 pub use enter::enter;
 pub use plan::{Host, for_gateway, for_worker};
 pub use program::Program;

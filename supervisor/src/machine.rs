@@ -1,15 +1,17 @@
 //! What this machine offers to cells, found out once at the start, and who is who in them.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use hearth_sys::{privilege, spawn};
+use hearth_sys::{memfile, privilege, spawn};
 use nix::unistd::{getgid, getuid};
 
-use crate::cell::{Apart, Host};
+use crate::cell::{Apart, Host, Kind, Plan};
 use crate::cgroup::Cgroups;
 use crate::gateway::Program;
 
@@ -33,6 +35,8 @@ pub struct Machine {
     /// What cannot be enforced is a reason not to start, whatever the manifest says.
     pub strict: bool,
     users: Users,
+    /// Compiled once for each kind of plan, in sealed memory.
+    filters: RefCell<HashMap<Kind, OwnedFd>>,
 }
 
 impl Machine {
@@ -69,7 +73,31 @@ impl Machine {
             cell,
             strict,
             users: Users::read(users)?,
+            filters: RefCell::default(),
         })
+    }
+
+    /// What a cell of this plan finds open, as `cell::enter` takes it; and the other end of the first, where it
+    /// says what stands.
+    pub fn handed(&self, plan: &Plan) -> io::Result<(UnixStream, Vec<OwnedFd>)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let sealed = memfile::sealed("cell", &serde_json::to_vec(plan)?)?;
+        let mut handed = vec![theirs.into(), sealed, self.filters(Kind::of(plan))?];
+        if let (true, Some(empty)) = (plan.network.empty, &self.empty_network) {
+            handed.push(empty.try_clone()?);
+        }
+        Ok((ours, handed))
+    }
+
+    fn filters(&self, kind: Kind) -> io::Result<OwnedFd> {
+        let mut filters = self.filters.borrow_mut();
+        if let Some(filters) = filters.get(&kind) {
+            return filters.try_clone();
+        }
+        let sealed = memfile::sealed("filters", &kind.compiled()?)?;
+        let copy = sealed.try_clone()?;
+        filters.insert(kind, sealed);
+        Ok(copy)
     }
 
     /// The user of a function: the same whenever it is asked for, and with `files` of its own also after

@@ -3,12 +3,10 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use hearth_sys::inherit::FIRST;
-use hearth_sys::memfile;
 use hearth_sys::spawn::{Child, Spawn, spawn};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -89,14 +87,10 @@ impl Process {
         let passed_on = PASSED_ON
             .into_iter()
             .filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
-        let (ours, theirs) = UnixStream::pair()?;
+        let (ours, handed) = machine.handed(&plan)?;
         let mut args = machine.cell.args.clone();
         args.push((FIRST as usize + descriptors.len()).to_string());
-        descriptors.push(theirs.into());
-        descriptors.push(memfile::sealed("cell", &serde_json::to_vec(&plan)?)?);
-        if let (true, Some(empty)) = (plan.network.empty, &machine.empty_network) {
-            descriptors.push(empty.try_clone()?);
-        }
+        descriptors.extend(handed);
         let mut child = spawn(Spawn {
             args: args.into_iter().map(OsString::from).collect(),
             env: passed_on.chain(env).collect(),

@@ -47,6 +47,7 @@ const RUNS: &[Run] = &[
 /// What the tests find in `/bin`, beside themselves.
 const PROGRAMS: &[Program] = &[
     Program::bin("hearth", "hearth"),
+    Program::bin("hearth", "hearth-cell"),
     Program::bin("hello", "hello"),
     Program::bin("hearth-hostile", "hostile"),
 ];

@@ -145,6 +145,42 @@ pub(crate) fn ensure(arch: Arch) -> anyhow::Result<PathBuf> {
     Ok(image)
 }
 
+/// Puts fragments upon a configuration, or upon the architecture's `defconfig`, and has the kernel complete it; how
+/// many symbols they ask for.
+///
+/// # Errors
+/// Among others: the completed configuration lacks one of them.
+pub(crate) fn configure(
+    arch: Arch,
+    begin: Option<&Path>,
+    fragments: &[PathBuf],
+    scratch: &Path,
+) -> anyhow::Result<usize> {
+    install::ensure(NEEDS)?;
+    let target = target(arch);
+    let version = said("dpkg-query", &["-W", "-f", "${Version}", PACKAGE])
+        .with_context(|| format!("{PACKAGE} has no version"))?;
+    let kernels = cache::place()?.join("kernel");
+    fs::create_dir_all(&kernels)?;
+    // Nothing is written into the source: only its unpacking must be waited for.
+    let source = match unpacked(&kernels, &version) {
+        Some(there) => there,
+        None => {
+            let _alone = wait_for(&kernels.join("lock"))?;
+            source(&kernels, &version)?
+        }
+    };
+    fs::create_dir_all(scratch)?;
+    match begin {
+        Some(begin) => {
+            fs::copy(begin, scratch.join(".config"))
+                .with_context(|| format!("cannot read {}", begin.display()))?;
+        }
+        None => make(&source, scratch, &target, &["defconfig"])?,
+    }
+    complete(&source, scratch, &target, fragments, begin.is_some())
+}
+
 /// What all share, and what only this architecture and its boards have.
 fn fragments(arch: Arch) -> anyhow::Result<Vec<PathBuf>> {
     let names: &[&str] = match arch {
@@ -172,11 +208,10 @@ fn wait_for(path: &Path) -> anyhow::Result<Lock> {
 
 /// Unpacks the source, once for all architectures; that of an earlier version goes.
 fn source(kernels: &Path, version: &str) -> anyhow::Result<PathBuf> {
-    let place = kernels.join("source");
-    let mark = place.join("hearth-version");
-    if fs::read_to_string(&mark).is_ok_and(|there| there == version) {
-        return Ok(place);
+    if let Some(there) = unpacked(kernels, version) {
+        return Ok(there);
     }
+    let place = kernels.join("source");
     say(&format!("unpacking {ARCHIVE} ({version})"));
     if place.exists() {
         fs::remove_dir_all(&place)?;
@@ -188,9 +223,19 @@ fn source(kernels: &Path, version: &str) -> anyhow::Result<PathBuf> {
         .status()
         .context("cannot run tar")?;
     ensure!(status.success(), "tar cannot unpack {ARCHIVE}: {status}");
-    fs::write(mark, version)?;
+    fs::write(place.join(MARK), version)?;
     Ok(place)
 }
+
+/// The source, if it is there and whole.
+fn unpacked(kernels: &Path, version: &str) -> Option<PathBuf> {
+    let place = kernels.join("source");
+    let there = fs::read_to_string(place.join(MARK)).ok()?;
+    (there == version).then_some(place)
+}
+
+/// Written into the source when it is whole: its version.
+const MARK: &str = "hearth-version";
 
 fn build(
     source: &Path,
@@ -204,6 +249,27 @@ fn build(
     }
     fs::create_dir_all(scratch)?;
     make(source, scratch, target, &["tinyconfig"])?;
+    complete(source, scratch, target, fragments, true)?;
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = format!("-j{jobs}");
+    make(source, scratch, target, &[&[&*jobs], target.make].concat())?;
+    say(&format!(
+        "kernel for {}: built in {}",
+        target.arch,
+        clock::took(begun)
+    ));
+    Ok(())
+}
+
+/// Merges fragments into the configuration in `scratch`, and looks that each of their symbols, whose number comes
+/// back, is in what the kernel makes of it.
+fn complete(
+    source: &Path,
+    scratch: &Path,
+    target: &Target,
+    fragments: &[PathBuf],
+    least: bool,
+) -> anyhow::Result<usize> {
     let merged = Command::new(source.join("scripts/kconfig/merge_config.sh"))
         .args(["-m", "-O"])
         .arg(scratch)
@@ -219,7 +285,10 @@ fn build(
     for path in fragments {
         wanted.push_str(&fs::read_to_string(path)?);
     }
-    let lost = lost(&wanted, &fs::read_to_string(scratch.join(".config"))?);
+    let config = fs::read_to_string(scratch.join(".config"))?;
+    let mut lost = lost(&wanted, &config);
+    // What is on in a kernel that is not the least one cannot always be switched off (EXPERT).
+    lost.retain(|line| least || !line.starts_with('#'));
     if !lost.is_empty() {
         bail!(
             "{PACKAGE} for {} does not take what {FRAGMENTS} asks for (something that they depend on is \
@@ -228,15 +297,7 @@ fn build(
             lost.join("\n  ")
         );
     }
-    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = format!("-j{jobs}");
-    make(source, scratch, target, &[&[&*jobs], target.make].concat())?;
-    say(&format!(
-        "kernel for {}: built in {}",
-        target.arch,
-        clock::took(begun)
-    ));
-    Ok(())
+    Ok(wanted.lines().filter_map(setting).count())
 }
 
 /// Runs make, whose words go to a log, and says from time to time how far it is.

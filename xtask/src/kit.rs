@@ -24,9 +24,10 @@ const NEEDS: &[Need] = &[("mke2fs", "e2fsprogs"), ("resize2fs", "e2fsprogs")];
 const LEVEL: i32 = 12;
 
 /// What runs on the appliance, where it lies there, and which program it is.
-const PROGRAMS: [(&str, &str); 3] = [
+const PROGRAMS: [(&str, &str); 4] = [
     ("init", "hearth-init"),
     ("bin/hearth", "hearth"),
+    ("bin/hearth-cell", "hearth-cell"),
     ("bin/hearth-net", "hearth-net"),
 ];
 

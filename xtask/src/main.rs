@@ -2,6 +2,7 @@
 
 mod appliance;
 mod boots;
+mod buildroot;
 mod cache;
 mod clock;
 mod debian;
@@ -29,6 +30,7 @@ cargo xtask test guest [ARCH]  tests as root in virtual machines, for x86_64 and
 cargo xtask test firmware [ARCH]  what starts a slot, under UEFI firmware in virtual machines
 cargo xtask test appliance [ARCH [NAME]]  devices, from firmware to HTTPS, and all that can happen to them
 cargo xtask test boots [ARCH]  only those that boot the appliance's own init
+cargo xtask test buildroot --tree DIR  what can be known of buildroot/ with a Buildroot 2026.08 in DIR, without building
 cargo xtask kernel [ARCH]  the product's kernels, kept below ~/.cache/hearth; prints where they are
 cargo xtask kit [BOARD]   all of an appliance but your functions, kept below ~/.cache/hearth/kits; prints where
 cargo xtask tidy          formatting, lints, and the project's own rules of style
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         ["test", "boots", ref arches @ ..] => {
             named(arches).and_then(|arches| guest::boots(&arches))
         }
+        ["test", "buildroot", "--tree", tree] => buildroot::test(tree.as_ref()),
         ["kernel", ref arches @ ..] => named(arches).and_then(|arches| kernel::kernel(&arches)),
         ["kit", ref boards @ ..] => kit::kit(boards),
         ["tidy"] => tidy::tidy(),

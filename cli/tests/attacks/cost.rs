@@ -2,21 +2,19 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hearth_supervisor::cell::{self, Plan, Program};
 use hearth_supervisor::gateway;
 use hearth_supervisor::machine::Machine;
-use hearth_sys::memfile;
 use hearth_sys::spawn::{Spawn, spawn};
 
 use crate::platform::hearth;
 use crate::scene::alone;
 use crate::start::hostile;
 
-const ROUNDS: usize = 40;
+const ROUNDS: usize = 60;
 
 fn nothing() -> Vec<String> {
     vec!["act".to_owned(), r#"{"act":"nothing"}"#.to_owned()]
@@ -39,17 +37,15 @@ fn in_cell(plan: &Plan, limits: &hearth_manifest::WorkerLimits, machine: &Machin
     let begin = Instant::now();
     let group = machine.cgroups.as_ref().ok();
     let group = group.map(|groups| groups.worker("cost", limits).unwrap().0);
-    let (_ours, theirs) = UnixStream::pair().unwrap();
-    let sealed = memfile::sealed("cell", &serde_json::to_vec(plan).unwrap()).unwrap();
-    let mut descriptors = vec![theirs.into(), sealed];
-    descriptors.extend(
-        machine
-            .empty_network
-            .as_ref()
-            .map(|one| one.try_clone().unwrap()),
-    );
+    let (_ours, descriptors) = machine.handed(plan).unwrap();
     let mut child = spawn(Spawn {
-        args: vec!["cell".into(), "3".into()],
+        args: machine
+            .cell
+            .args
+            .iter()
+            .map(Into::into)
+            .chain(["3".into()])
+            .collect(),
         descriptors,
         namespaces: plan.apart.namespaces(),
         cgroup: group.as_ref().map(|group| group.open().unwrap()),
@@ -60,9 +56,10 @@ fn in_cell(plan: &Plan, limits: &hearth_manifest::WorkerLimits, machine: &Machin
     begin.elapsed()
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
+/// What a quarter of them kept below: what the thing costs when the machine has nothing else to do.
+fn quarter(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
-    times[times.len() / 2]
+    times[times.len() / 4]
 }
 
 #[test]
@@ -74,8 +71,8 @@ fn what_a_start_in_a_cell_costs_is_told() {
     fs::copy(hostile(), &program).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let cell = gateway::Program {
-        path: hearth(),
-        args: vec!["cell".to_owned()],
+        path: hearth().with_file_name("hearth-cell"),
+        args: vec![],
     };
     let machine = Machine::look(cell, false, directory.join("users.json")).unwrap();
     let manifest = b"service: s\nfunctions:\n  f: { routes: [{ path: / }], binary: hostile }\n";
@@ -99,11 +96,11 @@ fn what_a_start_in_a_cell_costs_is_told() {
         .map(|_| (bare(&program), in_cell(&plan, &function.limits, &machine)))
         .collect();
     let (bare, celled) = times.into_iter().unzip();
-    let (bare, celled) = (median(bare), median(celled));
+    let (bare, celled) = (quarter(bare), quarter(celled));
     let ratio = celled.as_secs_f64() / bare.as_secs_f64();
     println!("a start: {bare:.1?} bare, {celled:.1?} in a cell: {ratio:.2}");
     fs::remove_dir_all(directory).unwrap();
-    // Three times is what is aimed at; an emulated processor, or a program built to be looked into, is no
-    // measure of that. Beyond this, something is wrong.
-    assert!(ratio < 12.0, "{ratio}");
+    // About three times on a quiet machine. Of two emulated processors one waits for the other (RCU) whenever a
+    // mount goes; where the host is busy with other things, that takes as long as these let it.
+    assert!(ratio < 6.0, "{ratio}");
 }

@@ -97,21 +97,170 @@ const CLONE_NEW: u64 = 0x80
 /// The kind of a socket without its flags (SOCK_NONBLOCK, SOCK_CLOEXEC).
 const SOCKET_KIND: u64 = 0xf;
 
+/// Instructions of filters (`linux/bpf_common.h`): BPF_LD | BPF_W | BPF_ABS, BPF_JMP with BPF_JEQ, BPF_JGE, BPF_JA,
+/// BPF_RET.
+const LOAD: u16 = 0x20;
+const IF_EQUAL: u16 = 0x15;
+const IF_AT_LEAST: u16 = 0x35;
+const JUMP: u16 = 0x05;
+const RETURN: u16 = 0x06;
+
+/// Where `struct seccomp_data` has the call's number, and its architecture.
+const NUMBER_AT: u32 = 0;
+const ARCH_AT: u32 = 4;
+
+/// `SECCOMP_RET_ALLOW`.
+const ALLOW: u32 = 0x7fff_0000;
+
+/// `AUDIT_ARCH_X86_64` and `AUDIT_ARCH_AARCH64` (`linux/audit.h`): 64 bits, little-endian, the machine's ELF number.
+const AUDIT_X86_64: u32 = 0xc000_003e;
+const AUDIT_AARCH64: u32 = 0xc000_00b7;
+
 /// What seccompiler writes in the place of [`ASK`], which it does not know: to have a tracer decide.
 const MARK: u32 = 0x7ff0_0000;
 
+/// Bytes of one instruction: a `struct sock_filter` of the kernel's.
+const INSTRUCTION: usize = 8;
+
+/// What of a plan decides which calls it allows: plans that agree in it share their filters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Kind {
+    tcp: bool,
+    unix: bool,
+    serve: bool,
+    signals: bool,
+}
+
+impl Kind {
+    /// A plan's.
+    pub fn of(plan: &Plan) -> Kind {
+        Kind {
+            tcp: !plan.network.ports.is_empty(),
+            unix: plan.network.unix,
+            serve: plan.network.serve,
+            signals: plan.calls.signals,
+        }
+    }
+
+    /// Its two filters, compiled, as [`restrict`] reads them: each its instructions' number as a `u32`, then
+    /// they. Every start of a worker would have to wait for this; so it is done once, by the supervisor.
+    pub fn compiled(self) -> io::Result<Vec<u8>> {
+        // In clone3 the flags lie in memory, where no filter sees them. As if it were not there: libraries
+        // then use clone.
+        let missing = number("clone3").map(|call| (call, vec![]));
+        let absent = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+        let first = compile(missing.into_iter().collect(), SeccompAction::Allow, absent)?;
+        let (always, asked): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            rules(self).into_iter().partition(|(_, any)| any.is_empty());
+        let always: Vec<u32> = always
+            .into_keys()
+            .filter_map(|call| call.try_into().ok())
+            .collect();
+        let mut listed = search(&always)?;
+        listed.extend(compile(
+            asked,
+            SeccompAction::Trace(0),
+            SeccompAction::Allow,
+        )?);
+        Ok([first, listed].iter().flat_map(|one| packed(one)).collect())
+    }
+}
+
+/// The begin of a filter: it allows these calls, and goes on behind itself with all others.
+///
+/// When a filter is installed, the kernel runs it for every call there is, to find those that need not ask it
+/// any more. Of a list that is gone through from its top, as seccompiler makes it, that was a third of a start;
+/// so calls that are always allowed are searched for.
+fn search(calls: &[u32]) -> io::Result<Vec<Instruction>> {
+    // Where it changes whether a call is allowed, from not for 0: pairs of a first and one after a last.
+    let mut edges: Vec<u32> = Vec::new();
+    for call in calls {
+        match edges.last_mut() {
+            Some(end) if *end == *call => *end += 1,
+            _ => edges.extend([*call, *call + 1]),
+        }
+    }
+    let tree = halve(&edges, false)?;
+    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
+    let arch = match arch {
+        TargetArch::x86_64 => AUDIT_X86_64,
+        TargetArch::aarch64 => AUDIT_AARCH64,
+        TargetArch::riscv64 => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    let length = tree.len();
+    // Of another architecture numbers mean other calls: what follows refuses them all.
+    let mut filter = vec![
+        instruction(LOAD, 0, 0, ARCH_AT),
+        instruction(IF_EQUAL, 1, 0, arch),
+        instruction(JUMP, 0, 0, length as u32 + 1),
+        instruction(LOAD, 0, 0, NUMBER_AT),
+    ];
+    filter.extend(tree.into_iter().enumerate().map(|(at, one)| match one {
+        Some(one) => one,
+        None => instruction(JUMP, 0, 0, (length - at - 1) as u32),
+    }));
+    Ok(filter)
+}
+
+/// The search among these edges; `allowed` is what holds before the first. `None` stands for a jump to its end.
+fn halve(edges: &[u32], allowed: bool) -> io::Result<Vec<Option<Instruction>>> {
+    let middle = edges.len() / 2;
+    let Some(edge) = edges.get(middle) else {
+        return Ok(vec![allowed.then(|| instruction(RETURN, 0, 0, ALLOW))]);
+    };
+    let below = halve(&edges[..middle], allowed)?;
+    // With each edge it changes.
+    let above = halve(&edges[middle + 1..], allowed == (middle % 2 == 1))?;
+    let over = u8::try_from(below.len()).map_err(io::Error::other)?;
+    let ask = Some(instruction(IF_AT_LEAST, over, 0, *edge));
+    Ok([ask].into_iter().chain(below).chain(above).collect())
+}
+
+const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> Instruction {
+    Instruction { code, jt, jf, k }
+}
+
+fn packed(filter: &[Instruction]) -> Vec<u8> {
+    let count = filter.len() as u32;
+    let instructions = filter.iter().flat_map(|one| {
+        let [code, k] = [u32::from(one.code), one.k].map(u32::to_le_bytes);
+        [code[0], code[1], one.jt, one.jf, k[0], k[1], k[2], k[3]]
+    });
+    count
+        .to_le_bytes()
+        .into_iter()
+        .chain(instructions)
+        .collect()
+}
+
+/// Takes one filter from the begin of `bytes`.
+fn unpacked(bytes: &mut &[u8]) -> Option<Vec<Instruction>> {
+    let (count, rest) = bytes.split_first_chunk()?;
+    let length = usize::try_from(u32::from_le_bytes(*count)).ok()?;
+    let (filter, rest) = rest.split_at_checked(length.checked_mul(INSTRUCTION)?)?;
+    *bytes = rest;
+    let (instructions, _) = filter.as_chunks::<INSTRUCTION>();
+    let instruction = |one: &[u8; INSTRUCTION]| Instruction {
+        code: u16::from_le_bytes([one[0], one[1]]),
+        jt: one[2],
+        jf: one[3],
+        k: u32::from_le_bytes([one[4], one[5], one[6], one[7]]),
+    };
+    Some(instructions.iter().map(instruction).collect())
+}
+
 /// Filters this process's calls from now on; what is refused is told to who holds the descriptor.
-pub(super) fn restrict(plan: &Plan) -> io::Result<OwnedFd> {
-    // In clone3 the flags lie in memory, where no filter sees them. As if it were not there: libraries
-    // then use clone.
-    let missing = number("clone3").map(|call| (call, vec![]));
-    let absent = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-    filter(&compile(
-        missing.into_iter().collect(),
-        SeccompAction::Allow,
-        absent,
-    )?)?;
-    let listed = compile(rules(plan), SeccompAction::Trace(0), SeccompAction::Allow)?;
+///
+/// # Errors
+/// `InvalidData` if `compiled` is not what [`Kind::compiled`] makes; what seccomp(2) says.
+pub(super) fn restrict(mut compiled: &[u8]) -> io::Result<OwnedFd> {
+    let torn = || io::Error::new(io::ErrorKind::InvalidData, "the filters are torn");
+    let first = unpacked(&mut compiled).ok_or_else(torn)?;
+    let listed = unpacked(&mut compiled).ok_or_else(torn)?;
+    if !compiled.is_empty() {
+        return Err(torn());
+    }
+    filter(&first)?;
     filter_with_listener(&listed)
 }
 
@@ -129,8 +278,8 @@ fn compile(
         jt: one.jt,
         jf: one.jf,
         k: match one.code {
-            // BPF_RET | BPF_K: the only instruction whose operand is an action.
-            0x06 => ask(one.k),
+            // The only instruction whose operand is an action.
+            RETURN => ask(one.k),
             _ => one.k,
         },
     });
@@ -142,21 +291,19 @@ fn number(name: &str) -> Option<i64> {
 }
 
 /// What the plan allows: no rule for a call allows it always, several allow it if any fits.
-fn rules(plan: &Plan) -> BTreeMap<i64, Vec<Rule>> {
-    let network = &plan.network;
+fn rules(kind: Kind) -> BTreeMap<i64, Vec<Rule>> {
     let mut names = vec![ALLOWED];
-    if !network.ports.is_empty() || network.unix {
+    if kind.tcp || kind.unix {
         names.push(CONNECTING);
     }
-    if network.serve {
+    if kind.serve {
         names.push(ACCEPTING);
     }
-    if plan.calls.signals {
+    if kind.signals {
         names.push(SIGNALLING);
     }
     let names = names.iter().flat_map(|list| list.split_whitespace());
     let names: HashSet<&str> = names.collect();
-    // Every start of a worker waits for this: all calls are looked at once, not all for each name.
     let calls = SysnoSet::all();
     let listed = calls.iter().filter(|call| names.contains(call.name()));
     let mut rules: BTreeMap<i64, Vec<Rule>> =
@@ -184,7 +331,7 @@ fn rules(plan: &Plan) -> BTreeMap<i64, Vec<Rule>> {
     let family = |one: libc::c_int| is(0, one as u64);
     only("socketpair", vec![vec![family(libc::AF_UNIX), stream(1)]]);
     let mut sockets = Vec::new();
-    if !network.ports.is_empty() {
+    if kind.tcp {
         for one in [libc::AF_INET, libc::AF_INET6] {
             // Other protocols over stream sockets, such as MPTCP, Landlock does not judge.
             for protocol in [0, libc::IPPROTO_TCP as u64] {
@@ -192,7 +339,7 @@ fn rules(plan: &Plan) -> BTreeMap<i64, Vec<Rule>> {
             }
         }
     }
-    if network.unix {
+    if kind.unix {
         sockets.push(vec![family(libc::AF_UNIX), stream(1)]);
     }
     only("socket", sockets);
@@ -242,6 +389,93 @@ mod tests {
             };
             let known = elsewhere.split_whitespace().any(|one| one == name);
             assert!(known, "{name}");
+        }
+    }
+
+    #[test]
+    fn filters_are_read_as_they_were_compiled() {
+        let kind = Kind {
+            tcp: true,
+            unix: true,
+            serve: true,
+            signals: true,
+        };
+        let compiled = kind.compiled().unwrap();
+        let mut rest = compiled.as_slice();
+        let (first, listed) = (unpacked(&mut rest).unwrap(), unpacked(&mut rest).unwrap());
+        assert!(rest.is_empty());
+        assert_eq!([packed(&first), packed(&listed)].concat(), compiled);
+        assert!(
+            listed.iter().any(|one| one.k == ASK),
+            "refused calls are told"
+        );
+        for cut in 0..compiled.len() {
+            let error = restrict(&compiled[..cut]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{cut}");
+        }
+    }
+
+    /// What a filter says to a call without arguments, as the kernel would run it, and in how many steps.
+    fn run(filter: &[Instruction], arch: u32, number: u32) -> (u32, usize) {
+        let (mut at, mut value) = (0, 0);
+        for step in 1.. {
+            let one = filter[at];
+            at += 1;
+            let over = |holds| usize::from(if holds { one.jt } else { one.jf });
+            match one.code {
+                LOAD => {
+                    value = match one.k {
+                        NUMBER_AT => number,
+                        ARCH_AT => arch,
+                        _ => 0,
+                    }
+                }
+                IF_EQUAL => at += over(value == one.k),
+                IF_AT_LEAST => at += over(value >= one.k),
+                // BPF_ALU | BPF_AND.
+                0x54 => value &= one.k,
+                JUMP => at += one.k as usize,
+                RETURN => return (one.k, step),
+                code => panic!("instruction {code:#x}"),
+            }
+        }
+        unreachable!()
+    }
+
+    #[test]
+    fn a_search_finds_what_a_list_says() {
+        let own = if cfg!(target_arch = "x86_64") {
+            AUDIT_X86_64
+        } else {
+            AUDIT_AARCH64
+        };
+        for bits in 0..16 {
+            let kind = Kind {
+                tcp: bits & 1 > 0,
+                unix: bits & 2 > 0,
+                serve: bits & 4 > 0,
+                signals: bits & 8 > 0,
+            };
+            let compiled = kind.compiled().unwrap();
+            let mut rest = compiled.as_slice();
+            unpacked(&mut rest).unwrap();
+            let searched = unpacked(&mut rest).unwrap();
+            let then = SeccompAction::Allow;
+            let list = compile(rules(kind), SeccompAction::Trace(0), then).unwrap();
+            let mut most = 0;
+            // Numbers of x32 begin at 1 << 30.
+            for number in (0..1024)
+                .chain((1 << 30)..(1 << 30) + 1024)
+                .chain([u32::MAX])
+            {
+                let (said, steps) = run(&searched, own, number);
+                assert_eq!(said, run(&list, own, number).0, "{number}");
+                let foreign = run(&searched, own ^ 1, number).0;
+                assert_eq!(foreign, run(&list, own ^ 1, number).0, "{number}");
+                assert_ne!(foreign, ALLOW, "{number}");
+                most = most.max(steps);
+            }
+            assert!(most < 100, "{most} steps");
         }
     }
 

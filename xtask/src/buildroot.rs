@@ -1,0 +1,266 @@
+//! `cargo xtask test buildroot --tree DIR`: what can be known of `buildroot/` without building it. DIR is a Buildroot
+//! of the release that `buildroot/README.md` names; nothing is downloaded, and nothing written into it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail, ensure};
+use hearth_qemu_tests::Arch;
+use serde_json::Value;
+
+use crate::install::{self, Need};
+use crate::kernel;
+use crate::sh::{root, say, target};
+
+/// What Buildroot's make asks for, and what its check of style runs.
+const NEEDS: &[Need] = &[
+    ("make", "make"),
+    ("unzip", "unzip"),
+    ("bc", "bc"),
+    ("rsync", "rsync"),
+    ("cpio", "cpio"),
+    ("flake8", "flake8"),
+    ("shellcheck", "shellcheck"),
+    (
+        "/usr/lib/python3/dist-packages/magic/__init__.py",
+        "python3-magic",
+    ),
+];
+
+/// The release it is written for.
+const RELEASE: &str = "2026.08";
+
+/// Where the name of the external tree leads in a configuration.
+const PATH: &str = "$(BR2_EXTERNAL_HEARTH_PATH)";
+
+/// A board, and what of ours is built for it.
+struct Board {
+    name: &'static str,
+    arch: Arch,
+    packages: &'static [&'static str],
+}
+
+const UEFI: &[&str] = &[
+    "hearth",
+    "hearth-init",
+    "hearth-selector",
+    "host-hearth",
+    "host-hearth-uefi-std",
+];
+const PI: &[&str] = &["hearth", "hearth-init", "host-hearth", "rpi-firmware"];
+
+const BOARDS: [Board; 4] = [
+    Board {
+        name: "qemu_x86_64",
+        arch: Arch::X86_64,
+        packages: UEFI,
+    },
+    Board {
+        name: "qemu_aarch64",
+        arch: Arch::Aarch64,
+        packages: UEFI,
+    },
+    Board {
+        name: "nuc",
+        arch: Arch::X86_64,
+        packages: UEFI,
+    },
+    Board {
+        name: "rpi4",
+        arch: Arch::Aarch64,
+        packages: PI,
+    },
+];
+
+/// Looks at all of it.
+pub(crate) fn test(tree: &Path) -> anyhow::Result<()> {
+    install::ensure(NEEDS)?;
+    let tree =
+        fs::canonicalize(tree).with_context(|| format!("no Buildroot at {}", tree.display()))?;
+    let place = target().join("buildroot");
+    let version = make(&tree, &place.join("version"), &["print-version"])?;
+    let version = version.trim();
+    say(&format!("Buildroot {version}"));
+    ensure!(
+        version.starts_with(RELEASE),
+        "{} is Buildroot {version}; buildroot/ is written for {RELEASE}",
+        tree.display()
+    );
+    style(&tree)?;
+    for board in &BOARDS {
+        let place = place.join(board.name);
+        loads(board, &tree, &place)?;
+        names_packages(board, &tree, &place)?;
+        configures_the_kernel(board, &place)?;
+    }
+    Ok(())
+}
+
+fn external() -> PathBuf {
+    root().join("buildroot")
+}
+
+/// `utils/check-package` has nothing to say about any file.
+fn style(tree: &Path) -> anyhow::Result<()> {
+    let files = files(&external())?;
+    // The Python that Debian's modules are for, and no other that comes first.
+    let output = Command::new("/usr/bin/python3")
+        .arg(tree.join("utils/check-package"))
+        .arg("-b")
+        .args(&files)
+        .current_dir(tree)
+        .output()
+        .context("cannot run utils/check-package")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let words = format!("{}{said}", String::from_utf8_lossy(&output.stdout));
+    ensure!(
+        output.status.success(),
+        "utils/check-package complains:\n{words}"
+    );
+    for line in words.lines() {
+        say(&format!("check-package: {line}"));
+    }
+    Ok(())
+}
+
+/// The defconfig loads, and comes out as it went in: no symbol of it is unknown, has other dependencies, or says what
+/// holds anyway.
+fn loads(board: &Board, tree: &Path, place: &Path) -> anyhow::Result<()> {
+    let name = format!("hearth_{}_defconfig", board.name);
+    let ours = external().join("configs").join(&name);
+    make(tree, place, &[&name])?;
+    let saved = place.join("saved_defconfig");
+    let to = format!("BR2_DEFCONFIG={}", saved.display());
+    make(tree, place, &["savedefconfig", &to])?;
+    let (wanted, saved) = (read(&ours)?, read(&saved)?);
+    let missing = |from: &str, of: &str| -> Vec<String> {
+        let lines = from
+            .lines()
+            .filter(|line| !of.lines().any(|one| one == *line));
+        lines.map(|line| format!("  {line}")).collect()
+    };
+    let (lost, more) = (missing(&wanted, &saved), missing(&saved, &wanted));
+    ensure!(
+        wanted == saved,
+        "{name} does not come out as it went in; lost:\n{}\ncame:\n{}\n(and their order counts)",
+        lost.join("\n"),
+        more.join("\n")
+    );
+    say(&format!(
+        "{name}: {} symbols, none lost",
+        wanted.lines().count()
+    ));
+    Ok(())
+}
+
+/// `make show-info` has our packages, and no BusyBox.
+fn names_packages(board: &Board, tree: &Path, place: &Path) -> anyhow::Result<()> {
+    let info: Value = serde_json::from_str(&make(tree, place, &["show-info"])?)?;
+    let packages = info.as_object().context("show-info says no packages")?;
+    let missing: Vec<&str> = board
+        .packages
+        .iter()
+        .copied()
+        .filter(|one| !packages.contains_key(*one))
+        .collect();
+    ensure!(
+        missing.is_empty(),
+        "hearth_{}_defconfig builds no {}",
+        board.name,
+        missing.join(", ")
+    );
+    ensure!(
+        !packages.contains_key("busybox"),
+        "hearth_{}_defconfig builds BusyBox, which is no part of the product",
+        board.name
+    );
+    say(&format!(
+        "hearth_{}_defconfig: {} packages, of them {}",
+        board.name,
+        packages.len(),
+        board.packages.join(", ")
+    ));
+    Ok(())
+}
+
+/// Every symbol that the fragments ask for is in the kernel's final configuration. Of the Raspberry Pi's own
+/// kernel there is no source here: the same fragments on the `defconfig` of Debian's stand in for it.
+fn configures_the_kernel(board: &Board, place: &Path) -> anyhow::Result<()> {
+    let config = read(&place.join(".config"))?;
+    let paths = |key: &str| -> Vec<PathBuf> {
+        let line = config.lines().find_map(|line| line.strip_prefix(key));
+        let value = line
+            .and_then(|line| line.strip_prefix('='))
+            .unwrap_or("\"\"");
+        let value = value
+            .trim_matches('"')
+            .replace(PATH, &external().to_string_lossy());
+        value.split_whitespace().map(PathBuf::from).collect()
+    };
+    let begin = paths("BR2_LINUX_KERNEL_CUSTOM_CONFIG_FILE").pop();
+    let fragments = paths("BR2_LINUX_KERNEL_CONFIG_FRAGMENT_FILES");
+    ensure!(
+        !fragments.is_empty(),
+        "hearth_{}_defconfig gives the kernel no fragments",
+        board.name
+    );
+    let scratch = place.join("kernel");
+    let asked = kernel::configure(board.arch, begin.as_deref(), &fragments, &scratch)?;
+    let on = match begin {
+        Some(begin) => begin
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        None => "the defconfig of Debian's source".to_owned(),
+    };
+    say(&format!(
+        "hearth_{}_defconfig: {asked} symbols of the kernel's fragments, on {on}: none lost",
+        board.name
+    ));
+    Ok(())
+}
+
+/// Buildroot's make with our tree; what it prints.
+fn make(tree: &Path, place: &Path, goals: &[&str]) -> anyhow::Result<String> {
+    fs::create_dir_all(place)?;
+    let output = Command::new("make")
+        .args(["-s", "--no-print-directory", "-C"])
+        .arg(tree)
+        .arg(format!("O={}", place.display()))
+        .arg(format!("BR2_EXTERNAL={}", external().display()))
+        .args(goals)
+        // Those of the Cargo that runs us are none of this make's, nor may its compiler's be.
+        .env_remove("MAKEFLAGS")
+        .env_remove("CARGO_MAKEFLAGS")
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run make")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        bail!(
+            "`make {}` in {} failed:\n{said}",
+            goals.join(" "),
+            tree.display()
+        );
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => all.extend(files(&path)?),
+            false => all.push(path),
+        }
+    }
+    all.sort();
+    Ok(all)
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
