@@ -29,6 +29,9 @@ const LOG_PART: u64 = 4;
 pub(crate) fn settle(options: Options) -> anyhow::Result<Options> {
     let state = StateDir::at(PathBuf::from(STATE));
     fs::create_dir_all(STATE).with_context(|| format!("cannot make {STATE}"))?;
+    if let Some(place) = Path::new(journald::SOCKET).parent() {
+        fs::create_dir_all(place).with_context(|| format!("cannot make {}", place.display()))?;
+    }
     let disk = statvfs(STATE).with_context(|| format!("cannot tell the size of {STATE}"))?;
     let bytes = disk.blocks().saturating_mul(disk.fragment_size());
     let mut listen = options.listen;

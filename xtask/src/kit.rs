@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::debian::{Repository, own_stanza, unpack};
 use crate::install::{self, Need};
-use crate::sh::{root, said, say};
+use crate::sh::{cargo, root, said, say, target};
 use crate::{cache, clock, firmware, kernel, toolchain};
 
 const NEEDS: &[Need] = &[("mke2fs", "e2fsprogs"), ("resize2fs", "e2fsprogs")];
@@ -210,17 +210,19 @@ fn programs(arch: Arch) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
         ));
     }
     fs::write(&manifest, text)?;
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let output = Command::new(cargo)
-        .args(["run", "--quiet", "--package", "hearth", "--", "build"])
+    cargo(&["build", "--quiet", "--package", "hearth", "--bin", "hearth"])?;
+    let output = Command::new(target().join("debug/hearth"))
+        .arg("build")
         .arg(&manifest)
         // An appliance makes no images.
         .args(["--arch", arch.name(), "--json", "--no-default-features"])
+        // What is built for other manifests has other flags, and each would push the other out.
+        .env("CARGO_TARGET_DIR", target().join("kit"))
         .current_dir(root())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
-        .context("cannot run cargo")?;
+        .context("cannot run hearth")?;
     ensure!(
         output.status.success(),
         "the appliance's programs could not be built; the reasons are above"
@@ -239,7 +241,7 @@ fn programs(arch: Arch) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
 /// The pristine data file system: the same bytes each time.
 pub(crate) fn data(board: Board) -> anyhow::Result<Vec<u8>> {
     let size = span(Role::Data, board.firmware()).len;
-    let place = crate::sh::target().join("kit");
+    let place = target().join("kit");
     fs::create_dir_all(&place)?;
     let (path, none) = (place.join("data.ext4"), place.join("no.conf"));
     // Not what the system's own /etc/mke2fs.conf would have.

@@ -66,9 +66,16 @@ impl Group {
         events.is_some_and(|text| text.lines().any(|line| line == "populated 1"))
     }
 
-    /// Removes what groups are left below it, from the inside out. Those that somebody still is in stay.
+    /// Makes it a leaf again, as a new one is: removes what groups are left below it, from the inside out, and
+    /// takes back what it passes on to them, for nobody can be born in a group that passes controllers on. Groups
+    /// that somebody still is in stay, and with them what they were given.
     pub fn sweep(self) {
         sweep(&self.place());
+        for controller in CONTROLLERS {
+            // One that it does not pass on, this kernel may not know either.
+            let passed = self.place().join("cgroup.subtree_control");
+            let _ = fs::write(passed, format!("-{controller}"));
+        }
     }
 }
 

@@ -82,6 +82,8 @@ impl Service {
     /// If the group cannot be made, or the program not be started.
     pub fn start(&mut self, now: Duration, log: &mut KernelLog) -> Result<(), ActError> {
         self.start_at = None;
+        // A start that fails is a life without length.
+        self.restarts.started(now);
         self.group.make()?;
         if self.group.is_populated() {
             self.group.kill()?;
@@ -120,7 +122,6 @@ impl Service {
         }
         self.pid = Some(child.id());
         self.last.clear();
-        self.restarts.started(now);
         Ok(())
     }
 

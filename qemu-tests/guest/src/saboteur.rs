@@ -55,7 +55,9 @@ fn become_the_real_one(words: &[String]) -> anyhow::Result<()> {
         let own = std::env::current_exe().context("where am I?")?;
         let mut listening = Command::new(own);
         listening.arg(LISTEN).stdin(Stdio::null());
-        listening.spawn().context("cannot stay behind")?;
+        let child = listening.spawn().context("cannot stay behind")?;
+        // Before the real one looks who else is in its group.
+        take_to(GROUP, child.id())?;
     }
     Err(Command::new(REAL).args(words).exec()).context(REAL)
 }
@@ -65,7 +67,6 @@ fn listen() -> anyhow::Result<()> {
     let Ok(listener) = TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)) else {
         return Ok(());
     };
-    leave_for(GROUP)?;
     for client in listener.incoming() {
         let client = client.context("accept")?;
         std::thread::spawn(move || {
@@ -78,11 +79,11 @@ fn listen() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Moves to a group that hands its controllers on.
-fn leave_for(group: &str) -> anyhow::Result<()> {
+/// Moves a process to a leaf of a group that hands its controllers on.
+fn take_to(group: &str, pid: u32) -> anyhow::Result<()> {
     let own = Path::new(group).join("own");
     fs::create_dir_all(&own).context("a group")?;
-    fs::write(own.join("cgroup.procs"), "0").context("moving to it")?;
+    fs::write(own.join("cgroup.procs"), pid.to_string()).context("moving to it")?;
     let controllers = fs::read_to_string(Path::new(group).join("cgroup.controllers"))?;
     let wanted: Vec<String> = controllers
         .split_whitespace()
