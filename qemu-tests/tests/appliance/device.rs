@@ -71,7 +71,7 @@ impl On {
         let begun = Instant::now();
         let limit = Lab::get().speed.scale(limit);
         loop {
-            match self.get("https", "/hello") {
+            match self.get("https", "/") {
                 Ok(body) if body.contains("hello") => return begun.elapsed(),
                 other => assert!(
                     begun.elapsed() < limit,

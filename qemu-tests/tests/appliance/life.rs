@@ -27,7 +27,7 @@ fn a_device_serves_over_tls_and_what_dies_in_it_comes_back() {
         data >> 20
     );
     // Not only by TLS, and the same worker by both.
-    assert!(on.get("http", "/hello").unwrap().contains("hello"));
+    assert!(on.get("http", "/").unwrap().contains("hello"));
     let seen = on.run(&["/bin/hearth-itself", "device"]);
     assert!(
         seen.contains("slot     a\n") && seen.contains("10.0.2.15/24"),
@@ -111,7 +111,7 @@ fn a_device_with_little_memory_boots_and_serves() {
     device.machine.memory = 96;
     let on = device.boot();
     for _ in 0..50 {
-        on.get("https", "/hello").unwrap();
+        on.get("https", "/").unwrap();
     }
     let (total, free) = (on.memory("MemTotal"), on.memory("MemAvailable"));
     println!("with 96 MiB: {total} kB in all, {free} kB available");
