@@ -44,7 +44,7 @@ pub struct Network {
     pub hostname: String,
     /// What it is found by on its local network.
     pub mdns: Option<String>,
-    /// With the length of their prefixes.
+    /// Of both families.
     pub addresses: Vec<String>,
     /// The router.
     pub gateway: Option<String>,

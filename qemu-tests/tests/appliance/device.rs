@@ -111,17 +111,30 @@ impl On {
     }
 
     pub(crate) fn order_within(&self, words: &[&str], limit: Duration) -> String {
+        let told = self.obeyed(words, limit);
+        told.unwrap_or_else(|why| panic!("{words:?}: {why}"))
+    }
+
+    /// What is told, or why it was not done.
+    pub(crate) fn try_order(&self, words: &[&str]) -> Result<String, String> {
+        self.obeyed(words, Duration::from_secs(30))
+    }
+
+    fn obeyed(&self, words: &[&str], limit: Duration) -> Result<String, String> {
         let limit = Lab::get().speed.scale(limit);
-        let mut stream = TcpStream::connect(self.address(SABOTEUR)).unwrap();
-        stream.set_read_timeout(Some(limit)).unwrap();
-        writeln!(stream, "{}", words.join("\t")).unwrap();
-        let mut told = Vec::new();
-        stream
-            .read_to_end(&mut told)
-            .unwrap_or_else(|error| panic!("{words:?}: {error}"));
-        let told = String::from_utf8_lossy(&told).into_owned();
-        assert!(!told.starts_with("error "), "{words:?}: {told}");
-        told
+        let said = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(self.address(SABOTEUR))?;
+            stream.set_read_timeout(Some(limit))?;
+            writeln!(stream, "{}", words.join("\t"))?;
+            let mut told = Vec::new();
+            stream.read_to_end(&mut told)?;
+            Ok(String::from_utf8_lossy(&told).into_owned())
+        };
+        let told = said().map_err(|error| error.to_string())?;
+        match told.strip_prefix("error ") {
+            Some(why) => Err(why.to_owned()),
+            None => Ok(told),
+        }
     }
 
     /// Runs a program inside, which must end well.
