@@ -51,6 +51,7 @@ fn run(manifest: OsString) -> Result<(), Box<dyn std::error::Error>> {
         gateway: beside("hearth", &["gateway"]),
         cell: beside("hearth-cell", &[]),
         strict: false,
+        state: StateDir::of(&manifest),
         secrets: StateDir::of(&manifest).secrets(),
         log_bytes: LOG_BYTES,
         journal_socket: None,

@@ -37,7 +37,8 @@ pub(crate) fn tidy() -> anyhow::Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
     // `--all-targets` leaves out what does not run on this machine.
     let inside = ["--package", "hearth-guest", "--test", "smoke"];
-    for targets in [&["--workspace", "--all-targets"][..], &inside] {
+    let devices = ["--package", "hearth-qemu-tests", "--test", "appliance"];
+    for targets in [&["--workspace", "--all-targets"][..], &inside, &devices] {
         cargo(&[&["clippy"], targets, &["--", "-D", "warnings"]].concat())?;
     }
     Ok(())

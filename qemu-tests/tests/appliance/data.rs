@@ -38,11 +38,11 @@ fn data_that_is_damaged_beyond_repair_is_made_anew_and_that_is_said() {
     let mut device = Device::hello("damaged");
     let on = device.boot();
     leave_a_mark(&on);
-    on.is_off(BOOT);
+    on.goes_off(BOOT);
     // The superblock, its copies of the first groups, and the group descriptors.
     spoil(&device, 9 << 20);
     let on = device.on();
-    on.says("made anew", BOOT);
+    on.says("DATA WAS MADE ANEW", BOOT);
     on.answers(BOOT);
     let boot = on.boot_told();
     assert_eq!(boot["data"], "remade", "{boot}");
@@ -68,7 +68,7 @@ fn a_factory_reset_forgets_everything_once() {
     assert!(!has_a_mark(&on));
     assert_eq!(on.boot_told()["data"], "remade");
     leave_a_mark(&on);
-    on.is_off(BOOT);
+    on.goes_off(BOOT);
     // By a file on the partition that any computer can write.
     let disk = device.machine.disk();
     let partition = format!("{}@@1M", disk.display());
@@ -83,7 +83,7 @@ fn a_factory_reset_forgets_everything_once() {
     assert!(!has_a_mark(&on));
     // The file is gone: what is written from now on stays.
     leave_a_mark(&on);
-    on.is_off(BOOT);
+    on.goes_off(BOOT);
     let on = device.boot();
     assert!(has_a_mark(&on));
     assert_eq!(on.boot_told()["data"], "mounted");

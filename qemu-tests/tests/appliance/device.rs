@@ -171,7 +171,7 @@ impl On {
     }
 
     /// Waits until it has switched itself off.
-    pub(crate) fn is_off(mut self, limit: Duration) {
+    pub(crate) fn goes_off(mut self, limit: Duration) {
         let status = self.running.guest.wait_off(limit).unwrap();
         assert!(status.success(), "{status}");
     }
