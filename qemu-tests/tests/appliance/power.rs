@@ -30,9 +30,8 @@ fn power_that_is_cut_while_it_boots_and_writes_loses_nothing_that_was_kept() {
     let whole = begun.elapsed();
     on.order(&["write", "/data/hearth/mark", "here I was"]);
     // What is to be kept is on the disk.
-    on.run(&["/bin/hearth-itself", "device", "reboot"]);
-    on.says("https://", BOOT);
-    drop(on);
+    on.run(&["/bin/hearth-itself", "device", "power-off"]);
+    on.goes_off(BOOT);
     for cut in 1..=cuts() {
         let part = random(&mut seed) % 1500;
         let after = whole * u32::try_from(part).unwrap() / 1000;
