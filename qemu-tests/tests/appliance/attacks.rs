@@ -9,6 +9,7 @@ fn nothing_that_a_worker_tries_can_be_done_on_a_device() {
     let mut device = Device::hello("attacks");
     device.machine.memory = 1024;
     let on = device.boot();
+    on.order(&["loosen"]);
     let words = [
         "run",
         "/bin/tests/attacks",
