@@ -1,7 +1,6 @@
 //! The project's own chores: `cargo xtask help` lists them.
 
 mod appliance;
-mod boots;
 mod buildroot;
 mod cache;
 mod clock;
@@ -15,6 +14,7 @@ mod kit;
 mod programs;
 mod qemu;
 mod sh;
+mod slots;
 mod test;
 mod tidy;
 mod toolchain;
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         ["test"] => test::test(),
         ["test", "guest", ref arches @ ..] => named(arches).and_then(|arches| guest::test(&arches)),
         ["test", "firmware", ref arches @ ..] => {
-            named(arches).and_then(|arches| boots::test(&arches))
+            named(arches).and_then(|arches| slots::test(&arches))
         }
         ["test", "appliance", ref words @ ..] => appliance(words),
         ["test", "boots", ref arches @ ..] => {

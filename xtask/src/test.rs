@@ -6,7 +6,7 @@ use hearth_qemu_tests::Arch;
 
 use crate::install::{Need, ensure};
 use crate::sh::{cargo, say};
-use crate::{boots, clock, guest, tidy, toolchain};
+use crate::{clock, guest, slots, tidy, toolchain};
 
 /// What the tests talk to, or talk with.
 const FOR_TESTS: &[Need] = &[
@@ -63,7 +63,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
     ];
     part("chaos", || cargo(&chaos))?;
     part("tests in virtual machines", || guest::test(&Arch::ALL))?;
-    part("tests under UEFI firmware", || boots::test(&Arch::ALL))?;
+    part("tests under UEFI firmware", || slots::test(&Arch::ALL))?;
     say(&format!("all passed in {}", clock::took(begun)));
     Ok(())
 }
