@@ -106,7 +106,12 @@ fn spoil(plain: &Path, programs: &[Program], built: &[PathBuf], to: &Path) -> an
         tree.insert(at, Node::File(0o755, bytes));
     }
     tree.insert("root/bin/tests".to_owned(), Node::Directory(0o755));
-    let real = Node::Link("/bin/hearth-itself".to_owned());
-    tree.insert("root/bin/tests/hearth".to_owned(), real);
+    for (name, real) in [
+        ("hearth", "/bin/hearth-itself"),
+        ("hearth-cell", "/bin/hearth-cell"),
+    ] {
+        let link = Node::Link(real.to_owned());
+        tree.insert(format!("root/bin/tests/{name}"), link);
+    }
     fs::write(to, pack(&tree, QUICK)?).with_context(|| format!("cannot write {}", to.display()))
 }

@@ -7,7 +7,8 @@ use crate::device::Device;
 #[test]
 fn nothing_that_a_worker_tries_can_be_done_on_a_device() {
     let mut device = Device::hello("attacks");
-    device.machine.memory = 1024;
+    // Outside of a worker, a bomb of 1.2 GiB is to fit.
+    device.machine.memory = 2048;
     let on = device.boot();
     on.order(&["loosen"]);
     let words = [

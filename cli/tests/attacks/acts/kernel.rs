@@ -10,6 +10,8 @@ use crate::scene::{By, order};
 pub(super) fn acts(by: By) -> Vec<Act> {
     // A kernel without it says so to whom the list of calls lets through.
     const OR_ABSENT: &[&str] = &["done", "ENOSYS"];
+    // The same, or the kernel was told to let nobody (`kernel.io_uring_disabled`), as the appliance tells it.
+    const OR_OFF: &[&str] = &["done", "ENOSYS", "EPERM"];
     let mut acts = vec![
         act(
             "a user namespace (unshare)",
@@ -34,7 +36,7 @@ pub(super) fn acts(by: By) -> Vec<Act> {
         ),
         act("keyctl", "plain", order("keyctl"), OR_ABSENT, NO_CALL),
         act("add_key", "plain", order("add_key"), OR_ABSENT, NO_CALL),
-        act("io_uring", "plain", order("io_uring"), OR_ABSENT, NO_CALL),
+        act("io_uring", "plain", order("io_uring"), OR_OFF, NO_CALL),
         act(
             "userfaultfd",
             "plain",
