@@ -306,7 +306,7 @@ fn what_is_wrong_is_said_and_no_image_is_made() {
     );
     write("edge.yaml", MANIFEST);
     fs::write(project.0.path("pages/large"), noise(17 << 20)).unwrap();
-    let large = project.build(&["--no-build"]);
+    let large = project.build(&[]);
     let said = err(&large);
     check(1, large, "a slot has room for");
     let line = said
