@@ -1,13 +1,22 @@
 //! `hearth-cell DESCRIPTOR`: becomes a cell and the program in it, as `hearth cell` does. A program of its own,
 //! because every start of a worker loads it: it is small where `hearth` is large.
 
+use std::io::Write;
 use std::process::ExitCode;
 
+use hearth_supervisor::cell::{choice, enter};
+
 fn main() -> ExitCode {
-    let descriptor = std::env::args_os().nth(1);
-    let descriptor = descriptor.and_then(|text| text.to_str()?.parse().ok());
+    let word = std::env::args_os().nth(1).unwrap_or_default();
+    if word == choice::ASK {
+        return match std::io::stdout().write_all(choice::SOURCES.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    let descriptor = word.to_str().and_then(|text| text.parse().ok());
     // Why there is no cell, the supervisor has been told; without a descriptor there is nobody to tell.
-    match descriptor.map(hearth_supervisor::cell::enter) {
+    match descriptor.map(enter) {
         Some(Ok(never)) => match never {},
         Some(Err(_)) | None => ExitCode::FAILURE,
     }

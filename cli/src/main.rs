@@ -27,6 +27,7 @@ mod versions;
 use std::process::ExitCode;
 
 use clap::Parser;
+use hearth_supervisor::cell::choice;
 
 use args::{Args, Verb};
 use out::Outcome;
@@ -36,7 +37,7 @@ use out::Outcome;
 fn cell() -> Option<i32> {
     let mut args = std::env::args_os().skip(1);
     match args.next()?.to_str()? {
-        "cell" => args.next()?.to_str()?.parse().ok(),
+        choice::VERB => args.next()?.to_str()?.parse().ok(),
         _ => None,
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use hearth_supervisor::cell::choice::choose;
 use hearth_supervisor::gateway::Program;
 use hearth_supervisor::journal::Format;
 use hearth_supervisor::load::{LoadError, base, load};
@@ -13,9 +14,6 @@ use crate::appliance;
 use crate::args::{Gateway, LogFormat, Strictness, Up};
 use crate::build::{Builder, Profile};
 use crate::out::{self, Outcome};
-
-/// The program of cells, where it is installed.
-const CELL: &str = "hearth-cell";
 
 pub(crate) fn up(args: &Up) -> anyhow::Result<Outcome> {
     told(build_first(args).and_then(|()| run(args)))
@@ -87,7 +85,7 @@ fn options(args: &Up) -> anyhow::Result<Options> {
             path: own_program()?,
             args: vec!["gateway".into()],
         },
-        cell: cell_program()?,
+        cell: choose(own_program()?),
         strict: args.sandbox == Strictness::Strict,
         secrets: match &args.secrets {
             Some(directory) => directory.clone(),
@@ -102,23 +100,6 @@ fn options(args: &Up) -> anyhow::Result<Options> {
         true => appliance::settle(options),
         false => Ok(options),
     }
-}
-
-/// The small program beside this one that makes a cell of itself: what each start of a worker waits for is soon
-/// loaded. Where this one lies alone, it does the same.
-fn cell_program() -> anyhow::Result<Program> {
-    let own = own_program()?;
-    let beside = own.with_file_name(CELL);
-    Ok(match beside.is_file() {
-        true => Program {
-            path: beside,
-            args: vec![],
-        },
-        false => Program {
-            path: own,
-            args: vec!["cell".into()],
-        },
-    })
 }
 
 /// This very program; by way of /proc where its file has been replaced since it was started.

@@ -1,6 +1,7 @@
 //! What init does once all is started: it waits. For children that end, words of the supervisor, signals, and the
 //! time to feed the watchdog.
 
+mod button;
 mod child;
 
 pub use child::{Children, Service};
@@ -14,6 +15,8 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+
+use button::Buttons;
 
 use crate::act::{chain, clock, text};
 use crate::health::{Health, Verdict};
@@ -86,6 +89,7 @@ pub fn serve(runner: &mut Runner, signals: &SignalFd) -> End {
         shown: None,
         saved: now,
     };
+    let mut buttons = Buttons::find();
     loop {
         let now = runner.now();
         if let Some(end) = state.turn(runner, now) {
@@ -93,7 +97,7 @@ pub fn serve(runner: &mut Runner, signals: &SignalFd) -> End {
         }
         let due = runner.children.due().unwrap_or(Duration::MAX);
         let due = due.min(state.show_at).saturating_sub(now);
-        if let Some(end) = hear(runner, &mut state, signals, due.min(TURN)) {
+        if let Some(end) = hear(runner, &mut state, (signals, &mut buttons), due.min(TURN)) {
             return end;
         }
     }
@@ -103,12 +107,13 @@ pub fn serve(runner: &mut Runner, signals: &SignalFd) -> End {
 fn hear(
     runner: &mut Runner,
     state: &mut State,
-    signals: &SignalFd,
+    (signals, buttons): (&SignalFd, &mut Buttons),
     limit: Duration,
 ) -> Option<End> {
     {
         let mut set = vec![Waiting::read(signals.as_fd())];
         set.extend(runner.children.descriptors().map(Waiting::read));
+        set.extend(buttons.descriptors().map(Waiting::read));
         // What cannot be waited for is looked at every time.
         if let Err(error) = wait(&mut set, Some(limit)) {
             runner.log.error(&format!("cannot wait: {error}"));
@@ -120,6 +125,10 @@ fn hear(
         state.heard(runner, &word);
     }
     let mut end = None;
+    if buttons.pressed() {
+        runner.log.notice("the power button was pressed");
+        end = Some(End::PowerOff);
+    }
     while let Ok(Some(info)) = signals.read_signal() {
         let signal = i32::try_from(info.ssi_signo).map(Signal::try_from);
         if let Ok(Ok(signal)) = signal

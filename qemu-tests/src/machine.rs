@@ -165,11 +165,6 @@ impl Running {
         self.command("system_powerdown").map(drop)
     }
 
-    /// Sends the interrupt that cannot be masked.
-    pub fn interrupt(&mut self) -> Result<(), GuestError> {
-        self.command("inject-nmi").map(drop)
-    }
-
     /// Plugs the network's cable in, or pulls it.
     pub fn link(&mut self, up: bool) -> Result<(), GuestError> {
         let arguments = json!({ "name": "net", "up": up });

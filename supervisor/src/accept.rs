@@ -195,7 +195,11 @@ pub(crate) fn read(
     let manifest = parsed.manifest;
     let base = base(&options.manifest);
     check_binaries(&manifest, &base)?;
-    check_sandboxes(&manifest, &base, options.state.whole())?;
+    // Its own state, and that of platforms whose manifests lie beside its own.
+    let beside = StateDir::of(&options.manifest);
+    for state in [&options.state, &beside] {
+        check_sandboxes(&manifest, &base, state.whole())?;
+    }
     let files = manifest
         .functions
         .values()

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// An error and its causes, the nearest first.
-pub(crate) fn with_causes(error: &dyn Error) -> String {
+pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

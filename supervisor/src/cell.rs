@@ -5,6 +5,7 @@
 //! what holds ([`Word`]), and executes the program. The order of the steps is that of `enter.rs`.
 
 mod calls;
+pub mod choice;
 mod enter;
 mod files;
 mod identity;
@@ -24,6 +25,7 @@ pub use program::Program;
 
 /// What a cell is made of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// What cannot be enforced is a reason not to start.
     pub strict: bool,
@@ -94,6 +96,7 @@ impl Apart {
 
 /// A file or directory that is reached.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Reach {
     /// Where.
     pub path: PathBuf,
@@ -119,6 +122,7 @@ pub enum Access {
 
 /// What is reached of networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Network {
     /// Sockets of families that reach out can be made at all, and TCP ports connected to.
     pub ports: Vec<u16>,
@@ -132,6 +136,7 @@ pub struct Network {
 
 /// The system calls that a process may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Calls {
     /// It may send signals: only where they cannot leave the cell.
     pub signals: bool,

@@ -7,7 +7,7 @@ pub mod action;
 pub mod api;
 pub mod authorities;
 pub mod backoff;
-mod causes;
+pub mod causes;
 pub mod cell;
 pub mod certificate;
 pub mod cgroup;

@@ -1,11 +1,14 @@
 //! `hearth-supervisor MANIFEST`: the supervisor without the command line around it, for machines where every page
-//! counts. It listens where the manifest says, and starts `hearth` and `hearth-cell`, which lie beside it.
+//! counts. It listens where the manifest says, and starts `hearth`, which lies beside it, as the gateway.
 
-use std::ffi::OsString;
+use std::error::Error;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use hearth_supervisor::causes::with_causes;
+use hearth_supervisor::cell::{choice, enter};
 use hearth_supervisor::gateway::Program;
 use hearth_supervisor::journal::Format;
 use hearth_supervisor::state::StateDir;
@@ -18,47 +21,49 @@ const LOG_BYTES: u64 = 16 << 20;
 const VERSIONS: usize = 3;
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    let (Some(manifest), None) = (args.next(), args.next()) else {
-        tell("usage: hearth-supervisor MANIFEST");
-        return ExitCode::from(2);
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let done = match &args[..] {
+        [manifest] => run(manifest.into()),
+        [verb, descriptor] if verb == choice::VERB => become_cell(descriptor),
+        _ => {
+            tell("usage: hearth-supervisor MANIFEST");
+            return ExitCode::from(2);
+        }
     };
-    match run(manifest) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = format!("hearth-supervisor: {error}");
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                text = format!("{text}: {error}");
-                cause = error.source();
-            }
-            tell(&text);
+            tell(&format!("hearth-supervisor: {}", with_causes(&*error)));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(manifest: OsString) -> Result<(), Box<dyn std::error::Error>> {
+fn run(manifest: PathBuf) -> Result<(), Box<dyn Error>> {
     let own = std::env::current_exe()?;
-    let beside = |name: &str, args: &[&str]| Program {
-        path: own.with_file_name(name),
-        args: args.iter().map(|one| (*one).to_owned()).collect(),
-    };
-    let manifest = PathBuf::from(manifest);
+    let state = StateDir::of(&manifest);
     let options = Options {
         listen: Overrides::default(),
         format: Format::Text,
-        gateway: beside("hearth", &["gateway"]),
-        cell: beside("hearth-cell", &[]),
+        gateway: Program {
+            path: own.with_file_name("hearth"),
+            args: vec!["gateway".into()],
+        },
+        cell: choice::choose(own),
         strict: false,
-        state: StateDir::of(&manifest),
-        secrets: StateDir::of(&manifest).secrets(),
+        secrets: state.secrets(),
+        state,
         log_bytes: LOG_BYTES,
         journal_socket: None,
         versions: VERSIONS,
         manifest,
     };
     Ok(hearth_supervisor::run(options)?)
+}
+
+fn become_cell(descriptor: &OsStr) -> Result<(), Box<dyn Error>> {
+    let descriptor = descriptor.to_str().and_then(|text| text.parse().ok());
+    match enter(descriptor.ok_or("a cell wants a descriptor")?)? {}
 }
 
 fn tell(text: &str) {

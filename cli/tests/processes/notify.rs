@@ -45,7 +45,7 @@ fn ready_is_said_after_an_answer_and_alive_only_while_there_are_some() {
     let platform = Platform::start_with(place, &environment);
     let said = heard(&socket, "READY=1");
     assert!(
-        said.iter().any(|one| one == "STATUS=serving 1 functions"),
+        said.iter().any(|one| one == "STATUS=serving 1 function"),
         "{said:?}"
     );
     heard(&socket, "WATCHDOG=1");

@@ -1,10 +1,13 @@
 //! What a function's `sandbox` and `limits` make of its worker, beyond what the attack tests try.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 
 use nix::unistd::geteuid;
 
-use crate::platform::{HTTP_ONLY, Place, Platform};
+use crate::platform::{HTTP_ONLY, Place, Platform, hearth};
 use crate::wait;
 
 fn manifest(keys: &str) -> String {
@@ -164,4 +167,32 @@ fn a_sandbox_with_the_platforms_state_in_it_is_refused() {
         );
         assert!(said.contains("holds the platform's own state"), "{said}");
     }
+}
+
+/// Serves with this script as `hearth-cell` beside `hearth`; whether a cell was made by it.
+fn makes_cells(script: &str) -> bool {
+    let place = Place::new(&manifest(""));
+    let installed = place.path().join("installed");
+    fs::create_dir(&installed).unwrap();
+    fs::copy(hearth(), installed.join("hearth")).unwrap();
+    let cell = installed.join("hearth-cell");
+    fs::write(&cell, script).unwrap();
+    fs::set_permissions(&cell, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut up = Command::new(installed.join("hearth"));
+    let platform = Platform::run(place, &mut up, &[], &["--log", "json"]);
+    assert_eq!(platform.get("/worker").head.status, 200);
+    assert_eq!(mechanism(&platform, "seccomp")["enforced"], true);
+    installed.join("hearth-cell.used").exists()
+}
+
+#[test]
+fn a_small_program_of_other_sources_makes_no_cells() {
+    let real = Path::new(env!("CARGO_BIN_EXE_hearth-cell")).display();
+    let script = |sources: &str| {
+        format!(
+            "#!/bin/sh\n[ \"$1\" = sources ] && {{ {sources}; exit; }}\n: > \"$0.used\"\nexec {real} \"$@\"\n"
+        )
+    };
+    assert!(makes_cells(&script(&format!("{real} sources"))));
+    assert!(!makes_cells(&script("printf 0123456789abcdef")));
 }

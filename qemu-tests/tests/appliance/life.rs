@@ -11,7 +11,7 @@ const BACK: Duration = Duration::from_secs(20);
 #[test]
 fn a_device_serves_over_tls_and_what_dies_in_it_comes_back() {
     let mut device = Device::hello("life");
-    let on = device.boot();
+    let mut on = device.boot();
     let boot = on.boot_told();
     assert_eq!(
         (&boot["slot"], &boot["trial"]),
@@ -86,7 +86,8 @@ fn a_device_serves_over_tls_and_what_dies_in_it_comes_back() {
         on.order(&["read", "/data/hearth/tls/self-signed.crt"])
     );
     assert_eq!(on.boot_told()["data"], "mounted");
-    on.run(&["/bin/hearth-itself", "device", "power-off"]);
+    on.running.press_power().unwrap();
+    on.says("the power button was pressed", BACK);
     on.goes_off(BACK * 2);
 }
 

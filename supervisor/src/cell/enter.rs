@@ -17,6 +17,8 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, access, sethostname};
 
+use crate::causes::with_causes;
+
 use super::{Apart, Identity, Limit, Mechanism, Plan, Word, calls, files, identity, reach};
 
 /// Largest plan: many paths and ports.
@@ -80,8 +82,9 @@ fn begin(first: RawFd, told: &UnixStream) -> Result<String, String> {
     stands.list.push(Mechanism::enforced("no_new_privs", ""));
 
     let landlock = reach::restrict(&plan, privilege::landlock_version());
-    stands
-        .add(landlock.unwrap_or_else(|error| Mechanism::missing("landlock", told_whole(&error))))?;
+    stands.add(
+        landlock.unwrap_or_else(|error| Mechanism::missing("landlock", with_causes(&error))),
+    )?;
     // Made before: the list of calls is for the program, not for the making of it.
     let mut program = Command::new(&plan.shown);
     program.args(&plan.args);
@@ -228,15 +231,4 @@ fn end_with_the_parent(told: &UnixStream) -> Result<(), String> {
         Ok([false]) => Ok(()),
         _ => Err("the supervisor has gone".to_owned()),
     }
-}
-
-/// An error with its causes.
-fn told_whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

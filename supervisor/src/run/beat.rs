@@ -106,6 +106,7 @@ impl Runner {
         match answered {
             Ok(()) => {
                 beat.describe(match waiting.as_str() {
+                    "" if functions == 1 => "serving 1 function".to_owned(),
                     "" => format!("serving {functions} functions"),
                     _ => format!("without a worker: {waiting}"),
                 });
