@@ -9,6 +9,7 @@ mod flash;
 mod run;
 mod system;
 mod target;
+mod watch;
 
 use crate::out::Outcome;
 use args::ImageVerb;

@@ -12,24 +12,32 @@
 
 pub mod answers;
 pub mod autoboot;
+pub mod disks;
 pub mod frames;
 pub mod heads;
+pub mod identity;
 pub mod journal;
+pub mod kits;
 pub mod manifest;
 pub mod requests;
+pub mod sparse;
 pub mod uki;
 
 /// A target: any bytes will do.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name that its corpus and its driver have.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("answers", answers::run),
     ("autoboot", autoboot::run),
+    ("disks", disks::run),
     ("frames", frames::run),
     ("heads", heads::run),
+    ("identity", identity::run),
     ("journal", journal::run),
+    ("kits", kits::run),
     ("manifest", manifest::run),
     ("requests", requests::run),
+    ("sparse", sparse::run),
     ("uki", uki::run),
 ];

@@ -82,6 +82,11 @@ fn autoboot() {
 }
 
 #[test]
+fn disks() {
+    run("disks");
+}
+
+#[test]
 fn frames() {
     run("frames");
 }
@@ -92,8 +97,18 @@ fn heads() {
 }
 
 #[test]
+fn identity() {
+    run("identity");
+}
+
+#[test]
 fn journal() {
     run("journal");
+}
+
+#[test]
+fn kits() {
+    run("kits");
 }
 
 #[test]
@@ -104,6 +119,11 @@ fn manifest() {
 #[test]
 fn requests() {
     run("requests");
+}
+
+#[test]
+fn sparse() {
+    run("sparse");
 }
 
 #[test]

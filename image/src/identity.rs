@@ -69,7 +69,8 @@ fn read_copy(bytes: &[u8]) -> Option<(u64, Identity)> {
     let length = u32::from_le_bytes(*head[16..].first_chunk()?);
     let sum = u32::from_le_bytes(*head[20..].first_chunk()?);
     let length = usize::try_from(length).ok()?;
-    if !head.starts_with(MAGIC) || length > HALF - HEAD {
+    // Of the last generation there could be no next one; counting from 1, nobody gets there.
+    if !head.starts_with(MAGIC) || length > HALF - HEAD || generation == u64::MAX {
         return None;
     }
     let body = rest.get(..length)?;
@@ -90,6 +91,10 @@ fn parse(mut body: &[u8]) -> Option<Identity> {
     let mut entries = BTreeMap::new();
     while let Some((&name_len, rest)) = body.split_first() {
         let (name, rest) = rest.split_at_checked(usize::from(name_len))?;
+        // Nothing of that name could be written again.
+        if name.is_empty() {
+            return None;
+        }
         let (len, rest) = rest.split_first_chunk()?;
         let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
         let (value, rest) = rest.split_at_checked(len)?;

@@ -12,6 +12,7 @@ use hearth_sys::spawn::{Child, Spawn, spawn};
 
 use crate::arch::Arch;
 use crate::console::{Console, Missing, OnLine};
+use crate::pi::Taken;
 use crate::speed::Speed;
 
 /// Where a program of this name is, by `PATH`.
@@ -113,6 +114,14 @@ pub enum Boot {
         disk: PathBuf,
         /// Where the machine is to be commanded from.
         qmp: PathBuf,
+    },
+    /// A Raspberry Pi 4, started by this host in its firmware's place; see [`crate::pi`]. It has what QEMU's has: no
+    /// network.
+    Pi {
+        /// What the firmware would have taken from the card.
+        taken: Taken,
+        /// The card. As QEMU has it, its size is a power of two.
+        card: PathBuf,
     },
 }
 
@@ -315,21 +324,44 @@ fn free_ports(guest: &[u16]) -> Result<Vec<(u16, SocketAddr)>, GuestError> {
         .collect())
 }
 
-/// QEMU's arguments. A kernel that QEMU starts has a fixed address in a network of its own, from which
-/// nothing gets out, with no DHCP to wait for; what a disk brings finds a DHCP server, and this host as
-/// 10.0.2.2.
+/// QEMU's arguments.
 fn arguments(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
-    let mut arguments: Vec<String> = Vec::new();
-    let mut add = |words: &[&str]| arguments.extend(words.iter().map(|word| (*word).to_owned()));
-    add(spec.arch.machine());
-    add(&[
-        "-smp",
-        &spec.cpus.to_string(),
-        "-m",
-        &spec.memory.to_string(),
-    ]);
-    add(&["-nodefaults", "-display", "none", "-serial", "stdio"]);
-    let mut network = "user,id=net".to_owned();
+    let mut arguments = match spec.boot {
+        // The machine is what it is: its memory and its processors are given.
+        Boot::Pi { .. } => words(&["-machine", "raspi4b", "-m", "2048"]),
+        Boot::Kernel { .. } | Boot::Disk { .. } => {
+            let mut machine = words(spec.arch.machine());
+            let (cpus, memory) = (spec.cpus.to_string(), spec.memory.to_string());
+            machine.extend(words(&["-smp", &cpus, "-m", &memory]));
+            machine
+        }
+    };
+    let console = ["-nodefaults", "-display", "none", "-serial", "stdio"];
+    arguments.extend(words(&console));
+    arguments.extend(boot(spec));
+    arguments.extend(network(&spec.boot, ports));
+    arguments.extend(spec.devices.iter().cloned());
+    arguments
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// What it starts from.
+fn boot(spec: &Spec) -> Vec<String> {
+    let direct = |kernel: &Path, initramfs: &Path, command_line: &str| {
+        let (kernel, initramfs) = (kernel.to_string_lossy(), initramfs.to_string_lossy());
+        words(&[
+            "-no-reboot",
+            "-kernel",
+            &kernel,
+            "-initrd",
+            &initramfs,
+            "-append",
+            command_line,
+        ])
+    };
     match &spec.boot {
         Boot::Kernel {
             kernel,
@@ -341,10 +373,7 @@ fn arguments(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
                 "console={serial} panic=-1 ip=10.0.2.15::10.0.2.2:255.255.255.0:hearth:eth0:off \
                  {command_line}"
             );
-            add(&["-no-reboot", "-kernel", &kernel.to_string_lossy()]);
-            add(&["-initrd", &initramfs.to_string_lossy()]);
-            add(&["-append", append.trim_end()]);
-            network.push_str(",restrict=on,ipv6=off");
+            direct(kernel, initramfs, append.trim_end())
         }
         Boot::Disk {
             code,
@@ -356,29 +385,50 @@ fn arguments(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
                 let file = path.display();
                 format!("if=pflash,format=raw,unit={unit}{more},file={file}")
             };
-            add(&["-drive", &flash(0, code, ",readonly=on")]);
-            add(&["-drive", &flash(1, vars, "")]);
             let disk = disk.display();
-            let drive = format!("if=none,id=disk,format=raw,discard=unmap,file={disk}");
-            add(&["-drive", &drive]);
-            add(&["-device", "virtio-blk-pci,drive=disk,bootindex=0"]);
-            // What bites if nobody feeds it.
-            add(&["-device", "i6300esb", "-action", "watchdog=reset"]);
-            let qmp = format!("unix:{},server=on,wait=off", qmp.display());
-            add(&["-qmp", &qmp]);
+            words(&[
+                "-drive",
+                &flash(0, code, ",readonly=on"),
+                "-drive",
+                &flash(1, vars, ""),
+                "-drive",
+                &format!("if=none,id=disk,format=raw,discard=unmap,file={disk}"),
+                "-device",
+                "virtio-blk-pci,drive=disk,bootindex=0",
+                // What bites if nobody feeds it.
+                "-device",
+                "i6300esb",
+                "-action",
+                "watchdog=reset",
+                "-qmp",
+                &format!("unix:{},server=on,wait=off", qmp.display()),
+            ])
+        }
+        Boot::Pi { taken, card } => {
+            let (devices, card) = (taken.devices.to_string_lossy(), card.display());
+            let card = format!("if=sd,format=raw,file={card}");
+            let mut pi = direct(&taken.kernel, &taken.initramfs, &taken.command_line);
+            pi.extend(words(&["-dtb", &devices, "-drive", &card]));
+            pi
         }
     }
+}
+
+/// A kernel that QEMU starts has a fixed address in a network of its own, from which nothing gets out, with no DHCP to
+/// wait for; what a disk brings finds a DHCP server, and this host as 10.0.2.2.
+fn network(boot: &Boot, ports: &[(u16, SocketAddr)]) -> Vec<String> {
+    let mut network = match boot {
+        Boot::Kernel { .. } => "user,id=net,restrict=on,ipv6=off".to_owned(),
+        Boot::Disk { .. } => "user,id=net".to_owned(),
+        Boot::Pi { .. } => return Vec::new(),
+    };
     for (guest, host) in ports {
         network.push_str(&format!(",hostfwd=tcp:{host}-:{guest}"));
     }
-    add(&[
-        "-netdev",
-        &network,
-        "-device",
-        "virtio-net-pci,netdev=net,romfile=",
-    ]);
-    // Or the guest would wait for chance.
-    add(&["-device", "virtio-rng-pci"]);
-    arguments.extend(spec.devices.iter().cloned());
-    arguments
+    let card = "virtio-net-pci,netdev=net,romfile=";
+    // Without a source of chance the guest would wait for it.
+    let chance = ["-device", "virtio-rng-pci"];
+    let mut all = words(&["-netdev", &network, "-device", card]);
+    all.extend(words(&chance));
+    all
 }

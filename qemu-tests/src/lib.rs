@@ -7,6 +7,7 @@
 //! | [`console`] | what the machine has printed: kept in a log, searched for markers |
 //! | [`guest`] | one machine from its start to its end |
 //! | [`machine`] | one machine that firmware starts from its own disk, again and again; QEMU's commands |
+//! | [`pi`] | what a Raspberry Pi's firmware does with a card, done by this host |
 //! | [`speed`] | how much slower than planned this host is |
 //! | [`inside`] | one program run inside a machine, to its exit status |
 //!
@@ -18,6 +19,7 @@ pub mod console;
 pub mod guest;
 pub mod inside;
 pub mod machine;
+pub mod pi;
 pub mod speed;
 
 pub use arch::Arch;

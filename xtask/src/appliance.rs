@@ -2,14 +2,15 @@
 //! processor. What is tried is in `qemu-tests/tests/appliance`; here is what that needs.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::Context;
 use hearth_image::Board;
 use hearth_image::kit::{Kit, Node, pack, unpack};
-use hearth_qemu_tests::{Arch, Inside};
+use hearth_qemu_tests::{Arch, Inside, Speed};
 
 use crate::programs::{Program, build};
 use crate::sh::{cargo, root, say, target};
@@ -29,61 +30,113 @@ const INIT: Program = Program::bin("hearth-guest", "guest-init");
 /// Packed for one run.
 const QUICK: i32 = 1;
 
-/// Tries everything on devices of these processors.
-pub(crate) fn test(arches: &[Arch], words: &[&str]) -> anyhow::Result<()> {
+/// Whose numbers mean nothing while another machine runs on this host.
+const ALONE: &str = "attacks::";
+
+/// Tries everything on devices of these processors, or what is named; power is cut so many times, or as often as the
+/// tests themselves have it.
+pub(crate) fn test(arches: &[Arch], cuts: Option<u32>, names: &[&str]) -> anyhow::Result<()> {
     qemu::ensure()?;
     toolchain::ensure()?;
-    cargo(&["build", "--quiet", "--package", "hearth"])?;
-    for arch in arches {
-        let begun = Instant::now();
-        test_on(*arch, words)?;
-        let took = clock::took(begun);
-        say(&format!("appliance {}: passed in {took}", arch.name()));
+    cargo(&["build", "--quiet", "--package", "hearth", "--bin", "hearth"])?;
+    let labs = arches.iter().map(|arch| Lab::prepare(*arch));
+    let labs: Vec<Lab> = labs.collect::<anyhow::Result<_>>()?;
+    if !names.is_empty() {
+        return labs.iter().try_for_each(|lab| lab.run(cuts, names));
     }
-    Ok(())
+    // Firmware and much of a boot keep one processor busy: two machines at once take little longer than one.
+    std::thread::scope(|scope| {
+        let all = labs.iter().map(|lab| {
+            let run = move || lab.run(cuts, &["--skip", ALONE]);
+            scope.spawn(run)
+        });
+        let all: Vec<_> = all.collect();
+        all.into_iter().try_for_each(|run| {
+            run.join()
+                .unwrap_or_else(|_| Err(anyhow::anyhow!("a run of tests has panicked")))
+        })
+    })?;
+    labs.iter().try_for_each(|lab| lab.run(cuts, &[ALONE]))
 }
 
-fn test_on(arch: Arch, words: &[&str]) -> anyhow::Result<()> {
-    let name = arch.name();
-    let place = target().join("qemu").join(format!("appliance-{name}"));
-    fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
-    let board: Board = format!("qemu-{name}").parse()?;
-    let plain = kit::make(board)?;
-    let programs = [&[INIT, SABOTEUR], OTHERS].concat();
-    let built = build(arch, &programs)?;
-    let kit = place.join("test.kit");
-    spoil(&plain, &programs[1..], &built[1..], &kit)?;
-    let inside = Inside {
-        arch,
-        kernel: kernel::ensure(arch)?,
-        init: built[0].clone(),
-        memory: 512,
-        cpus: 2,
-        place: place.clone(),
-        on_line: None,
-    };
-    let speed = inside.measure()?;
-    say(&format!("appliance {name}: time limits here are {speed}"));
-    let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
-        .args(["test", "--quiet", "--package", "hearth-qemu-tests"])
-        .args(["--test", "appliance", "--", "--nocapture"])
-        // A machine has two processors, as many as the host.
-        .args(["--test-threads", "1"])
-        .args(words)
-        .env("HEARTH_ARCH", name)
-        .env("HEARTH_SPEED", speed.times().to_string())
-        .env("HEARTH_PLACE", &place)
-        .env("HEARTH_KIT", &kit)
-        .env("HEARTH_PROGRAM", target().join("debug/hearth"))
-        .current_dir(root())
-        .status()
-        .context("cannot run cargo")?;
-    anyhow::ensure!(
-        status.success(),
-        "a device did not do what it should; consoles are in {}",
-        place.display()
-    );
-    Ok(())
+/// What devices of one processor are tried with.
+struct Lab {
+    arch: Arch,
+    place: PathBuf,
+    kit: PathBuf,
+    speed: Speed,
+}
+
+impl Lab {
+    fn prepare(arch: Arch) -> anyhow::Result<Lab> {
+        let name = arch.name();
+        let place = target().join("qemu").join(format!("appliance-{name}"));
+        fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
+        let board: Board = format!("qemu-{name}").parse()?;
+        let plain = kit::make(board)?;
+        let programs = [&[INIT, SABOTEUR], OTHERS].concat();
+        let built = build(arch, &programs)?;
+        let kit = place.join("test.kit");
+        spoil(&plain, &programs[1..], &built[1..], &kit)?;
+        let inside = Inside {
+            arch,
+            kernel: kernel::ensure(arch)?,
+            init: built[0].clone(),
+            memory: 512,
+            cpus: 2,
+            place: place.clone(),
+            on_line: None,
+        };
+        let speed = inside.measure()?;
+        say(&format!("appliance {name}: time limits here are {speed}"));
+        Ok(Lab {
+            arch,
+            place,
+            kit,
+            speed,
+        })
+    }
+
+    /// Runs tests; each line that they print is passed on under the processor's name.
+    fn run(&self, cuts: Option<u32>, names: &[&str]) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let name = self.arch.name();
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        let mut child = Command::new(cargo)
+            .args(["test", "--quiet", "--package", "hearth-qemu-tests"])
+            .args(["--test", "appliance", "--", "--nocapture"])
+            // A machine has two processors, as many as the host.
+            .args(["--test-threads", "1"])
+            .args(names)
+            .envs(cuts.map(|cuts| ("HEARTH_CUTS", cuts.to_string())))
+            .env("HEARTH_ARCH", name)
+            .env("HEARTH_SPEED", self.speed.times().to_string())
+            .env("HEARTH_PLACE", &self.place)
+            .env("HEARTH_KIT", &self.kit)
+            .env("HEARTH_PROGRAM", target().join("debug/hearth"))
+            .current_dir(root())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot run cargo")?;
+        for line in child.stdout.take().into_iter().flat_map(lines) {
+            say(&format!("{name}: {line}"));
+        }
+        let status = child.wait().context("cannot wait for cargo")?;
+        let place = self.place.display();
+        anyhow::ensure!(
+            status.success(),
+            "a device ({name}) did not do what it should; consoles are in {place}"
+        );
+        let took = clock::took(begun);
+        say(&format!("appliance {name}: passed in {took}"));
+        Ok(())
+    }
+}
+
+/// All lines; what is no text in them is shown as such.
+fn lines(from: impl Read) -> impl Iterator<Item = String> {
+    let pieces = BufReader::new(from).split(b'\n').map_while(Result::ok);
+    pieces.map(|piece| String::from_utf8_lossy(&piece).into_owned())
 }
 
 /// A kit with what breaks things in it.

@@ -1,13 +1,19 @@
 //! `cargo xtask fuzz`: every fuzz target, for a number of runs.
 
+use std::{fs, io};
+
 use anyhow::bail;
 
 use crate::sh::{has, root, run};
 
-/// As in `fuzz/src/lib.rs`.
-const TARGETS: &[&str] = &[
-    "answers", "frames", "heads", "journal", "manifest", "requests",
-];
+/// All of them: each has a directory of seeds.
+fn targets() -> anyhow::Result<Vec<String>> {
+    let mut names: Vec<String> = fs::read_dir(root().join("fuzz/corpus"))?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<io::Result<_>>()?;
+    names.sort();
+    Ok(names)
+}
 
 /// Runs every target, or the one that is named. New inputs go to `fuzz/libfuzzer/corpus`, which is
 /// kept on this machine; `fuzz/corpus` has the seeds that everybody begins with.
@@ -15,20 +21,22 @@ pub(crate) fn fuzz(runs: &str, only: Option<&str>) -> anyhow::Result<()> {
     if runs.parse::<u64>().is_err() {
         bail!("{runs:?} is no number of runs");
     }
-    if let Some(name) = only
-        && !TARGETS.contains(&name)
-    {
-        bail!("there is no target {name}, only {}", TARGETS.join(", "));
+    let mut wanted = targets()?;
+    if let Some(name) = only {
+        let all = wanted.join(", ");
+        wanted.retain(|target| target == name);
+        if wanted.is_empty() {
+            bail!("there is no target {name}, only {all}");
+        }
     }
     if !has("cargo-fuzz") {
         bail!("needs cargo-fuzz: cargo install cargo-fuzz");
     }
     let directory = root().join("fuzz/libfuzzer");
-    let wanted = |target: &&&str| only.is_none_or(|name| name == **target);
-    for target in TARGETS.iter().filter(wanted) {
+    for target in &wanted {
         let own = directory.join("corpus").join(target);
         let seeds = root().join("fuzz/corpus").join(target);
-        std::fs::create_dir_all(&own)?;
+        fs::create_dir_all(&own)?;
         let (directory, own, seeds) = (
             directory.to_string_lossy(),
             own.to_string_lossy(),
@@ -36,7 +44,7 @@ pub(crate) fn fuzz(runs: &str, only: Option<&str>) -> anyhow::Result<()> {
         );
         let runs = format!("-runs={runs}");
         let cargo = ["run", "nightly", "cargo", "fuzz", "run", "--fuzz-dir"];
-        let rest = [&directory, *target, &own, &seeds, "--", &runs];
+        let rest = [&directory, target.as_str(), &own, &seeds, "--", &runs];
         run("rustup", &[&cargo[..], &rest].concat())?;
     }
     Ok(())

@@ -11,6 +11,7 @@ mod guest;
 mod install;
 mod kernel;
 mod kit;
+mod pi;
 mod programs;
 mod qemu;
 mod sh;
@@ -26,9 +27,11 @@ use hearth_qemu_tests::Arch;
 
 const HELP: &str = "\
 cargo xtask test          everything CI runs; installs what it needs where it may
+cargo xtask test full     the same, with power cut 50 times rather than 5 on each processor
 cargo xtask test guest [ARCH]  tests as root in virtual machines, for x86_64 and aarch64 or one of them
 cargo xtask test firmware [ARCH]  what starts a slot, under UEFI firmware in virtual machines
 cargo xtask test appliance [ARCH [NAME]]  devices, from firmware to HTTPS, and all that can happen to them
+cargo xtask test pi       the Raspberry Pi's image in QEMU's raspi4b, without the Pi's firmware
 cargo xtask test boots [ARCH]  only those that boot the appliance's own init
 cargo xtask test buildroot --tree DIR  what can be known of buildroot/ with a Buildroot 2026.08 in DIR, without building
 cargo xtask kernel [ARCH]  the product's kernels, kept below ~/.cache/hearth; prints where they are
@@ -48,12 +51,14 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match args[..] {
-        ["test"] => test::test(),
+        ["test"] => test::test(false),
+        ["test", "full"] => test::test(true),
         ["test", "guest", ref arches @ ..] => named(arches).and_then(|arches| guest::test(&arches)),
         ["test", "firmware", ref arches @ ..] => {
             named(arches).and_then(|arches| slots::test(&arches))
         }
         ["test", "appliance", ref words @ ..] => appliance(words),
+        ["test", "pi"] => pi::test(),
         ["test", "boots", ref arches @ ..] => {
             named(arches).and_then(|arches| guest::boots(&arches))
         }
@@ -90,8 +95,8 @@ fn main() -> ExitCode {
 /// Tests of devices: of a processor if one is named, and those with a name if one is.
 fn appliance(words: &[&str]) -> anyhow::Result<()> {
     match words {
-        [] => appliance::test(&Arch::ALL, &[]),
-        [arch, names @ ..] => appliance::test(&named(&[arch])?, names),
+        [] => appliance::test(&Arch::ALL, None, &[]),
+        [arch, names @ ..] => appliance::test(&named(&[arch])?, None, names),
     }
 }
 

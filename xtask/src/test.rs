@@ -6,7 +6,7 @@ use hearth_qemu_tests::Arch;
 
 use crate::install::{Need, ensure};
 use crate::sh::{cargo, say};
-use crate::{clock, guest, slots, tidy, toolchain};
+use crate::{appliance, clock, guest, pi, slots, tidy, toolchain};
 
 /// What the tests talk to, or talk with.
 const FOR_TESTS: &[Need] = &[
@@ -39,7 +39,11 @@ const FOR_BENCH_POSTGRES: &[Need] = &[
     ("setpriv", "util-linux"),
 ];
 
-pub(crate) fn test() -> anyhow::Result<()> {
+/// How often power is cut where time is no matter.
+const FULL_CUTS: u32 = 50;
+
+/// Everything; `full` has more of what is a sample otherwise.
+pub(crate) fn test(full: bool) -> anyhow::Result<()> {
     let begun = Instant::now();
     part("tools", || {
         ensure(FOR_TESTS)?;
@@ -64,6 +68,9 @@ pub(crate) fn test() -> anyhow::Result<()> {
     part("chaos", || cargo(&chaos))?;
     part("tests in virtual machines", || guest::test(&Arch::ALL))?;
     part("tests under UEFI firmware", || slots::test(&Arch::ALL))?;
+    let cuts = full.then_some(FULL_CUTS);
+    part("devices", || appliance::test(&Arch::ALL, cuts, &[]))?;
+    part("the Raspberry Pi's image", pi::test)?;
     say(&format!("all passed in {}", clock::took(begun)));
     Ok(())
 }

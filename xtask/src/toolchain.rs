@@ -40,6 +40,7 @@ pub(crate) fn ensure() -> anyhow::Result<()> {
     if !sources.join("library/std/Cargo.toml").is_file() {
         add_sources(&sources)?;
     }
+    fetch_dependencies(&sources.join("library/Cargo.toml"))?;
     let cache = cache::place()?;
     let musl = cache.join("musl");
     let system = format!("/usr/lib/{}-linux-musl/libc.a", OTHER.1);
@@ -52,6 +53,21 @@ pub(crate) fn ensure() -> anyhow::Result<()> {
         ensure!(ours.is_file(), "{} has no {system}", package.display());
     }
     Ok(())
+}
+
+/// What the standard library itself depends on: a build of it may be one that asks no registry.
+fn fetch_dependencies(library: &Path) -> anyhow::Result<()> {
+    let library = library.to_string_lossy();
+    let fetch = ["run", "nightly", "cargo", "fetch", "--quiet", "--locked"];
+    let there = [&fetch[..], &["--offline", "--manifest-path", &library]].concat();
+    if said("rustup", &there).is_some() {
+        return Ok(());
+    }
+    let fetched = run(
+        "rustup",
+        &[&fetch[..], &["--manifest-path", &library]].concat(),
+    );
+    fetched.context("the standard library's own dependencies cannot be had")
 }
 
 /// The directory of the nightly toolchain.

@@ -14,6 +14,7 @@ use hearth_image::{Arch, Board, Firmware};
 use super::args::Run;
 use super::firmware::Tools;
 use super::system::system;
+use super::watch;
 use crate::out::{self, Outcome};
 use crate::up::own_program;
 
@@ -59,12 +60,13 @@ pub(crate) fn run(args: &Run) -> anyhow::Result<Outcome> {
         accelerated: is_accelerated(board.arch()),
     };
     let begun = Instant::now();
-    let mut status = start(&tools.qemu, &machine)?;
-    if machine.accelerated && !status.success() && begun.elapsed() < AT_ONCE {
+    let (mut status, gave_up) = start(&tools.qemu, &machine)?;
+    let refused = !status.success() && begun.elapsed() < AT_ONCE;
+    if machine.accelerated && (refused || gave_up) {
         // /dev/kvm is there in many a virtual machine in which it does not work.
         out::talk("this machine's KVM does not carry it: emulated instead");
         machine.accelerated = false;
-        status = start(&tools.qemu, &machine)?;
+        (status, _) = start(&tools.qemu, &machine)?;
     }
     if status.success() {
         return Ok(Outcome::Done);
@@ -78,11 +80,17 @@ pub(crate) fn run(args: &Run) -> anyhow::Result<Outcome> {
 /// A machine whose processor is refused ends so soon.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// Runs a machine to its end; it ends with this process, however that ends.
-fn start(qemu: &Path, machine: &Machine<'_>) -> anyhow::Result<ExitStatus> {
+/// Runs a machine to its end, and whether it was the accelerator that gave up; it ends with this process, however that
+/// ends.
+fn start(qemu: &Path, machine: &Machine<'_>) -> anyhow::Result<(ExitStatus, bool)> {
+    let (ours, theirs) = watch::ends().context("cannot make a socket")?;
     let mut command = Command::new(own_program()?);
     command.arg("tied").arg(qemu).args(machine.arguments());
-    command.status().context("cannot run QEMU")
+    command.args(watch::words(&theirs));
+    let mut child = command.spawn().context("cannot run QEMU")?;
+    drop(theirs);
+    let gave_up = watch::gave_up(ours);
+    Ok((child.wait().context("cannot wait for QEMU")?, gave_up))
 }
 
 /// A file, and how another process opens it.

@@ -1,0 +1,4 @@
+//! Drives [`hearth_fuzz::identity`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hearth_fuzz::identity::run(bytes));

@@ -1,0 +1,4 @@
+//! Drives [`hearth_fuzz::sparse`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hearth_fuzz::sparse::run(bytes));

@@ -1,0 +1,25 @@
+//! Any bytes as an identity partition: nothing may panic, and whatever it held, what is written next is what is read.
+
+use hearth_image::identity::{Identity, read};
+
+/// As many as a partition has.
+const LEN: usize = 1 << 20;
+
+/// Reads the bytes, and writes after them.
+pub fn run(bytes: &[u8]) {
+    let mut partition = vec![0; LEN];
+    let used = bytes.len().min(LEN);
+    partition[..used].copy_from_slice(&bytes[..used]);
+    let held = read(&partition);
+    let mut entries = held.identity.entries.clone();
+    entries.insert("name".to_owned(), b"value".to_vec());
+    let wanted = Identity { entries };
+    let Ok((at, copy)) = held.replace(&wanted) else {
+        return;
+    };
+    let at = usize::try_from(at).expect("it lies within the partition");
+    partition[at..at + copy.len()].copy_from_slice(&copy);
+    let after = read(&partition);
+    assert_eq!(after.identity, wanted);
+    assert!(after.generation > held.generation);
+}

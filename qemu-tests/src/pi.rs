@@ -1,0 +1,198 @@
+//! A Raspberry Pi 4 without its firmware. QEMU has the machine (`raspi4b`) and nothing that would start it from a
+//! card, so this host does what the firmware does: it reads the card's partitions, lets `autoboot.txt` choose a slot,
+//! takes from there what `config.txt` names, and tells the kernel by the device tree what it chose
+//! (raspberrypi.com: "config.txt", "Boot flow", `/chosen/bootloader`).
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use hearth_image::autoboot::choose;
+use hearth_image::disk::{self, Table};
+use hearth_image::fat;
+
+/// The device tree that a Pi 4 gets, where `config.txt` names no other.
+const DEVICES: &str = "bcm2711-rpi-4-b.dtb";
+
+/// What the firmware has taken from a card.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The partition that it started.
+    pub partition: u32,
+    /// A kernel.
+    pub kernel: PathBuf,
+    /// Its first root.
+    pub initramfs: PathBuf,
+    /// Its device tree, with what the firmware adds.
+    pub devices: PathBuf,
+    /// Its command line.
+    pub command_line: String,
+}
+
+/// Why nothing can be started.
+#[derive(Debug, thiserror::Error)]
+pub enum PiError {
+    /// A file of this host, or a program of its.
+    #[error("cannot {attempt} {}", path.display())]
+    File {
+        /// What was tried.
+        attempt: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The card's table.
+    #[error("the card has no table of partitions")]
+    Table(#[from] disk::DiskError),
+    /// A partition is not there.
+    #[error("the card has no partition {0}")]
+    Partition(u32),
+    /// A file of a partition.
+    #[error("cannot read {path} of partition {partition}")]
+    Read {
+        /// The partition.
+        partition: u32,
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// `config.txt` lacks what no firmware could do without.
+    #[error("config.txt of partition {partition} names no {key}")]
+    Config {
+        /// The partition.
+        partition: u32,
+        /// What it should name.
+        key: &'static str,
+    },
+    /// `fdtput` did not take it.
+    #[error("the device tree takes no {path} ({status})")]
+    Devices {
+        /// The property.
+        path: String,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+}
+
+/// Does with `card` what the firmware does when it is switched on, or when the system has asked for a trial.
+///
+/// # Errors
+/// Whatever would leave a Pi dark.
+pub fn take(card: &Path, trial: bool, place: &Path) -> Result<Taken, PiError> {
+    let mut opened = File::open(card).map_err(file("open", card))?;
+    let table = disk::read(&mut opened)?;
+    let autoboot = read(&mut opened, &table, 1, "autoboot.txt")?;
+    let [slot, _] = choose(&autoboot, trial);
+    let partition = slot.partition();
+    let mut of_slot = |path: &str| read(&mut opened, &table, partition, path);
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let config = settings(&text(of_slot("config.txt")?));
+    let named = |key: &'static str| {
+        let value = config.get(key).cloned();
+        value.ok_or(PiError::Config { partition, key })
+    };
+    let keep = |name: &str, bytes: Vec<u8>| -> Result<PathBuf, PiError> {
+        let path = place.join(name);
+        fs::write(&path, bytes).map_err(file("write", &path))?;
+        Ok(path)
+    };
+    fs::create_dir_all(place).map_err(file("make", place))?;
+    let kernel = keep("pi.kernel", of_slot(&named("kernel")?)?)?;
+    let initramfs = keep("pi.initramfs", of_slot(&named("initramfs")?)?)?;
+    let devices = config.get("device_tree").map_or(DEVICES, String::as_str);
+    let devices = keep("pi.dtb", of_slot(devices)?)?;
+    let command_line = text(of_slot("cmdline.txt")?);
+    tell(&devices, "partition", partition)?;
+    tell(&devices, "tryboot", trial.into())?;
+    Ok(Taken {
+        partition,
+        kernel,
+        initramfs,
+        devices,
+        command_line: command_line.trim().to_owned(),
+    })
+}
+
+/// What `config.txt` says: `key=value`, but for `initramfs FILE ADDRESS`, which has no sign between. A heading in
+/// brackets is for other models, unless it is `[all]` or `[pi4]`.
+fn settings(text: &str) -> BTreeMap<String, String> {
+    let mut ours = true;
+    let mut settings = BTreeMap::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(heading) = line.strip_prefix('[') {
+            ours = matches!(heading.trim_end_matches(']'), "all" | "pi4");
+        } else if ours && !line.starts_with('#') {
+            let initramfs = line.strip_prefix("initramfs ");
+            let initramfs = initramfs.and_then(|rest| rest.split_whitespace().next());
+            let pair = initramfs.map(|name| ("initramfs", name));
+            if let Some((key, value)) = pair.or_else(|| line.split_once('=')) {
+                settings.insert(key.trim().to_owned(), value.trim().to_owned());
+            }
+        }
+    }
+    settings
+}
+
+/// A file of a partition.
+fn read(card: &mut File, table: &Table, number: u32, path: &str) -> Result<Vec<u8>, PiError> {
+    let mut all = table.partitions.iter();
+    let found = all.find(|partition| partition.number == number);
+    let span = found.ok_or(PiError::Partition(number))?.span;
+    let mut contents = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        card.seek(SeekFrom::Start(span.start))?;
+        card.take(span.len).read_to_end(&mut bytes)?;
+        fat::read(&bytes, path)
+    };
+    contents().map_err(|source| PiError::Read {
+        partition: number,
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Sets a number below `/chosen/bootloader`.
+fn tell(devices: &Path, name: &str, value: u32) -> Result<(), PiError> {
+    let program = Path::new("fdtput");
+    let mut fdtput = Command::new(program);
+    fdtput.args(["-p", "-t", "u"]).arg(devices);
+    fdtput.args(["/chosen/bootloader", name, &value.to_string()]);
+    let status = fdtput.status().map_err(file("run", program))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(PiError::Devices {
+            path: format!("/chosen/bootloader/{name}"),
+            status,
+        }),
+    }
+}
+
+fn file(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PiError + use<> {
+    let path = path.to_owned();
+    move |source| PiError::File {
+        attempt,
+        path,
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_read_as_the_firmware_reads_it() {
+        let text = "# words\nkernel=kernel8.img\n initramfs initramfs followkernel\n[pi3]\nkernel=other\n[all]\n\
+                    arm_64bit=1\n";
+        let read = settings(text);
+        let of = |key: &str| read.get(key).map(String::as_str);
+        assert_eq!(of("kernel"), Some("kernel8.img"));
+        assert_eq!(of("initramfs"), Some("initramfs"));
+        assert_eq!(of("arm_64bit"), Some("1"));
+        assert_eq!(read.len(), 3);
+    }
+}
