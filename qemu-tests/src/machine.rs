@@ -48,7 +48,7 @@ pub struct Machine {
     /// What its clock says when it is switched on, as `1980-01-01T00:00:00`; without it, this host's time.
     pub clock: Option<String>,
     /// Its time is the number of instructions that it has run, so that it can be compared from run to run: one
-    /// takes a nanosecond, whatever it is.
+    /// takes a nanosecond, whatever it is. While it waits for a device time is the host's. What it writes is forgotten.
     pub counted: bool,
     /// Is told each line of the console.
     pub on_line: Option<OnLine>,
@@ -96,12 +96,15 @@ impl Machine {
 
     /// What is not as it always is, in words for QEMU.
     fn words(&self) -> Vec<String> {
-        let clock = self.clock.as_ref();
-        let clock = clock.map(|time| ["-rtc".to_owned(), format!("base={time}")]);
-        let counted = self
-            .counted
-            .then(|| ["-icount", "shift=0,sleep=off"].map(str::to_owned));
-        clock.into_iter().chain(counted).flatten().collect()
+        let mut words = Vec::new();
+        if let Some(time) = &self.clock {
+            words.extend(["-rtc".to_owned(), format!("base={time}")]);
+        }
+        if self.counted {
+            // Its disk is one whose writes need not last, or the host's own disk would be what is measured.
+            words.extend(["-icount", "shift=0", "-snapshot"].map(str::to_owned));
+        }
+        words
     }
 
     /// Switches it on.
