@@ -16,6 +16,22 @@ use hearth_image::fat;
 /// The device tree that a Pi 4 gets, where `config.txt` names no other.
 const DEVICES: &str = "bcm2711-rpi-4-b.dtb";
 
+/// What the kernel would look for in vain on QEMU's machine, and die of, or wait for: what belongs to HDMI; the watchdog,
+/// which there bites at once.
+const LACKING: [&str; 7] = [
+    "/soc/clock@7ef00000",
+    "/soc/interrupt-controller@7ef00100",
+    "/soc/hdmi@7ef00700",
+    "/soc/i2c@7ef04500",
+    "/soc/hdmi@7ef05700",
+    "/soc/i2c@7ef09500",
+    "/soc/watchdog@7e100000",
+];
+
+/// Where QEMU has its card, a real Pi its radio; and what that is powered by, over pins that QEMU does not know.
+const CARD: &str = "/soc/mmc@7e300000";
+const OF_RADIO: [&str; 3] = ["mmc-pwrseq", "pinctrl-names", "pinctrl-0"];
+
 /// What the firmware has taken from a card.
 #[derive(Clone, Debug)]
 pub struct Taken {
@@ -69,10 +85,10 @@ pub enum PiError {
         key: &'static str,
     },
     /// `fdtput` did not take it.
-    #[error("the device tree takes no {path} ({status})")]
+    #[error("the device tree does not take {what} ({status})")]
     Devices {
-        /// The property.
-        path: String,
+        /// Node and property.
+        what: String,
         /// How it ended.
         status: std::process::ExitStatus,
     },
@@ -106,8 +122,17 @@ pub fn take(card: &Path, trial: bool, place: &Path) -> Result<Taken, PiError> {
     let devices = config.get("device_tree").map_or(DEVICES, String::as_str);
     let devices = keep("pi.dtb", of_slot(devices)?)?;
     let command_line = text(of_slot("cmdline.txt")?);
-    tell(&devices, "partition", partition)?;
-    tell(&devices, "tryboot", trial.into())?;
+    let bootloader = |name: &str, value: u32| {
+        let value = value.to_string();
+        let number = ["-p", "-t", "u"];
+        fdtput(&devices, &number, &["/chosen/bootloader", name, &value])
+    };
+    bootloader("partition", partition)?;
+    bootloader("tryboot", trial.into())?;
+    for node in LACKING {
+        fdtput(&devices, &["-t", "s"], &[node, "status", "disabled"])?;
+    }
+    fdtput(&devices, &["-d"], &[&[CARD], &OF_RADIO[..]].concat())?;
     Ok(Taken {
         partition,
         kernel,
@@ -155,17 +180,16 @@ fn read(card: &mut File, table: &Table, number: u32, path: &str) -> Result<Vec<u
     })
 }
 
-/// Sets a number below `/chosen/bootloader`.
-fn tell(devices: &Path, name: &str, value: u32) -> Result<(), PiError> {
+/// Changes the device tree.
+fn fdtput(devices: &Path, options: &[&str], what: &[&str]) -> Result<(), PiError> {
     let program = Path::new("fdtput");
     let mut fdtput = Command::new(program);
-    fdtput.args(["-p", "-t", "u"]).arg(devices);
-    fdtput.args(["/chosen/bootloader", name, &value.to_string()]);
+    fdtput.args(options).arg(devices).args(what);
     let status = fdtput.status().map_err(file("run", program))?;
     match status.success() {
         true => Ok(()),
         false => Err(PiError::Devices {
-            path: format!("/chosen/bootloader/{name}"),
+            what: what.join(" "),
             status,
         }),
     }

@@ -74,6 +74,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
             speed,
             on_line: None,
         })?;
+        guest.expect("find the disk that was started from: mmcblk0, slot a", BOOT)?;
         let ready = guest.expect("the platform is ready (", BOOT)?;
         say(&format!("pi, {start} start: {}", ready.trim()));
     }
