@@ -21,7 +21,8 @@ qemu-aarch64)
 	;;
 rpi4)
 	ARCH=aarch64
-	KERNEL=Image
+	# Compressed, which the firmware understands: as it is, it would fill a slot.
+	KERNEL=Image.gz
 	CONSOLE="console=tty0 console=ttyAMA0,115200"
 	;;
 *)
