@@ -39,8 +39,9 @@ use crate::causes::with_causes;
 /// What a resource of this kind is called in the manifest.
 const KIND: &str = "postgres";
 
-/// After so long without a request, connections are looked after before one is used.
-const QUIET: Duration = Duration::from_millis(100);
+/// After so long without a request, connections are looked after before one is used: less than any server takes to start
+/// again, and long enough that who is busy pays nothing for it.
+const QUIET: Duration = Duration::from_millis(10);
 
 /// A server, with the connections to it. Cheap to clone.
 #[derive(Clone)]
