@@ -6,7 +6,7 @@ use std::io::Cursor;
 use hearth_image::disk::{grow, read};
 use hearth_image::layout::SECTOR;
 
-/// Large enough for what images lay out, and a part of an hour's runs.
+/// What an image lays out fits, and there is something to grow into.
 const DISK: usize = 80 << 20;
 
 /// Where a GPT's header has its own checksum, its length, and the one of the entries (UEFI Specification, table

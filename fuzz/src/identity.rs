@@ -1,6 +1,6 @@
 //! Any bytes as an identity partition: nothing may panic, and whatever it held, what is written next is what is read.
 
-use hearth_image::identity::{Identity, read};
+use hearth_image::identity::{Identity, IdentityError, read};
 
 /// As many as a partition has.
 const LEN: usize = 1 << 20;
@@ -14,8 +14,10 @@ pub fn run(bytes: &[u8]) {
     let mut entries = held.identity.entries.clone();
     entries.insert("name".to_owned(), b"value".to_vec());
     let wanted = Identity { entries };
-    let Ok((at, copy)) = held.replace(&wanted) else {
-        return;
+    let (at, copy) = match held.replace(&wanted) {
+        Ok(written) => written,
+        Err(IdentityError::Room(_)) => return,
+        Err(error) => panic!("what was read cannot be written: {error}"),
     };
     let at = usize::try_from(at).expect("it lies within the partition");
     partition[at..at + copy.len()].copy_from_slice(&copy);

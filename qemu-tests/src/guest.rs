@@ -326,16 +326,12 @@ fn free_ports(guest: &[u16]) -> Result<Vec<(u16, SocketAddr)>, GuestError> {
 
 /// QEMU's arguments.
 fn arguments(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
-    let mut arguments = match spec.boot {
-        // The machine is what it is: its memory and its processors are given.
-        Boot::Pi { .. } => words(&["-machine", "raspi4b", "-m", "2048"]),
-        Boot::Kernel { .. } | Boot::Disk { .. } => {
-            let mut machine = words(spec.arch.machine());
-            let (cpus, memory) = (spec.cpus.to_string(), spec.memory.to_string());
-            machine.extend(words(&["-smp", &cpus, "-m", &memory]));
-            machine
-        }
-    };
+    let mut arguments = words(match spec.boot {
+        Boot::Pi { .. } => &["-machine", "raspi4b"],
+        Boot::Kernel { .. } | Boot::Disk { .. } => spec.arch.machine(),
+    });
+    let (cpus, memory) = (spec.cpus.to_string(), spec.memory.to_string());
+    arguments.extend(words(&["-smp", &cpus, "-m", &memory]));
     let console = ["-nodefaults", "-display", "none", "-serial", "stdio"];
     arguments.extend(words(&console));
     arguments.extend(boot(spec));

@@ -66,6 +66,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
                 taken,
                 card: card.clone(),
             },
+            // QEMU has this model, and no other.
             memory: 2048,
             cpus: 4,
             devices: Vec::new(),

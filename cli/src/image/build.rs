@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use hearth_image::Firmware;
 use hearth_image::assemble::{BuildError, Image, assemble};
 use hearth_image::space::Space;
 use serde_json::json;
@@ -47,10 +48,13 @@ pub(crate) fn build(args: &Build) -> anyhow::Result<Outcome> {
     for line in table(&image.space) {
         out::data(line)?;
     }
+    let output = output.display();
+    let tried = match contents.kit.board.firmware() {
+        Firmware::Uefi => format!("`hearth image run {output}` tries it in a virtual machine, "),
+        Firmware::Pi => String::new(),
+    };
     out::talk(format_args!(
-        "{0} is ready: `hearth image run {0}` tries it in a virtual machine, `hearth image flash {0} DISK` \
-         writes it to a disk",
-        output.display()
+        "{output} is ready: {tried}`hearth image flash {output} DISK` writes it to a disk"
     ));
     Ok(Outcome::Done)
 }

@@ -348,6 +348,9 @@ fn what_cannot_be_run_here_is_said() {
     ];
     let output = project.image("build", &args).output().unwrap();
     assert!(output.status.success(), "{}", err(&output));
+    // Nor is it offered.
+    let ready = "edge.img is ready: `hearth image flash edge.img DISK` writes it to a disk";
+    assert!(err(&output).contains(ready), "{}", err(&output));
     let output = project.image("run", &["edge.img"]).output().unwrap();
     assert!(err(&output).contains("QEMU has no firmware of a Raspberry Pi"));
     // The firmware is not where it should be, nor QEMU.
