@@ -27,6 +27,9 @@ struct Run {
     limit: Duration,
 }
 
+/// Tests of cells.
+const CELLS: Program = Program::test("hearth", "attacks");
+
 /// What runs inside, in this order.
 const RUNS: &[Run] = &[
     Run {
@@ -37,7 +40,7 @@ const RUNS: &[Run] = &[
     },
     // One test after the other: they are about what is taken from the machine as a whole.
     Run {
-        test: Program::test("hearth", "attacks"),
+        test: CELLS,
         args: &["--test-threads", "1", "--nocapture"],
         memory: 1024,
         limit: Duration::from_secs(240),
@@ -84,13 +87,14 @@ const MANIFEST: &str = "/edge.yaml";
 /// Where it listens inside.
 const PORT: u16 = 8080;
 
-/// Runs everything inside machines of these processors.
-pub(crate) fn test(arches: &[Arch]) -> anyhow::Result<()> {
+/// Runs everything inside machines of these processors; if `names` are given, only the tests of cells that have
+/// one of them.
+pub(crate) fn test(arches: &[Arch], names: &[&str]) -> anyhow::Result<()> {
     qemu::ensure()?;
     toolchain::ensure()?;
     for arch in arches {
         let begun = Instant::now();
-        test_on(*arch)?;
+        test_on(*arch, names)?;
         say(&format!(
             "guest {}: passed in {}",
             arch.name(),
@@ -124,7 +128,7 @@ fn inside(arch: Arch, kernel: PathBuf, init: PathBuf) -> Inside {
     }
 }
 
-fn test_on(arch: Arch) -> anyhow::Result<()> {
+fn test_on(arch: Arch, names: &[&str]) -> anyhow::Result<()> {
     let name = arch.name();
     let begun = Instant::now();
     let kernel = kernel::ensure(arch)?;
@@ -150,11 +154,12 @@ fn test_on(arch: Arch) -> anyhow::Result<()> {
     archive.file(MANIFEST, manifest, Owner::ROOT, 0o644)?;
     let speed = inside.measure()?;
     say(&format!("guest {name}: time limits here are {speed}"));
-    for run in RUNS {
+    let all = names.is_empty();
+    for run in RUNS.iter().filter(|run| all || run.test == CELLS) {
         let begun = Instant::now();
         let test = run.test.name;
         let program = in_guest(&run.test);
-        let words = [&[program.as_str()], run.args].concat();
+        let words = [&[program.as_str()], run.args, names].concat();
         let log = format!("{name}-{test}");
         let inside = Inside {
             memory: run.memory,
@@ -165,6 +170,9 @@ fn test_on(arch: Arch) -> anyhow::Result<()> {
             "guest {name}: {test} passed in {}",
             clock::took(begun)
         ));
+    }
+    if !all {
+        return Ok(());
     }
     boots::test(&inside, speed)?;
     let begun = Instant::now();

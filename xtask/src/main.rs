@@ -28,7 +28,7 @@ use hearth_qemu_tests::Arch;
 const HELP: &str = "\
 cargo xtask test          everything CI runs; installs what it needs where it may
 cargo xtask test full     the same, with power cut 50 times rather than 5 on each processor
-cargo xtask test guest [ARCH]  tests as root in virtual machines, for x86_64 and aarch64 or one of them
+cargo xtask test guest [ARCH [NAME]]  tests as root in virtual machines; with a NAME, those of cells that have it
 cargo xtask test firmware [ARCH]  what starts a slot, under UEFI firmware in virtual machines
 cargo xtask test appliance [ARCH [NAME]]  devices, from firmware to HTTPS, and all that can happen to them
 cargo xtask test pi       the Raspberry Pi's image in QEMU's raspi4b, without the Pi's firmware
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     let result = match args[..] {
         ["test"] => test::test(false),
         ["test", "full"] => test::test(true),
-        ["test", "guest", ref arches @ ..] => named(arches).and_then(|arches| guest::test(&arches)),
+        ["test", "guest", ref words @ ..] => guest(words),
         ["test", "firmware", ref arches @ ..] => {
             named(arches).and_then(|arches| slots::test(&arches))
         }
@@ -97,6 +97,14 @@ fn appliance(words: &[&str]) -> anyhow::Result<()> {
     match words {
         [] => appliance::test(&Arch::ALL, None, &[]),
         [arch, names @ ..] => appliance::test(&named(&[arch])?, None, names),
+    }
+}
+
+/// Tests as root: on a processor if one is named, and those of cells with a name if one is.
+fn guest(words: &[&str]) -> anyhow::Result<()> {
+    match words {
+        [] => guest::test(&Arch::ALL, &[]),
+        [arch, names @ ..] => guest::test(&named(&[arch])?, names),
     }
 }
 
