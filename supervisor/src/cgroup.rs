@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use hearth_manifest::WorkerLimits;
@@ -18,6 +19,9 @@ const CONTROLLERS: [&str; 4] = ["memory", "pids", "cpu", "io"];
 
 /// How long a turn of the processor's share is, in microseconds (`cpu.max`).
 const PERIOD: u64 = 100_000;
+
+/// Longest value that is read back.
+const VALUE: usize = 256;
 
 /// The platform's part of the tree.
 #[derive(Debug)]
@@ -248,12 +252,21 @@ impl Cgroup {
 
     /// Writes a value and reads it back.
     fn set(&self, file: &str, value: &str) -> io::Result<()> {
-        let path = self.directory.join(file);
         let told = |what: &str, error: io::Error| {
             io::Error::new(error.kind(), format!("{file} {what}: {error}"))
         };
-        fs::write(&path, value).map_err(|error| told("cannot be written", error))?;
-        let read = fs::read_to_string(&path).map_err(|error| told("cannot be read", error))?;
+        // Opened once: every start of a worker waits for these.
+        let opened = File::options()
+            .read(true)
+            .write(true)
+            .open(self.directory.join(file));
+        let opened = opened.map_err(|error| told("cannot be opened", error))?;
+        let written = (&opened).write(value.as_bytes());
+        written.map_err(|error| told("cannot be written", error))?;
+        let mut read = [0; VALUE];
+        let length = opened.read_at(&mut read, 0);
+        let length = length.map_err(|error| told("cannot be read", error))?;
+        let read = String::from_utf8_lossy(&read[..length]);
         match read.lines().next() == Some(value) {
             true => Ok(()),
             false => Err(io::Error::other(format!(

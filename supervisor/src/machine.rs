@@ -82,19 +82,19 @@ impl Machine {
     pub fn handed(&self, plan: &Plan) -> io::Result<(UnixStream, Vec<OwnedFd>)> {
         let (ours, theirs) = UnixStream::pair()?;
         let sealed = memfile::sealed("cell", &serde_json::to_vec(plan)?)?;
-        let mut handed = vec![theirs.into(), sealed, self.filters(Kind::of(plan))?];
+        let mut handed = vec![theirs.into(), sealed, self.filter(Kind::of(plan))?];
         if let (true, Some(empty)) = (plan.network.empty, &self.empty_network) {
             handed.push(empty.try_clone()?);
         }
         Ok((ours, handed))
     }
 
-    fn filters(&self, kind: Kind) -> io::Result<OwnedFd> {
+    fn filter(&self, kind: Kind) -> io::Result<OwnedFd> {
         let mut filters = self.filters.borrow_mut();
         if let Some(filters) = filters.get(&kind) {
             return filters.try_clone();
         }
-        let sealed = memfile::sealed("filters", &kind.compiled()?)?;
+        let sealed = memfile::sealed("filter", &kind.compiled()?)?;
         let copy = sealed.try_clone()?;
         filters.insert(kind, sealed);
         Ok(copy)

@@ -30,36 +30,28 @@ struct Program {
     filter: *const Instruction,
 }
 
-/// Filters all further system calls of this thread, and of what it starts. `no_new_privs` must be set.
+/// Filters all further system calls of this thread, and of what it starts; `no_new_privs` must be set. Returns
+/// where notices of the calls arrive for which the filter says [`ASK`]. Once that is closed, such calls fail with
+/// `ENOSYS`.
 ///
 /// # Errors
-/// What seccomp(2) says, such as `EINVAL` for a program that is none.
-pub fn filter(program: &[Instruction]) -> io::Result<()> {
-    install(program, 0).map(drop)
-}
-
-/// The same, and returns where notices of the calls arrive for which the filter says [`ASK`]. Once that
-/// is closed, such calls fail with `ENOSYS`.
-///
-/// # Errors
-/// As [`filter`]; `EBUSY` if a filter of this thread has a listener already.
+/// What seccomp(2) says, such as `EINVAL` for a program that is none; `EBUSY` if a filter of this thread has a
+/// listener already.
 pub fn filter_with_listener(program: &[Instruction]) -> io::Result<OwnedFd> {
-    let fd = install(program, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
-    // SAFETY: the kernel has just made this descriptor, and nothing else knows its number.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn install(program: &[Instruction], flags: libc::c_ulong) -> io::Result<RawFd> {
     let program = Program {
         len: u16::try_from(program.len()).map_err(io::Error::other)?,
         filter: program.as_ptr(),
     };
-    let set = libc::SECCOMP_SET_MODE_FILTER;
+    let (set, flags) = (
+        libc::SECCOMP_SET_MODE_FILTER,
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+    );
     // SAFETY: the program has the kernel's layout, its length is that of the slice, and both outlive
     // the call, which copies them.
     let result = unsafe { libc::syscall(libc::SYS_seccomp, set, flags, &raw const program) };
     match RawFd::try_from(result) {
-        Ok(fd) if fd >= 0 => Ok(fd),
+        // SAFETY: the kernel has just made this descriptor, and nothing else knows its number.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         _ => Err(io::Error::last_os_error()),
     }
 }

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::str::FromStr;
 
-use hearth_sys::seccomp::{ASK, Instruction, filter, filter_with_listener};
+use hearth_sys::seccomp::{ASK, Instruction, filter_with_listener};
 use nix::libc;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Op,
@@ -112,6 +112,9 @@ const ARCH_AT: u32 = 4;
 /// `SECCOMP_RET_ALLOW`.
 const ALLOW: u32 = 0x7fff_0000;
 
+/// `SECCOMP_RET_ERRNO` with `ENOSYS`.
+const MISSING: u32 = 0x0005_0000 | libc::ENOSYS.unsigned_abs();
+
 /// `AUDIT_ARCH_X86_64` and `AUDIT_ARCH_AARCH64` (`linux/audit.h`): 64 bits, little-endian, the machine's ELF number.
 const AUDIT_X86_64: u32 = 0xc000_003e;
 const AUDIT_AARCH64: u32 = 0xc000_00b7;
@@ -122,7 +125,7 @@ const MARK: u32 = 0x7ff0_0000;
 /// Bytes of one instruction: a `struct sock_filter` of the kernel's.
 const INSTRUCTION: usize = 8;
 
-/// What of a plan decides which calls it allows: plans that agree in it share their filters.
+/// What of a plan decides which calls it allows: plans that agree in it share a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kind {
     tcp: bool,
@@ -142,31 +145,31 @@ impl Kind {
         }
     }
 
-    /// Its two filters, compiled, as [`restrict`] reads them: each its instructions' number as a `u32`, then
-    /// they. Every start of a worker would have to wait for this; so it is done once, by the supervisor.
+    /// Its filter, compiled, as [`restrict`] reads it. Every start of a worker would have to wait for this; so it
+    /// is done once, by the supervisor.
     pub fn compiled(self) -> io::Result<Vec<u8>> {
-        // In clone3 the flags lie in memory, where no filter sees them. As if it were not there: libraries
-        // then use clone.
-        let missing = number("clone3").map(|call| (call, vec![]));
-        let absent = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-        let first = compile(missing.into_iter().collect(), SeccompAction::Allow, absent)?;
+        Ok(packed(&self.filter()?))
+    }
+
+    fn filter(self) -> io::Result<Vec<Instruction>> {
         let (always, asked): (BTreeMap<_, _>, BTreeMap<_, _>) =
             rules(self).into_iter().partition(|(_, any)| any.is_empty());
         let always: Vec<u32> = always
             .into_keys()
             .filter_map(|call| call.try_into().ok())
             .collect();
-        let mut listed = search(&always)?;
-        listed.extend(compile(
+        let mut filter = search(&always)?;
+        filter.extend(compile(
             asked,
             SeccompAction::Trace(0),
             SeccompAction::Allow,
         )?);
-        Ok([first, listed].iter().flat_map(|one| packed(one)).collect())
+        Ok(filter)
     }
 }
 
-/// The begin of a filter: it allows these calls, and goes on behind itself with all others.
+/// The begin of a filter: it allows these calls, and goes on behind itself with all others but one. In clone3 the
+/// flags lie in memory, where no filter sees them: it is as if it were not there, and libraries then use clone.
 ///
 /// When a filter is installed, the kernel runs it for every call there is, to find those that need not ask it
 /// any more. Of a list that is gone through from its top, as seccompiler makes it, that was a third of a start;
@@ -187,13 +190,17 @@ fn search(calls: &[u32]) -> io::Result<Vec<Instruction>> {
         TargetArch::aarch64 => AUDIT_AARCH64,
         TargetArch::riscv64 => return Err(io::ErrorKind::Unsupported.into()),
     };
+    let without = number("clone3").and_then(|call| u32::try_from(call).ok());
+    let without = without.ok_or(io::ErrorKind::Unsupported)?;
     let length = tree.len();
     // Of another architecture numbers mean other calls: what follows refuses them all.
     let mut filter = vec![
         instruction(LOAD, 0, 0, ARCH_AT),
         instruction(IF_EQUAL, 1, 0, arch),
-        instruction(JUMP, 0, 0, length as u32 + 1),
+        instruction(JUMP, 0, 0, length as u32 + 3),
         instruction(LOAD, 0, 0, NUMBER_AT),
+        instruction(IF_EQUAL, 0, 1, without),
+        instruction(RETURN, 0, 0, MISSING),
     ];
     filter.extend(tree.into_iter().enumerate().map(|(at, one)| match one {
         Some(one) => one,
@@ -221,47 +228,32 @@ const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> Instruction {
 }
 
 fn packed(filter: &[Instruction]) -> Vec<u8> {
-    let count = filter.len() as u32;
     let instructions = filter.iter().flat_map(|one| {
         let [code, k] = [u32::from(one.code), one.k].map(u32::to_le_bytes);
         [code[0], code[1], one.jt, one.jf, k[0], k[1], k[2], k[3]]
     });
-    count
-        .to_le_bytes()
-        .into_iter()
-        .chain(instructions)
-        .collect()
+    instructions.collect()
 }
 
-/// Takes one filter from the begin of `bytes`.
-fn unpacked(bytes: &mut &[u8]) -> Option<Vec<Instruction>> {
-    let (count, rest) = bytes.split_first_chunk()?;
-    let length = usize::try_from(u32::from_le_bytes(*count)).ok()?;
-    let (filter, rest) = rest.split_at_checked(length.checked_mul(INSTRUCTION)?)?;
-    *bytes = rest;
-    let (instructions, _) = filter.as_chunks::<INSTRUCTION>();
+fn unpacked(bytes: &[u8]) -> Option<Vec<Instruction>> {
+    let (instructions, rest) = bytes.as_chunks::<INSTRUCTION>();
     let instruction = |one: &[u8; INSTRUCTION]| Instruction {
         code: u16::from_le_bytes([one[0], one[1]]),
         jt: one[2],
         jf: one[3],
         k: u32::from_le_bytes([one[4], one[5], one[6], one[7]]),
     };
-    Some(instructions.iter().map(instruction).collect())
+    let whole = rest.is_empty() && !instructions.is_empty();
+    whole.then(|| instructions.iter().map(instruction).collect())
 }
 
 /// Filters this process's calls from now on; what is refused is told to who holds the descriptor.
 ///
 /// # Errors
 /// `InvalidData` if `compiled` is not what [`Kind::compiled`] makes; what seccomp(2) says.
-pub(super) fn restrict(mut compiled: &[u8]) -> io::Result<OwnedFd> {
-    let torn = || io::Error::new(io::ErrorKind::InvalidData, "the filters are torn");
-    let first = unpacked(&mut compiled).ok_or_else(torn)?;
-    let listed = unpacked(&mut compiled).ok_or_else(torn)?;
-    if !compiled.is_empty() {
-        return Err(torn());
-    }
-    filter(&first)?;
-    filter_with_listener(&listed)
+pub(super) fn restrict(compiled: &[u8]) -> io::Result<OwnedFd> {
+    let torn = || io::Error::new(io::ErrorKind::InvalidData, "the filter is torn");
+    filter_with_listener(&unpacked(compiled).ok_or_else(torn)?)
 }
 
 fn compile(
@@ -393,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_are_read_as_they_were_compiled() {
+    fn a_filter_is_read_as_it_was_compiled() {
         let kind = Kind {
             tcp: true,
             unix: true,
@@ -401,15 +393,13 @@ mod tests {
             signals: true,
         };
         let compiled = kind.compiled().unwrap();
-        let mut rest = compiled.as_slice();
-        let (first, listed) = (unpacked(&mut rest).unwrap(), unpacked(&mut rest).unwrap());
-        assert!(rest.is_empty());
-        assert_eq!([packed(&first), packed(&listed)].concat(), compiled);
+        let filter = unpacked(&compiled).unwrap();
+        assert_eq!(packed(&filter), compiled);
         assert!(
-            listed.iter().any(|one| one.k == ASK),
+            filter.iter().any(|one| one.k == ASK),
             "refused calls are told"
         );
-        for cut in 0..compiled.len() {
+        for cut in (0..compiled.len()).filter(|cut| *cut == 0 || cut % INSTRUCTION > 0) {
             let error = restrict(&compiled[..cut]).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{cut}");
         }
@@ -449,6 +439,7 @@ mod tests {
         } else {
             AUDIT_AARCH64
         };
+        let clone3 = number("clone3").unwrap();
         for bits in 0..16 {
             let kind = Kind {
                 tcp: bits & 1 > 0,
@@ -456,10 +447,7 @@ mod tests {
                 serve: bits & 4 > 0,
                 signals: bits & 8 > 0,
             };
-            let compiled = kind.compiled().unwrap();
-            let mut rest = compiled.as_slice();
-            unpacked(&mut rest).unwrap();
-            let searched = unpacked(&mut rest).unwrap();
+            let searched = kind.filter().unwrap();
             let then = SeccompAction::Allow;
             let list = compile(rules(kind), SeccompAction::Trace(0), then).unwrap();
             let mut most = 0;
@@ -469,7 +457,11 @@ mod tests {
                 .chain([u32::MAX])
             {
                 let (said, steps) = run(&searched, own, number);
-                assert_eq!(said, run(&list, own, number).0, "{number}");
+                let wanted = match i64::from(number) == clone3 {
+                    true => MISSING,
+                    false => run(&list, own, number).0,
+                };
+                assert_eq!(said, wanted, "{number}");
                 let foreign = run(&searched, own ^ 1, number).0;
                 assert_eq!(foreign, run(&list, own ^ 1, number).0, "{number}");
                 assert_ne!(foreign, ALLOW, "{number}");

@@ -34,11 +34,11 @@ fn at(step: &str) -> impl Fn(&dyn std::fmt::Display) -> String {
     move |error| format!("{step}: {error}")
 }
 
-/// Largest filters: a filter has at most 4,096 instructions (BPF_MAXINSNS).
-const MOST_FILTERS: u64 = 1 << 16;
+/// Largest filter: it has at most 4,096 instructions (BPF_MAXINSNS) of eight bytes.
+const MOST_FILTER: u64 = 1 << 15;
 
 /// Makes a cell and becomes its program. `first` is the socket that the supervisor is told on; the plan
-/// follows it, then the filters of system calls, and the empty network namespace if the plan enters one.
+/// follows it, then the filter of system calls, and the empty network namespace if the plan enters one.
 ///
 /// # Errors
 /// Why not, which the supervisor knows by then.
@@ -65,8 +65,8 @@ fn begin(first: RawFd, told: &UnixStream) -> Result<String, String> {
     let plan: Plan = plan
         .and_then(|plan| Ok(serde_json::from_slice(&plan)?))
         .map_err(|error| format!("the plan: {error}"))?;
-    let filters = inherit::take(first + 2).and_then(|filters| memfile::read(filters, MOST_FILTERS));
-    let filters = filters.map_err(|error| format!("the filters of system calls: {error}"))?;
+    let filter = inherit::take(first + 2).and_then(|filter| memfile::read(filter, MOST_FILTER));
+    let filter = filter.map_err(|error| format!("the filter of system calls: {error}"))?;
     let mut stands = Stands {
         strict: plan.strict,
         list: plan.known.clone(),
@@ -88,7 +88,7 @@ fn begin(first: RawFd, told: &UnixStream) -> Result<String, String> {
     // Made before: the list of calls is for the program, not for the making of it.
     let mut program = Command::new(&plan.shown);
     program.args(&plan.args);
-    let listener = match calls::restrict(&filters) {
+    let listener = match calls::restrict(&filter) {
         Ok(listener) => {
             stands.add(Mechanism::enforced("seccomp", "a list of allowed calls"))?;
             Some(listener)

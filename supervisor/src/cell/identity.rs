@@ -18,9 +18,15 @@ pub(super) fn map(uid: u32, gid: u32) -> io::Result<()> {
 /// Gives up for good what could be gained: the bounding set, and every way around it. Needs
 /// CAP_SETPCAP, so it comes before the change of user.
 pub(super) fn bound() -> io::Result<()> {
-    let bounding = caps::read(None, CapSet::Bounding).map_err(told)?;
-    for capability in bounding {
-        caps::drop(None, CapSet::Bounding, capability).map_err(told)?;
+    for capability in caps::all() {
+        let dropped = caps::drop(None, CapSet::Bounding, capability);
+        // What an older kernel does not know, it cannot drop, nor have.
+        let left = || caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false);
+        if let Err(error) = dropped
+            && left()
+        {
+            return Err(told(error));
+        }
     }
     hearth_sys::privilege::lock_securebits()
 }
