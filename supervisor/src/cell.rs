@@ -41,8 +41,10 @@ pub struct Plan {
     pub directory: PathBuf,
     /// Who it is.
     pub identity: Identity,
-    /// The namespaces that it begins in, of its own.
+    /// Whose namespaces it begins in.
     pub apart: Apart,
+    /// The empty namespaces that it enters, which come as descriptors in this order.
+    pub enters: Vec<Empty>,
     /// Files and directories that it reaches; all others it does not.
     pub files: Vec<Reach>,
     /// Bytes of its `/tmp`.
@@ -79,14 +81,38 @@ pub enum Apart {
     Not,
 }
 
-impl Apart {
-    /// What to start it in.
-    pub fn namespaces(self) -> CloneFlags {
-        let own = CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWPID
-            | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWUTS;
+/// A kind of namespace of which there is an empty one for all cells that need nothing of it. Nothing can be put
+/// into it either: their system calls do not allow that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Empty {
+    /// System V IPC and POSIX message queues.
+    Ipc,
+    /// Interfaces, addresses, ports.
+    Net,
+}
+
+impl Empty {
+    /// All of them.
+    pub const ALL: [Empty; 2] = [Empty::Ipc, Empty::Net];
+
+    /// The kernel's flag, and the name in `/proc` (namespaces(7)).
+    pub fn kind(self) -> (CloneFlags, &'static str) {
         match self {
+            Empty::Ipc => (CloneFlags::CLONE_NEWIPC, "ipc"),
+            Empty::Net => (CloneFlags::CLONE_NEWNET, "net"),
+        }
+    }
+}
+
+impl Plan {
+    /// The namespaces to start it in.
+    pub fn namespaces(&self) -> CloneFlags {
+        let mut own = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWUTS;
+        if !self.enters.contains(&Empty::Ipc) {
+            own |= CloneFlags::CLONE_NEWIPC;
+        }
+        match self.apart {
             Apart::ByRoot => own,
             Apart::ByUser => own | CloneFlags::CLONE_NEWUSER,
             Apart::Not => CloneFlags::empty(),
@@ -128,8 +154,6 @@ pub struct Network {
     pub ports: Vec<u16>,
     /// Unix sockets with a name can be connected to.
     pub unix: bool,
-    /// It enters the empty network namespace, which comes as a descriptor.
-    pub empty: bool,
     /// It accepts on listeners that it was given.
     pub serve: bool,
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use hearth_sys::{memfile, privilege, spawn};
 use nix::unistd::{getgid, getuid};
 
-use crate::cell::{Apart, Host, Kind, Plan};
+use crate::cell::{Apart, Empty, Host, Kind, Plan};
 use crate::cgroup::Cgroups;
 use crate::gateway::Program;
 
@@ -26,8 +26,8 @@ pub const GATEWAY_USER: u32 = FIRST_USER - 1;
 pub struct Machine {
     /// What it offers.
     pub host: Host,
-    /// The empty network namespace, where one could be made.
-    pub empty_network: Option<OwnedFd>,
+    /// The empty namespaces that could be made.
+    empty: Vec<(Empty, OwnedFd)>,
     /// The platform's control groups, or why there are none.
     pub cgroups: Result<Cgroups, String>,
     /// The program that makes a cell of itself.
@@ -56,9 +56,9 @@ impl Machine {
                 }
             },
         };
-        let empty_network = match apart {
-            Apart::ByRoot => privilege::empty_network().ok(),
-            Apart::ByUser | Apart::Not => None,
+        let empty = match apart {
+            Apart::ByRoot => Empty::ALL.into_iter().filter_map(make).collect(),
+            Apart::ByUser | Apart::Not => Vec::new(),
         };
         Ok(Machine {
             host: Host {
@@ -66,9 +66,9 @@ impl Machine {
                 why_not_apart,
                 user,
                 landlock: privilege::landlock_version(),
-                empty_network: empty_network.is_some(),
+                empty: empty.iter().map(|(kind, _)| *kind).collect(),
             },
-            empty_network,
+            empty,
             cgroups: Cgroups::take(),
             cell,
             strict,
@@ -83,8 +83,10 @@ impl Machine {
         let (ours, theirs) = UnixStream::pair()?;
         let sealed = memfile::sealed("cell", &serde_json::to_vec(plan)?)?;
         let mut handed = vec![theirs.into(), sealed, self.filter(Kind::of(plan))?];
-        if let (true, Some(empty)) = (plan.network.empty, &self.empty_network) {
-            handed.push(empty.try_clone()?);
+        for kind in &plan.enters {
+            let made = self.empty.iter().find(|(made, _)| made == kind);
+            let (_, made) = made.ok_or(io::ErrorKind::NotFound)?;
+            handed.push(made.try_clone()?);
         }
         Ok((ours, handed))
     }
@@ -112,6 +114,11 @@ impl Machine {
             own => Ok(own),
         }
     }
+}
+
+fn make(empty: Empty) -> Option<(Empty, OwnedFd)> {
+    let (kind, name) = empty.kind();
+    Some((empty, privilege::empty_namespace(kind, name).ok()?))
 }
 
 /// Which function is which user: a JSON object, kept because files belong to users.

@@ -98,7 +98,7 @@ impl Process {
             // A worker serves many requests for one wake-up; if each pushed the gateway off its
             // processor, there would never be many. See docs/decisions/0005-batch.md.
             batch: who.worker.is_some(),
-            namespaces: plan.apart.namespaces(),
+            namespaces: plan.namespaces(),
             cgroup: cgroup.as_ref().map(Cgroup::open).transpose()?,
             ..Spawn::new(machine.cell.path.clone())
         })?;

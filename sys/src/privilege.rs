@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use nix::libc;
+use nix::sched::CloneFlags;
 
 /// Locks this thread, and what it becomes, out of every way to capabilities but those that it has:
 /// being or becoming root gives none, keeping them over a change of user and raising ambient ones is
@@ -33,15 +34,17 @@ pub fn landlock_version() -> u32 {
     u32::try_from(version).unwrap_or(0)
 }
 
-/// An empty network namespace: no interface in it is up. Made by a thread of its own, so that this
-/// process stays where it is; it lasts as long as somebody has it open or is in it.
+/// A namespace with nothing in it, of the one kind that `kind` says, which is called `name` in `/proc` (namespaces(7)):
+/// `net`, where no interface is up, or `ipc`. Made by a thread of its own, so that this process stays where it is; it
+/// lasts as long as somebody has it open or is in it.
 ///
 /// # Errors
-/// `EPERM` without CAP_SYS_ADMIN.
-pub fn empty_network() -> io::Result<OwnedFd> {
-    let thread = std::thread::spawn(|| {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
-        Ok(std::fs::File::open("/proc/thread-self/ns/net")?.into())
+/// `EPERM` without CAP_SYS_ADMIN, `EINVAL` if the kernel has none of the kind.
+pub fn empty_namespace(kind: CloneFlags, name: &str) -> io::Result<OwnedFd> {
+    let place = format!("/proc/thread-self/ns/{name}");
+    let thread = std::thread::spawn(move || {
+        nix::sched::unshare(kind)?;
+        Ok(std::fs::File::open(place)?.into())
     });
     let made = thread.join();
     made.unwrap_or_else(|_| Err(io::Error::other("the thread that makes it panicked")))

@@ -47,7 +47,7 @@ fn in_cell(plan: &Plan, limits: &hearth_manifest::WorkerLimits, machine: &Machin
             .chain(["3".into()])
             .collect(),
         descriptors,
-        namespaces: plan.apart.namespaces(),
+        namespaces: plan.namespaces(),
         cgroup: group.as_ref().map(|group| group.open().unwrap()),
         ..Spawn::new(machine.cell.path.clone())
     })

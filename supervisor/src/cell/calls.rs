@@ -152,15 +152,23 @@ impl Kind {
     }
 
     fn filter(self) -> io::Result<Vec<Instruction>> {
-        let (always, asked): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            rules(self).into_iter().partition(|(_, any)| any.is_empty());
-        let always: Vec<u32> = always
-            .into_keys()
-            .filter_map(|call| call.try_into().ok())
+        let rules = rules(self);
+        // In clone3 the flags lie in memory, where no filter sees them. Libraries use clone where it is not.
+        let mut said: BTreeMap<u32, Verdict> = number("clone3")
+            .and_then(|call| Some((u32::try_from(call).ok()?, Verdict::Missing)))
+            .into_iter()
             .collect();
-        let mut filter = search(&always)?;
+        for (call, any) in &rules {
+            let verdict = match any.is_empty() {
+                true => Verdict::Allow,
+                false => Verdict::Further,
+            };
+            said.insert(u32::try_from(*call).map_err(io::Error::other)?, verdict);
+        }
+        let asked = rules.into_iter().filter(|(_, any)| !any.is_empty());
+        let mut filter = search(&said)?;
         filter.extend(compile(
-            asked,
+            asked.collect(),
             SeccompAction::Trace(0),
             SeccompAction::Allow,
         )?);
@@ -168,58 +176,85 @@ impl Kind {
     }
 }
 
-/// The begin of a filter: it allows these calls, and goes on behind itself with all others but one. In clone3 the
-/// flags lie in memory, where no filter sees them: it is as if it were not there, and libraries then use clone.
+/// What the begin of a filter says to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Allow,
+    Refuse,
+    /// As if it were not there.
+    Missing,
+    /// What comes behind the begin looks at its arguments.
+    Further,
+}
+
+impl Verdict {
+    /// `behind` is how many instructions of the begin come after it.
+    fn instruction(self, behind: usize) -> Instruction {
+        match self {
+            Verdict::Allow => instruction(RETURN, 0, 0, ALLOW),
+            Verdict::Refuse => instruction(RETURN, 0, 0, ASK),
+            Verdict::Missing => instruction(RETURN, 0, 0, MISSING),
+            Verdict::Further => instruction(JUMP, 0, 0, behind as u32),
+        }
+    }
+}
+
+/// The begin of a filter: it goes on behind itself with calls for which that is said, and refuses those of which
+/// nothing is.
 ///
 /// When a filter is installed, the kernel runs it for every call there is, to find those that need not ask it
 /// any more. Of a list that is gone through from its top, as seccompiler makes it, that was a third of a start;
-/// so calls that are always allowed are searched for.
-fn search(calls: &[u32]) -> io::Result<Vec<Instruction>> {
-    // Where it changes whether a call is allowed, from not for 0: pairs of a first and one after a last.
-    let mut edges: Vec<u32> = Vec::new();
-    for call in calls {
-        match edges.last_mut() {
-            Some(end) if *end == *call => *end += 1,
-            _ => edges.extend([*call, *call + 1]),
+/// so calls are searched for.
+fn search(said: &BTreeMap<u32, Verdict>) -> io::Result<Vec<Instruction>> {
+    // Where it changes what is said, and to what; before the first, calls are refused.
+    let mut edges: Vec<(u32, Verdict)> = Vec::new();
+    let last = |edges: &[(u32, Verdict)]| edges.last().map_or(Verdict::Refuse, |one| one.1);
+    for (call, verdict) in said {
+        if last(&edges) != *verdict {
+            edges.push((*call, *verdict));
+        }
+        if !said.contains_key(&(call + 1)) {
+            edges.push((call + 1, Verdict::Refuse));
         }
     }
-    let tree = halve(&edges, false)?;
+    let tree = halve(&edges, Verdict::Refuse)?;
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
     let arch = match arch {
         TargetArch::x86_64 => AUDIT_X86_64,
         TargetArch::aarch64 => AUDIT_AARCH64,
         TargetArch::riscv64 => return Err(io::ErrorKind::Unsupported.into()),
     };
-    let without = number("clone3").and_then(|call| u32::try_from(call).ok());
-    let without = without.ok_or(io::ErrorKind::Unsupported)?;
     let length = tree.len();
     // Of another architecture numbers mean other calls: what follows refuses them all.
     let mut filter = vec![
         instruction(LOAD, 0, 0, ARCH_AT),
         instruction(IF_EQUAL, 1, 0, arch),
-        instruction(JUMP, 0, 0, length as u32 + 3),
+        instruction(JUMP, 0, 0, length as u32 + 1),
         instruction(LOAD, 0, 0, NUMBER_AT),
-        instruction(IF_EQUAL, 0, 1, without),
-        instruction(RETURN, 0, 0, MISSING),
     ];
     filter.extend(tree.into_iter().enumerate().map(|(at, one)| match one {
-        Some(one) => one,
-        None => instruction(JUMP, 0, 0, (length - at - 1) as u32),
+        Node::Ask(one) => one,
+        Node::Leaf(verdict) => verdict.instruction(length - at - 1),
     }));
     Ok(filter)
 }
 
-/// The search among these edges; `allowed` is what holds before the first. `None` stands for a jump to its end.
-fn halve(edges: &[u32], allowed: bool) -> io::Result<Vec<Option<Instruction>>> {
+/// A place of the search.
+enum Node {
+    Ask(Instruction),
+    Leaf(Verdict),
+}
+
+/// The search among these edges; `before` is what is said before the first.
+fn halve(edges: &[(u32, Verdict)], before: Verdict) -> io::Result<Vec<Node>> {
     let middle = edges.len() / 2;
-    let Some(edge) = edges.get(middle) else {
-        return Ok(vec![allowed.then(|| instruction(RETURN, 0, 0, ALLOW))]);
+    let Some((edge, after)) = edges.get(middle) else {
+        return Ok(vec![Node::Leaf(before)]);
     };
-    let below = halve(&edges[..middle], allowed)?;
-    // With each edge it changes.
-    let above = halve(&edges[middle + 1..], allowed == (middle % 2 == 1))?;
+    let below = halve(&edges[..middle], before)?;
+    let above = halve(&edges[middle + 1..], *after)?;
     let over = u8::try_from(below.len()).map_err(io::Error::other)?;
-    let ask = Some(instruction(IF_AT_LEAST, over, 0, *edge));
+    let ask = Node::Ask(instruction(IF_AT_LEAST, over, 0, *edge));
     Ok([ask].into_iter().chain(below).chain(above).collect())
 }
 

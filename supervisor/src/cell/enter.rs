@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use hearth_sys::{inherit, memfile, passing, privilege, wait};
-use nix::sched::{CloneFlags, setns};
+use nix::sched::setns;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
@@ -19,7 +19,7 @@ use nix::unistd::{AccessFlags, access, sethostname};
 
 use crate::causes::with_causes;
 
-use super::{Apart, Identity, Limit, Mechanism, Plan, Word, calls, files, identity, reach};
+use super::{Apart, Empty, Identity, Limit, Mechanism, Plan, Word, calls, files, identity, reach};
 
 /// Largest plan: many paths and ports.
 const MOST_PLAN: u64 = 1 << 20;
@@ -38,7 +38,7 @@ fn at(step: &str) -> impl Fn(&dyn std::fmt::Display) -> String {
 const MOST_FILTER: u64 = 1 << 15;
 
 /// Makes a cell and becomes its program. `first` is the socket that the supervisor is told on; the plan
-/// follows it, then the filter of system calls, and the empty network namespace if the plan enters one.
+/// follows it, then the filter of system calls, and the empty namespaces that the plan enters.
 ///
 /// # Errors
 /// Why not, which the supervisor knows by then.
@@ -142,16 +142,16 @@ fn apart(plan: &Plan, first: RawFd, stands: &mut Stands) -> Result<(), String> {
     if plan.apart == Apart::ByUser {
         identity::map(user.0, user.1).map_err(|error| at("the user namespace")(&error))?;
     }
-    if plan.network.empty {
-        let network = inherit::take(first + 3).map_err(|error| at("the empty network")(&error))?;
-        setns(network, CloneFlags::CLONE_NEWNET)
-            .map_err(|error| at("the empty network")(&error))?;
+    for (place, empty) in (first + 3..).zip(&plan.enters) {
+        let (kind, name) = empty.kind();
+        let entered = inherit::take(place).and_then(|one| Ok(setns(one, kind)?));
+        entered.map_err(|error| format!("the empty namespace {name}: {error}"))?;
     }
     sethostname(&plan.name).map_err(|error| at("the host name")(&error))?;
     files::enter(plan, user).map_err(|(place, error)| format!("files: {place}: {error}"))?;
     let by = match plan.apart {
         Apart::ByUser => "user, mount, pid, ipc, uts",
-        _ if plan.network.empty => "mount, pid, ipc, uts, net",
+        _ if plan.enters.contains(&Empty::Net) => "mount, pid, ipc, uts, net",
         _ => "mount, pid, ipc, uts",
     };
     stands.add(Mechanism::enforced("namespaces", by))?;

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use hearth_manifest::{Filled, Function, Mode};
 
-use super::{Access, Apart, Calls, Identity, Limit, Mechanism, Network, Plan, Program, Reach};
+use super::{
+    Access, Apart, Calls, Empty, Identity, Limit, Mechanism, Network, Plan, Program, Reach,
+};
 
 /// Where libraries, and what finds them, lie on Linux systems.
 const LIBRARIES: [&str; 8] = [
@@ -45,11 +47,17 @@ pub struct Host {
     pub user: (u32, u32),
     /// The version of Landlock, or 0.
     pub landlock: u32,
-    /// An empty network namespace can be entered.
-    pub empty_network: bool,
+    /// The empty namespaces that can be entered.
+    pub empty: Vec<Empty>,
 }
 
 impl Host {
+    /// Those that a cell enters, which reaches no network if it is `alone`.
+    fn enters(&self, alone: bool) -> Vec<Empty> {
+        let empty = self.empty.iter().copied();
+        empty.filter(|one| alone || *one != Empty::Net).collect()
+    }
+
     fn is_root(&self) -> bool {
         self.user.0 == 0
     }
@@ -126,10 +134,10 @@ pub fn for_worker(
             false => Identity::Same(host.user.0, host.user.1),
         },
         apart: host.apart,
+        enters: host.enters(ports.is_empty() && !unix),
         files: in_order(files),
         tmp: limits.tmp,
         network: Network {
-            empty: ports.is_empty() && !unix && host.empty_network,
             ports,
             unix,
             serve: false,
@@ -164,6 +172,8 @@ pub fn for_gateway(
             false => Identity::Same(host.user.0, host.user.1),
         },
         apart: host.apart,
+        // Its listeners stay where they were made.
+        enters: host.enters(false),
         files: in_order(needs(kind)),
         tmp: 0,
         network: Network {
@@ -223,13 +233,15 @@ fn in_order(mut files: Vec<Reach>) -> Vec<Reach> {
 mod tests {
     use super::*;
 
-    const ROOT: Host = Host {
-        apart: Apart::ByRoot,
-        why_not_apart: None,
-        user: (0, 0),
-        landlock: 7,
-        empty_network: true,
-    };
+    fn root() -> Host {
+        Host {
+            apart: Apart::ByRoot,
+            why_not_apart: None,
+            user: (0, 0),
+            landlock: 7,
+            empty: Empty::ALL.into(),
+        }
+    }
 
     fn plan(keys: &str, kind: &Program, host: &Host) -> Plan {
         let text = format!(
@@ -258,15 +270,10 @@ mod tests {
 
     #[test]
     fn a_static_worker_without_resources_reaches_nothing() {
-        let plan = plan("", &Program::Static, &ROOT);
+        let plan = plan("", &Program::Static, &root());
         assert_eq!(paths(&plan), []);
-        assert_eq!(
-            plan.network,
-            Network {
-                empty: true,
-                ..Network::default()
-            }
-        );
+        assert_eq!(plan.network, Network::default());
+        assert_eq!(plan.enters, Empty::ALL);
         assert_eq!(plan.identity, Identity::Own(100_000));
         assert_eq!(plan.shown, Path::new("/srv/bin/f"));
         assert!(!plan.strict);
@@ -281,7 +288,7 @@ mod tests {
       local: "postgres:///shop?host=/run/postgresql"
     sandbox: { mode: strict, read: [templates], write: [/var/f, templates], connect: [9000, 7000] }
 "#;
-        let plan = plan(keys, &Program::Static, &ROOT);
+        let plan = plan(keys, &Program::Static, &root());
         assert_eq!(
             paths(&plan),
             [
@@ -296,16 +303,17 @@ mod tests {
             ..Network::default()
         };
         assert_eq!(plan.network, network);
+        assert_eq!(plan.enters, [Empty::Ipc]);
         assert!(plan.strict);
     }
 
     #[test]
     fn programs_that_need_a_system_get_its_libraries_to_read() {
         let dynamic = Program::Dynamic("/lib64/ld-linux-x86-64.so.2".into());
-        let seen = plan("", &dynamic, &ROOT);
+        let seen = plan("", &dynamic, &root());
         assert!(paths(&seen).contains(&("/usr/lib", Access::Execute)));
         assert!(!paths(&seen).iter().any(|(path, _)| *path == "/usr"));
-        let script = plan("", &Program::Script("/nix/store/x/bin/sh".into()), &ROOT);
+        let script = plan("", &Program::Script("/nix/store/x/bin/sh".into()), &root());
         assert!(paths(&script).contains(&("/usr", Access::Execute)));
         assert!(paths(&script).contains(&("/nix/store", Access::Execute)));
         let allowed = |one: &&(&str, Access)| one.1 != Access::Execute && one.1 != Access::Device;
@@ -319,7 +327,7 @@ mod tests {
             why_not_apart: Some("forbidden here".to_owned()),
             user: (1000, 100),
             landlock: 5,
-            empty_network: false,
+            empty: vec![],
         };
         let plan = plan("", &Program::Static, &poor);
         assert_eq!(plan.identity, Identity::Same(1000, 100));
@@ -328,6 +336,6 @@ mod tests {
             [Mechanism::missing("namespaces", "forbidden here")]
         );
         assert!(!plan.calls.signals, "they would reach the user's own");
-        assert!(!plan.network.empty);
+        assert_eq!(plan.enters, []);
     }
 }
