@@ -32,8 +32,8 @@ use hearth_supervisor::cell::choice;
 use args::{Args, Verb};
 use out::Outcome;
 
-/// How the supervisor starts a sandbox and the program in it: `hearth cell DESCRIPTOR`. No verb for people,
-/// and what every start of a worker waits for: it is not looked for among the verbs.
+/// How the supervisor starts what makes sandboxes, and programs in them: `hearth cell DESCRIPTOR`. No verb for
+/// people.
 fn cell() -> Option<i32> {
     let mut args = std::env::args_os().skip(1);
     match args.next()?.to_str()? {
@@ -44,7 +44,7 @@ fn cell() -> Option<i32> {
 
 fn main() -> ExitCode {
     if let Some(descriptor) = cell() {
-        return up::cell(descriptor);
+        return up::cells(descriptor);
     }
     let outcome = match Args::parse().verb {
         Verb::Up(args) => up::up(&args),

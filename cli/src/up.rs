@@ -112,10 +112,10 @@ pub(crate) fn own_program() -> anyhow::Result<PathBuf> {
     })
 }
 
-/// Becomes the program of a cell; why not, the supervisor has been told.
-pub(crate) fn cell(descriptor: i32) -> ExitCode {
-    match hearth_supervisor::cell::enter(descriptor) {
-        Ok(never) => match never {},
+/// Makes cells for a supervisor, until that ends.
+pub(crate) fn cells(descriptor: i32) -> ExitCode {
+    match hearth_supervisor::cell::zygote(descriptor) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }

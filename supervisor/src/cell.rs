@@ -1,8 +1,8 @@
 //! Cells: what a process of ours is started in, so that it gets what its manifest says and nothing else.
 //!
-//! [`plan`] derives a [`Plan`] from the manifest and the machine, purely. The child that becomes the
-//! worker runs [`enter`]: step by step it gives up what the plan does not name, tells the supervisor
-//! what holds ([`Word`]), and executes the program. The order of the steps is that of `enter.rs`.
+//! [`plan`] derives a [`Plan`] from the manifest and the machine, purely. A copy of the [`zygote()`] becomes the
+//! worker: step by step it gives up what the plan does not name, tells the supervisor what holds
+//! ([`Word`]), and executes the program. The order of the steps is that of `enter.rs`.
 
 mod calls;
 pub mod choice;
@@ -12,6 +12,7 @@ mod identity;
 mod plan;
 mod program;
 mod reach;
+mod zygote;
 
 use std::path::PathBuf;
 
@@ -19,9 +20,9 @@ use nix::sched::CloneFlags;
 use serde::{Deserialize, Serialize};
 
 pub use calls::Kind;
-pub use enter::enter;
 pub use plan::{Host, for_gateway, for_worker};
 pub use program::Program;
+pub use zygote::zygote;
 
 /// What a cell is made of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -213,6 +214,32 @@ impl Mechanism {
             detail: why.into(),
         }
     }
+}
+
+/// A cell to be made, and what its program is given. Descriptors come with it, in this order: stdout, stderr, the
+/// socket that the supervisor is told on, the filter of system calls, the cgroup's directory if there is one, the
+/// empty namespaces that the plan enters, and those that the program finds from number 3 on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// The cell.
+    pub plan: Plan,
+    /// The program's whole environment.
+    pub env: Vec<(String, String)>,
+    /// It is scheduled as SCHED_BATCH (sched(7)).
+    pub batch: bool,
+    /// It begins in a cgroup of its own.
+    pub cgroup: bool,
+}
+
+/// What comes of an order: one JSON object a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Born {
+    /// This process.
+    As(i32),
+    /// None, and why.
+    Not(String),
 }
 
 /// What a cell says before it becomes its program: one JSON object a line. With the first word comes

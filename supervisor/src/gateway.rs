@@ -1,7 +1,6 @@
 //! The gateway's process and the link to it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -62,9 +61,9 @@ impl Gateway {
             descriptors.push(listener.socket.try_clone()?.into());
             names.push(listener.scheme);
         }
-        let env: Vec<(OsString, OsString)> = vec![
-            ("LISTEN_FDS".into(), descriptors.len().to_string().into()),
-            ("LISTEN_FDNAMES".into(), names.join(":").into()),
+        let env = vec![
+            ("LISTEN_FDS".to_owned(), descriptors.len().to_string()),
+            ("LISTEN_FDNAMES".to_owned(), names.join(":")),
         ];
         let mut args = program.args.clone();
         args.extend(["--threads".to_owned(), threads.to_string()]);

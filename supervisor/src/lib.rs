@@ -46,6 +46,7 @@ pub mod versions;
 pub mod watch;
 pub mod wire;
 pub mod worker;
+pub mod zygote;
 
 pub use accept::{Options, Overrides, RunError};
 pub use run::run;

@@ -1,25 +1,50 @@
 //! What this machine offers to cells, found out once at the start, and who is who in them.
 
 use std::cell::RefCell;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use hearth_sys::{memfile, privilege, spawn};
-use nix::unistd::{getgid, getuid};
+use hearth_sys::{fork, memfile, privilege};
+use nix::fcntl::OFlag;
+use nix::unistd::{Pid, getgid, getuid, pipe2};
 
-use crate::cell::{Apart, Empty, Host, Kind, Plan};
+use crate::cell::{Apart, Empty, Host, Kind, Order};
 use crate::cgroup::Cgroups;
 use crate::gateway::Program;
+use crate::zygote::Zygote;
 
 /// The first user of functions, as root has it; others follow. Where systemd and Debian have none.
 const FIRST_USER: u32 = 100_000;
 
 /// The gateway's.
 pub const GATEWAY_USER: u32 = FIRST_USER - 1;
+
+/// What a cell's program is given, besides its order.
+#[derive(Debug)]
+pub struct Given {
+    /// The directory of its cgroup, as the order says that there is one.
+    pub cgroup: Option<OwnedFd>,
+    /// What it finds open from descriptor 3 on.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// A cell that has begun.
+#[derive(Debug)]
+pub struct Started {
+    /// Its process, to be waited for.
+    pub pid: Pid,
+    /// What it prints.
+    pub stdout: OwnedFd,
+    /// What it complains about.
+    pub stderr: OwnedFd,
+    /// Where it says what stands.
+    pub told: UnixStream,
+}
 
 /// The machine, as far as cells need it.
 #[derive(Debug)]
@@ -30,25 +55,26 @@ pub struct Machine {
     empty: Vec<(Empty, OwnedFd)>,
     /// The platform's control groups, or why there are none.
     pub cgroups: Result<Cgroups, String>,
-    /// The program that makes a cell of itself.
+    /// The program that copies of itself make cells of.
     pub cell: Program,
     /// What cannot be enforced is a reason not to start, whatever the manifest says.
     pub strict: bool,
     users: Users,
     /// Compiled once for each kind of plan, in sealed memory.
     filters: RefCell<HashMap<Kind, OwnedFd>>,
+    zygote: RefCell<Option<Zygote>>,
 }
 
 impl Machine {
     /// Looks. `users` is the file that keeps which function is which user.
     ///
     /// # Errors
-    /// That file cannot be read.
+    /// That file cannot be read, or `cell` not be started.
     pub fn look(cell: Program, strict: bool, users: PathBuf) -> io::Result<Machine> {
         let user = (getuid().as_raw(), getgid().as_raw());
         let (apart, why_not_apart) = match user.0 {
             0 => (Apart::ByRoot, None),
-            _ => match spawn::try_user_namespace() {
+            _ => match fork::try_user_namespace() {
                 Ok(()) => (Apart::ByUser, None),
                 Err(error) => {
                     let why = format!("an ordinary user may have none here: {error}");
@@ -60,6 +86,7 @@ impl Machine {
             Apart::ByRoot => Empty::ALL.into_iter().filter_map(make).collect(),
             Apart::ByUser | Apart::Not => Vec::new(),
         };
+        let zygote = Zygote::start(&cell)?;
         Ok(Machine {
             host: Host {
                 apart,
@@ -74,32 +101,59 @@ impl Machine {
             strict,
             users: Users::read(users)?,
             filters: RefCell::default(),
+            zygote: RefCell::new(Some(zygote)),
         })
     }
 
-    /// What a cell of this plan finds open, as `cell::enter` takes it; and the other end of the first, where it
-    /// says what stands.
-    pub fn handed(&self, plan: &Plan) -> io::Result<(UnixStream, Vec<OwnedFd>)> {
-        let (ours, theirs) = UnixStream::pair()?;
-        let sealed = memfile::sealed("cell", &serde_json::to_vec(plan)?)?;
-        let mut handed = vec![theirs.into(), sealed, self.filter(Kind::of(plan))?];
-        for kind in &plan.enters {
+    /// Starts a cell: a child of this process, which it ends with (PR_SET_PDEATHSIG, prctl(2)).
+    ///
+    /// # Errors
+    /// It could not be made. What goes wrong within it, it says itself.
+    pub fn start(&self, order: &Order, given: &Given) -> io::Result<Started> {
+        let flags = OFlag::O_CLOEXEC;
+        let ((stdout, their_stdout), (stderr, their_stderr)) = (pipe2(flags)?, pipe2(flags)?);
+        let (told, theirs) = UnixStream::pair()?;
+        let kind = Kind::of(&order.plan);
+        let mut filters = self.filters.borrow_mut();
+        let filter = match filters.entry(kind) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(none) => none.insert(memfile::sealed("filter", &kind.compiled()?)?),
+        };
+        let mut handed = vec![
+            their_stdout.as_fd(),
+            their_stderr.as_fd(),
+            theirs.as_fd(),
+            filter.as_fd(),
+        ];
+        handed.extend(given.cgroup.as_ref().map(AsFd::as_fd));
+        for kind in &order.plan.enters {
             let made = self.empty.iter().find(|(made, _)| made == kind);
             let (_, made) = made.ok_or(io::ErrorKind::NotFound)?;
-            handed.push(made.try_clone()?);
+            handed.push(made.as_fd());
         }
-        Ok((ours, handed))
+        handed.extend(given.descriptors.iter().map(AsFd::as_fd));
+        let pid = self.bear(order, &handed)?;
+        Ok(Started {
+            pid,
+            stdout,
+            stderr,
+            told,
+        })
     }
 
-    fn filter(&self, kind: Kind) -> io::Result<OwnedFd> {
-        let mut filters = self.filters.borrow_mut();
-        if let Some(filters) = filters.get(&kind) {
-            return filters.try_clone();
+    /// Asks the zygote, and a new one if that has failed.
+    fn bear(&self, order: &Order, handed: &[BorrowedFd<'_>]) -> io::Result<Pid> {
+        let mut zygote = self.zygote.borrow_mut();
+        if zygote.as_mut().is_none_or(Zygote::ended) {
+            *zygote = Some(Zygote::start(&self.cell)?);
         }
-        let sealed = memfile::sealed("filter", &kind.compiled()?)?;
-        let copy = sealed.try_clone()?;
-        filters.insert(kind, sealed);
-        Ok(copy)
+        let born = zygote.as_ref().map(|one| one.bear(order, handed));
+        let born = born.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()));
+        if born.is_err() {
+            // Whatever it was about: the next one asks a fresh one.
+            *zygote = None;
+        }
+        born
     }
 
     /// The user of a function: the same whenever it is asked for, and with `files` of its own also after

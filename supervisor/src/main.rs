@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use hearth_supervisor::causes::with_causes;
-use hearth_supervisor::cell::{choice, enter};
+use hearth_supervisor::cell::{choice, zygote};
 use hearth_supervisor::gateway::Program;
 use hearth_supervisor::journal::Format;
 use hearth_supervisor::state::StateDir;
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let done = match &args[..] {
         [manifest] => run(manifest.into()),
-        [verb, descriptor] if verb == choice::VERB => become_cell(descriptor),
+        [verb, descriptor] if verb == choice::VERB => make_cells(descriptor),
         _ => {
             tell("usage: hearth-supervisor MANIFEST");
             return ExitCode::from(2);
@@ -61,9 +61,9 @@ fn run(manifest: PathBuf) -> Result<(), Box<dyn Error>> {
     Ok(hearth_supervisor::run(options)?)
 }
 
-fn become_cell(descriptor: &OsStr) -> Result<(), Box<dyn Error>> {
+fn make_cells(descriptor: &OsStr) -> Result<(), Box<dyn Error>> {
     let descriptor = descriptor.to_str().and_then(|text| text.parse().ok());
-    match enter(descriptor.ok_or("a cell wants a descriptor")?)? {}
+    Ok(zygote(descriptor.ok_or("cells want a descriptor")?)?)
 }
 
 fn tell(text: &str) {

@@ -1,24 +1,22 @@
 //! Processes: started with just what they need, watched, their output turned into records.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use hearth_sys::inherit::FIRST;
-use hearth_sys::spawn::{Child, Spawn, spawn};
+use hearth_sys::spawn::Child;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 
-use crate::cell::Plan;
+use crate::cell::{Order, Plan};
 use crate::cgroup::{Cgroup, Events};
 use crate::confine::Confinement;
 use crate::journal::{Journal, Record};
-use crate::machine::Machine;
+use crate::machine::{Given, Machine};
 
 /// Longest line of output; what is longer comes in pieces.
 const LINE: u64 = 16 * 1024;
@@ -43,7 +41,7 @@ pub struct Start {
     /// Its cell, and the program in it.
     pub plan: Plan,
     /// Its environment, besides the few names that are passed on.
-    pub env: Vec<(OsString, OsString)>,
+    pub env: Vec<(String, String)>,
     /// What it finds open from descriptor 3 on.
     pub descriptors: Vec<OwnedFd>,
     /// The control group it begins in.
@@ -81,39 +79,33 @@ impl Process {
         let Start {
             plan,
             env,
-            mut descriptors,
+            descriptors,
             cgroup,
         } = start;
         let passed_on = PASSED_ON
             .into_iter()
-            .filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
-        let (ours, handed) = machine.handed(&plan)?;
-        let mut args = machine.cell.args.clone();
-        args.push((FIRST as usize + descriptors.len()).to_string());
-        descriptors.extend(handed);
-        let mut child = spawn(Spawn {
-            args: args.into_iter().map(OsString::from).collect(),
+            .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
+        let order = Order {
+            plan,
             env: passed_on.chain(env).collect(),
-            descriptors,
             // A worker serves many requests for one wake-up; if each pushed the gateway off its
             // processor, there would never be many. See docs/decisions/0005-batch.md.
             batch: who.worker.is_some(),
-            namespaces: plan.namespaces(),
+            cgroup: cgroup.is_some(),
+        };
+        let given = Given {
             cgroup: cgroup.as_ref().map(Cgroup::open).transpose()?,
-            ..Spawn::new(machine.cell.path.clone())
-        })?;
-        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
-        for pipe in [child.stdout.take(), child.stderr.take()]
-            .into_iter()
-            .flatten()
-        {
+            descriptors,
+        };
+        let started = machine.start(&order, &given)?;
+        for pipe in [started.stdout, started.stderr] {
             let pipe = pipe::Receiver::from_owned_fd(pipe)?;
             tokio::task::spawn_local(record_lines(pipe, who.clone(), journal.clone()));
         }
-        let cell = Confinement::listen(ours, who.clone(), journal.clone())?;
+        let cell = Confinement::listen(started.told, who.clone(), journal.clone())?;
         Ok(Process {
-            child,
-            pid,
+            child: Child::of(started.pid),
+            pid: started.pid,
             cgroup,
             cell,
         })

@@ -10,6 +10,7 @@ pub mod block;
 pub mod clock;
 pub mod datagram;
 pub mod entropy;
+pub mod fork;
 pub mod inherit;
 pub mod lock;
 pub mod memfile;

@@ -1,5 +1,5 @@
-//! Children that get just the descriptors meant for them and end with their parent, in namespaces and a
-//! cgroup of their own where that is asked for (clone3(2)).
+//! Children that get just the descriptors meant for them and end with their parent, in a cgroup of their own where
+//! that is asked for (clone3(2)).
 
 use std::ffi::{CString, OsString};
 use std::fs::File;
@@ -18,6 +18,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::wait::WaitPidFlag;
 use nix::unistd::{Pid, pipe2};
 
+use crate::fork::{CloneArgs, cloned};
 use crate::inherit::FIRST;
 
 /// What to start.
@@ -33,11 +34,6 @@ pub struct Spawn {
     pub directory: Option<PathBuf>,
     /// What it finds open from descriptor 3 on, in this order.
     pub descriptors: Vec<OwnedFd>,
-    /// Whether it is scheduled as SCHED_BATCH (sched(7)): with its fair share of time, but without
-    /// pushing others off their processor whenever something arrives for it.
-    pub batch: bool,
-    /// The namespaces it begins in (namespaces(7)); empty for ours.
-    pub namespaces: CloneFlags,
     /// The cgroup it begins in, as its opened directory; ours if `None`.
     pub cgroup: Option<OwnedFd>,
 }
@@ -51,8 +47,6 @@ impl Spawn {
             env: Vec::new(),
             directory: None,
             descriptors: Vec::new(),
-            batch: false,
-            namespaces: CloneFlags::empty(),
             cgroup: None,
         }
     }
@@ -70,6 +64,16 @@ pub struct Child {
 }
 
 impl Child {
+    /// A child of this process that was started otherwise; nothing of what it prints comes here.
+    pub fn of(pid: Pid) -> Child {
+        Child {
+            pid,
+            status: None,
+            stdout: None,
+            stderr: None,
+        }
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.pid.as_raw().unsigned_abs()
@@ -117,9 +121,7 @@ impl Child {
 }
 
 /// Starts the child in a session of its own, without a terminal, with stdin from `/dev/null` and
-/// stdout and stderr as pipes, which are in the returned [`Child`]. In a user namespace of its own it
-/// keeps, over the exec, the capabilities (capabilities(7)) that it needs to set up the others:
-/// CAP_SYS_ADMIN and CAP_SETPCAP.
+/// stdout and stderr as pipes, which are in the returned [`Child`].
 ///
 /// The kernel kills it when the *thread* that called this ends (PR_SET_PDEATHSIG, prctl(2)): call it
 /// from one that lives as long as the process.
@@ -168,18 +170,15 @@ pub fn spawn(spec: Spawn) -> io::Result<Child> {
         directory: directory.as_ref(),
         dup: &dup,
         above,
-        batch: spec.batch,
-        user: spec.namespaces.contains(CloneFlags::CLONE_NEWUSER),
         failure: their_failure.as_raw_fd(),
         parents: failure.as_raw_fd(),
     };
-    let pid = clone(spec.namespaces, spec.cgroup.as_ref(), &child)?;
+    let pid = clone(spec.cgroup.as_ref(), &child)?;
     drop((stdin, their_stdout, their_stderr, their_failure));
     let mut child = Child {
-        pid,
-        status: None,
         stdout: Some(stdout),
         stderr: Some(stderr),
+        ..Child::of(pid)
     };
     let mut errno = [0; size_of::<i32>()];
     match File::from(failure).read_exact(&mut errno) {
@@ -200,59 +199,26 @@ struct Birth<'a> {
     directory: Option<&'a CString>,
     dup: &'a [(RawFd, RawFd)],
     above: RawFd,
-    batch: bool,
-    user: bool,
     failure: RawFd,
     parents: RawFd,
 }
 
-/// The kernel's `struct clone_args` up to `cgroup` (Linux 5.7).
-#[repr(C)]
-#[derive(Default)]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
-}
-
-/// Begin in the cgroup that is named (clone3(2)).
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-
-fn clone(namespaces: CloneFlags, cgroup: Option<&OwnedFd>, birth: &Birth<'_>) -> io::Result<Pid> {
-    let mut args = CloneArgs {
-        flags: u64::from(namespaces.bits().unsigned_abs()),
-        exit_signal: libc::SIGCHLD as u64,
-        ..CloneArgs::default()
-    };
-    if let Some(cgroup) = cgroup {
-        args.flags |= CLONE_INTO_CGROUP;
-        args.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
-    }
-    // SAFETY: without CLONE_VM this is a fork: the child has memory of its own, and runs only `born`,
-    // which makes system calls on values made before and allocates nothing, so that a lock some
-    // other thread held at this moment does not matter; and it never returns from here.
-    let pid = unsafe {
-        let pid = libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>());
-        if pid == 0 {
+fn clone(cgroup: Option<&OwnedFd>, birth: &Birth<'_>) -> io::Result<Pid> {
+    let args = CloneArgs::of(CloneFlags::empty(), cgroup);
+    // SAFETY: the child has memory of its own, and runs only `born`, which makes system calls on values
+    // made before and allocates nothing, so that a lock some other thread held at this moment does not
+    // matter; and it never returns from here.
+    let returned = unsafe {
+        let returned = args.clone3();
+        if returned == 0 {
             let errno = birth.born();
             let bytes = errno.to_ne_bytes();
             libc::write(birth.failure, bytes.as_ptr().cast(), bytes.len());
             libc::_exit(127);
         }
-        pid
+        returned
     };
-    match libc::pid_t::try_from(pid) {
-        Ok(pid) if pid > 0 => Ok(Pid::from_raw(pid)),
-        _ => Err(io::Error::last_os_error()),
-    }
+    cloned(returned)
 }
 
 impl Birth<'_> {
@@ -272,9 +238,6 @@ impl Birth<'_> {
         let check = |result: libc::c_int| nix::errno::Errno::result(result).map(drop);
         // SAFETY: system calls alone, on numbers and on memory that lives in the caller.
         unsafe {
-            if self.user {
-                keep_capabilities()?;
-            }
             nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
             // A parent that died before the line above took effect has closed its end; ours must be
             // closed for that to be seen.
@@ -299,13 +262,6 @@ impl Birth<'_> {
             if libc::syscall(libc::SYS_close_range, self.above, all, on_exec) < 0 {
                 return Err(nix::errno::Errno::last());
             }
-            if self.batch {
-                // The kernel's `struct sched_param`. By the system call, since musl's function only
-                // fails. Without it the child is only scheduled a little less well.
-                let priority: libc::c_int = 0;
-                let set = libc::SYS_sched_setscheduler;
-                let _ = libc::syscall(set, 0, libc::SCHED_BATCH, &raw const priority);
-            }
             for (source, target) in self.dup {
                 check(libc::dup2(*source, *target))?;
             }
@@ -320,32 +276,6 @@ impl Birth<'_> {
         }
         Err(nix::errno::Errno::last())
     }
-}
-
-/// Over an exec by somebody who is not root, only ambient capabilities last.
-///
-/// # Safety
-/// As [`Birth::born`].
-unsafe fn keep_capabilities() -> nix::Result<()> {
-    /// CAP_SETPCAP and CAP_SYS_ADMIN, of `linux/capability.h`.
-    const KEPT: [u32; 2] = [8, 21];
-    /// `_LINUX_CAPABILITY_VERSION_3`: two words of 32 bits for each set.
-    const VERSION: u32 = 0x2008_0522;
-    let header = [VERSION, 0];
-    let kept = KEPT.iter().fold(0u32, |set, one| set | 1 << one);
-    // Effective, permitted, inheritable; then the same of the upper word.
-    let sets = [kept, kept, kept, 0, 0, 0];
-    // SAFETY: both structures have the layout of `linux/capability.h` and outlive the call.
-    unsafe {
-        if libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) < 0 {
-            return Err(nix::errno::Errno::last());
-        }
-        for one in KEPT {
-            let (option, raise) = (libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE);
-            nix::errno::Errno::result(libc::prctl(option, raise, one, 0, 0))?;
-        }
-    }
-    Ok(())
 }
 
 fn c_string(text: OsString) -> io::Result<CString> {
@@ -364,7 +294,10 @@ fn raised(descriptors: Vec<OwnedFd>, above: RawFd) -> io::Result<Vec<OwnedFd>> {
 }
 
 /// The same under a number of at least `lowest`, closed at exec.
-fn raise(fd: OwnedFd, lowest: RawFd) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// As fcntl(2) says.
+pub fn raise(fd: OwnedFd, lowest: RawFd) -> io::Result<OwnedFd> {
     let raw = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(lowest))?;
     // SAFETY: fcntl has just made this descriptor, and nothing else knows its number.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
@@ -373,55 +306,6 @@ fn raise(fd: OwnedFd, lowest: RawFd) -> io::Result<OwnedFd> {
 fn pipe_above(lowest: RawFd) -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
     Ok((raise(read, lowest)?, raise(write, lowest)?))
-}
-
-/// Whether an ordinary user may have namespaces here: tried, since nothing else tells.
-///
-/// # Errors
-/// What the kernel says to it.
-pub fn try_user_namespace() -> io::Result<()> {
-    let namespaces = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS;
-    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
-    let args = CloneArgs {
-        flags: u64::from(namespaces.bits().unsigned_abs()),
-        exit_signal: libc::SIGCHLD as u64,
-        ..CloneArgs::default()
-    };
-    // SAFETY: as in `clone`; the child makes two system calls and ends.
-    let pid = unsafe {
-        let pid = libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>());
-        if pid == 0 {
-            let (root, private) = (c"/".as_ptr(), libc::MS_REC | libc::MS_PRIVATE);
-            let failed = libc::mount(ptr::null(), root, ptr::null(), private, ptr::null()) < 0;
-            let errno = if failed {
-                nix::errno::Errno::last_raw()
-            } else {
-                0
-            };
-            let bytes = errno.to_ne_bytes();
-            libc::write(write.as_raw_fd(), bytes.as_ptr().cast(), bytes.len());
-            libc::_exit(0);
-        }
-        pid
-    };
-    if pid < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    drop(write);
-    let mut errno = [0; size_of::<i32>()];
-    let said = File::from(read).read_exact(&mut errno);
-    let mut child = Child {
-        pid: Pid::from_raw(libc::pid_t::try_from(pid).unwrap_or(0)),
-        status: None,
-        stdout: None,
-        stderr: None,
-    };
-    child.wait()?;
-    said?;
-    match i32::from_ne_bytes(errno) {
-        0 => Ok(()),
-        errno => Err(io::Error::from_raw_os_error(errno)),
-    }
 }
 
 #[cfg(test)]
@@ -435,7 +319,6 @@ mod tests {
             args: vec!["-c".into(), script.into()],
             env: vec![("ONLY".into(), "this".into())],
             descriptors,
-            batch: true,
             ..Spawn::new("/bin/sh".into())
         })
     }
@@ -460,20 +343,6 @@ mod tests {
             socket.read_to_string(&mut text).unwrap();
             assert_eq!(text, expect);
         }
-    }
-
-    #[test]
-    fn a_child_can_be_scheduled_as_batch() {
-        let mut child = shell("cat /proc/self/stat", vec![]).unwrap();
-        let mut out = String::new();
-        File::from(child.stdout.take().unwrap())
-            .read_to_string(&mut out)
-            .unwrap();
-        assert!(child.wait().unwrap().success());
-        // Field 41 is the policy (proc_pid_stat(5)), counted here from behind the name in brackets.
-        let (_, fields) = out.rsplit_once(") ").unwrap();
-        let policy = fields.split(' ').nth(41 - 3).unwrap();
-        assert_eq!(policy, nix::libc::SCHED_BATCH.to_string());
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hearth_supervisor::cell::{self, Plan, Program};
+use hearth_supervisor::cell::{self, Order, Plan, Program};
 use hearth_supervisor::gateway;
-use hearth_supervisor::machine::Machine;
-use hearth_sys::spawn::{Spawn, spawn};
+use hearth_supervisor::machine::{Given, Machine};
+use hearth_sys::spawn::{Child, Spawn, spawn};
 
 use crate::platform::hearth;
 use crate::scene::alone;
@@ -37,22 +37,18 @@ fn in_cell(plan: &Plan, limits: &hearth_manifest::WorkerLimits, machine: &Machin
     let begin = Instant::now();
     let group = machine.cgroups.as_ref().ok();
     let group = group.map(|groups| groups.worker("cost", limits).unwrap().0);
-    let (_ours, descriptors) = machine.handed(plan).unwrap();
-    let mut child = spawn(Spawn {
-        args: machine
-            .cell
-            .args
-            .iter()
-            .map(Into::into)
-            .chain(["3".into()])
-            .collect(),
-        descriptors,
-        namespaces: plan.namespaces(),
+    let order = Order {
+        plan: plan.clone(),
+        env: vec![],
+        batch: false,
+        cgroup: group.is_some(),
+    };
+    let given = Given {
         cgroup: group.as_ref().map(|group| group.open().unwrap()),
-        ..Spawn::new(machine.cell.path.clone())
-    })
-    .unwrap();
-    assert!(child.wait().unwrap().success());
+        descriptors: vec![],
+    };
+    let started = machine.start(&order, &given).unwrap();
+    assert!(Child::of(started.pid).wait().unwrap().success());
     begin.elapsed()
 }
 

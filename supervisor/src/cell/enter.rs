@@ -1,33 +1,26 @@
-//! The process that makes a cell of itself and becomes the program: single-threaded, started for this
-//! alone, with the program's own descriptors from 3 on and its three after them.
+//! The copy of the zygote that makes a cell of itself and becomes the program: single-threaded, in its namespaces
+//! and cgroup from its first moment.
 //!
 //! The order is the only one that works: each step needs what a later one gives up.
 
-use std::convert::Infallible;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use hearth_sys::{inherit, memfile, passing, privilege, wait};
+use hearth_sys::{fork, memfile, passing, privilege, wait};
 use nix::sched::setns;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
-use nix::unistd::{AccessFlags, access, sethostname};
+use nix::unistd::{AccessFlags, access, sethostname, setsid};
 
 use crate::causes::with_causes;
 
-use super::{Apart, Empty, Identity, Limit, Mechanism, Plan, Word, calls, files, identity, reach};
-
-/// Largest plan: many paths and ports.
-const MOST_PLAN: u64 = 1 << 20;
-
-/// Why there is no cell; `told` has been said to the supervisor.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NoCell(String);
+use super::{
+    Apart, Empty, Identity, Limit, Mechanism, Order, Plan, Word, calls, files, identity, reach,
+};
 
 /// What went wrong at a step.
 fn at(step: &str) -> impl Fn(&dyn std::fmt::Display) -> String {
@@ -37,18 +30,64 @@ fn at(step: &str) -> impl Fn(&dyn std::fmt::Display) -> String {
 /// Largest filter: it has at most 4,096 instructions (BPF_MAXINSNS) of eight bytes.
 const MOST_FILTER: u64 = 1 << 15;
 
-/// Makes a cell and becomes its program. `first` is the socket that the supervisor is told on; the plan
-/// follows it, then the filter of system calls, and the empty namespaces that the plan enters.
-///
-/// # Errors
-/// Why not, which the supervisor knows by then.
-pub fn enter(first: RawFd) -> Result<Infallible, NoCell> {
-    let told = inherit::take(first).map_err(|error| NoCell(format!("no supervisor: {error}")))?;
-    let told = UnixStream::from(told);
-    let failed = begin(first, &told).unwrap_or_else(|error| error);
+/// The descriptors of an [`Order`].
+#[derive(Debug)]
+pub(super) struct Handed {
+    outputs: [OwnedFd; 2],
+    told: UnixStream,
+    filter: OwnedFd,
+    pub(super) cgroup: Option<OwnedFd>,
+    empty: Vec<OwnedFd>,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Handed {
+    /// Sorts them.
+    ///
+    /// # Errors
+    /// Some are missing.
+    pub(super) fn of(descriptors: Vec<OwnedFd>, order: &Order) -> Result<Handed, String> {
+        let mut all = descriptors.into_iter();
+        let mut next = || all.next().ok_or("descriptors are missing");
+        Ok(Handed {
+            outputs: [next()?, next()?],
+            told: next()?.into(),
+            filter: next()?,
+            cgroup: order.cgroup.then(&mut next).transpose()?,
+            empty: order
+                .plan
+                .enters
+                .iter()
+                .map(|_| next())
+                .collect::<Result<_, _>>()?,
+            descriptors: all.collect(),
+        })
+    }
+}
+
+/// Makes the cell and becomes its program. `bound` is whether capabilities were given up that could be gained.
+/// Returns only if there is no cell; the supervisor knows then why.
+pub(super) fn enter(order: &Order, handed: Handed, bound: Result<(), String>) {
+    let Handed {
+        outputs,
+        told,
+        filter,
+        cgroup: _,
+        empty,
+        descriptors,
+    } = handed;
+    let begun = bound.and_then(|()| {
+        // A session of its own: a program with the user's terminal could type into it.
+        setsid().map_err(|error| at("a session")(&error))?;
+        if order.batch {
+            fork::be_batch();
+        }
+        fork::place(outputs, descriptors).map_err(|error| at("descriptors")(&error))?;
+        begin(order, &told, filter, empty)
+    });
+    let failed = begun.unwrap_or_else(|error| error);
     // It says so while it can; whoever is not there any more need not know.
-    let _ = say(&told, &Word::Failed(failed.clone()), None);
-    Err(NoCell(failed))
+    let _ = say(&told, &Word::Failed(failed), None);
 }
 
 fn say(told: &UnixStream, word: &Word, listener: Option<&OwnedFd>) -> io::Result<()> {
@@ -60,34 +99,37 @@ fn say(told: &UnixStream, word: &Word, listener: Option<&OwnedFd>) -> io::Result
 }
 
 /// Returns why it did not become the program.
-fn begin(first: RawFd, told: &UnixStream) -> Result<String, String> {
-    let plan = inherit::take(first + 1).and_then(|plan| memfile::read(plan, MOST_PLAN));
-    let plan: Plan = plan
-        .and_then(|plan| Ok(serde_json::from_slice(&plan)?))
-        .map_err(|error| format!("the plan: {error}"))?;
-    let filter = inherit::take(first + 2).and_then(|filter| memfile::read(filter, MOST_FILTER));
+fn begin(
+    order: &Order,
+    told: &UnixStream,
+    filter: OwnedFd,
+    empty: Vec<OwnedFd>,
+) -> Result<String, String> {
+    let plan = &order.plan;
+    let filter = memfile::read(filter, MOST_FILTER);
     let filter = filter.map_err(|error| format!("the filter of system calls: {error}"))?;
     let mut stands = Stands {
         strict: plan.strict,
         list: plan.known.clone(),
     };
     stands.none_is_missing()?;
-    apart(&plan, first, &mut stands)?;
-    limit(&plan)?;
-    become_nobody(&plan, &mut stands)?;
-    check_program(&plan)?;
+    apart(plan, empty, &mut stands)?;
+    limit(plan)?;
+    become_nobody(plan, &mut stands)?;
+    check_program(plan)?;
     end_with_the_parent(told)?;
     prctl::set_no_new_privs().map_err(|error| at("no_new_privs")(&error))?;
     prctl::set_dumpable(false).map_err(|error| at("dumpable")(&error))?;
     stands.list.push(Mechanism::enforced("no_new_privs", ""));
 
-    let landlock = reach::restrict(&plan, privilege::landlock_version());
+    let landlock = reach::restrict(plan, privilege::landlock_version());
     stands.add(
         landlock.unwrap_or_else(|error| Mechanism::missing("landlock", with_causes(&error))),
     )?;
     // Made before: the list of calls is for the program, not for the making of it.
     let mut program = Command::new(&plan.shown);
-    program.args(&plan.args);
+    program.args(&plan.args).env_clear();
+    program.envs(order.env.iter().map(|(name, value)| (name, value)));
     let listener = match calls::restrict(&filter) {
         Ok(listener) => {
             stands.add(Mechanism::enforced("seccomp", "a list of allowed calls"))?;
@@ -129,7 +171,7 @@ impl Stands {
 }
 
 /// Namespaces, and the files in them.
-fn apart(plan: &Plan, first: RawFd, stands: &mut Stands) -> Result<(), String> {
+fn apart(plan: &Plan, empty: Vec<OwnedFd>, stands: &mut Stands) -> Result<(), String> {
     let user = match (plan.apart, plan.identity) {
         (Apart::Not, _) => {
             std::env::set_current_dir(&plan.directory)
@@ -142,10 +184,9 @@ fn apart(plan: &Plan, first: RawFd, stands: &mut Stands) -> Result<(), String> {
     if plan.apart == Apart::ByUser {
         identity::map(user.0, user.1).map_err(|error| at("the user namespace")(&error))?;
     }
-    for (place, empty) in (first + 3..).zip(&plan.enters) {
-        let (kind, name) = empty.kind();
-        let entered = inherit::take(place).and_then(|one| Ok(setns(one, kind)?));
-        entered.map_err(|error| format!("the empty namespace {name}: {error}"))?;
+    for (one, descriptor) in plan.enters.iter().zip(empty) {
+        let (kind, name) = one.kind();
+        setns(descriptor, kind).map_err(|error| format!("the empty namespace {name}: {error}"))?;
     }
     sethostname(&plan.name).map_err(|error| at("the host name")(&error))?;
     files::enter(plan, user).map_err(|(place, error)| format!("files: {place}: {error}"))?;
@@ -178,8 +219,10 @@ fn limit(plan: &Plan) -> Result<(), String> {
 }
 
 fn become_nobody(plan: &Plan, stands: &mut Stands) -> Result<(), String> {
-    let privileged = plan.apart == Apart::ByUser || matches!(plan.identity, Identity::Own(_));
-    if privileged {
+    let own_namespace = plan.apart == Apart::ByUser;
+    let privileged = own_namespace || matches!(plan.identity, Identity::Own(_));
+    if own_namespace {
+        // Within it the process has all of them again.
         identity::bound().map_err(|error| at("capabilities")(&error))?;
     }
     match plan.identity {

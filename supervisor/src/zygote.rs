@@ -1,0 +1,75 @@
+//! The supervisor's side of the zygote (`cell/zygote.rs`): started once, asked for each cell, replaced when it fails.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use hearth_sys::inherit::FIRST;
+use hearth_sys::passing;
+use hearth_sys::spawn::{Child, Spawn, spawn};
+use nix::unistd::Pid;
+
+use crate::cell::{Born, Order};
+use crate::gateway::Program;
+
+/// So long the supervisor waits for it, and does nothing else meanwhile: a copy takes a millisecond.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running zygote. Ends when this is dropped.
+#[derive(Debug)]
+pub struct Zygote {
+    child: Child,
+    socket: UnixStream,
+}
+
+impl Zygote {
+    /// Starts `program` as one.
+    pub fn start(program: &Program) -> io::Result<Zygote> {
+        let (socket, theirs) = UnixStream::pair()?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        let args = program.args.iter().map(Into::into);
+        let mut child = spawn(Spawn {
+            args: args.chain([FIRST.to_string().into()]).collect(),
+            descriptors: vec![theirs.into()],
+            ..Spawn::new(program.path.clone())
+        })?;
+        // It has nothing to say but its replies.
+        drop((child.stdout.take(), child.stderr.take()));
+        Ok(Zygote { child, socket })
+    }
+
+    /// Has it make a cell; `descriptors` are those that the order comes with.
+    ///
+    /// # Errors
+    /// It does not answer any more, or could not make it.
+    pub fn bear(&self, order: &Order, descriptors: &[BorrowedFd<'_>]) -> io::Result<Pid> {
+        let order = serde_json::to_vec(order)?;
+        let length = u32::try_from(order.len()).map_err(io::Error::other)?;
+        let bytes = [&length.to_le_bytes(), order.as_slice()].concat();
+        let sent = passing::send(self.socket.as_fd(), &bytes, descriptors)?;
+        (&self.socket).write_all(&bytes[sent..])?;
+        let mut line = String::new();
+        BufReader::new(&self.socket).read_line(&mut line)?;
+        if line.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match serde_json::from_str(&line)? {
+            Born::As(pid) => Ok(Pid::from_raw(pid)),
+            Born::Not(why) => Err(io::Error::other(why)),
+        }
+    }
+
+    /// Whether it has ended by itself.
+    pub fn ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
