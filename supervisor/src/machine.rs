@@ -141,19 +141,18 @@ impl Machine {
         })
     }
 
-    /// Asks the zygote, and a new one if that has failed.
+    /// Asks the zygote, and a new one if there is none any more.
     fn bear(&self, order: &Order, handed: &[BorrowedFd<'_>]) -> io::Result<Pid> {
-        let mut zygote = self.zygote.borrow_mut();
-        if zygote.as_mut().is_none_or(Zygote::ended) {
-            *zygote = Some(Zygote::start(&self.cell)?);
-        }
-        let born = zygote.as_ref().map(|one| one.bear(order, handed));
-        let born = born.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()));
-        if born.is_err() {
-            // Whatever it was about: the next one asks a fresh one.
-            *zygote = None;
-        }
-        born
+        let mut kept = self.zygote.borrow_mut();
+        let told = |zygote: Zygote| zygote.tell(order, handed).map(|()| zygote);
+        let asked = match kept.take().map(told) {
+            Some(Ok(zygote)) => zygote,
+            Some(Err(_)) | None => told(Zygote::start(&self.cell)?)?,
+        };
+        // One that fails here may have made the cell or not: it is not told again, nor kept.
+        let pid = asked.hear()?;
+        *kept = Some(asked);
+        Ok(pid)
     }
 
     /// The user of a function: the same whenever it is asked for, and with `files` of its own also after

@@ -40,16 +40,23 @@ impl Zygote {
         Ok(Zygote { child, socket })
     }
 
-    /// Has it make a cell; `descriptors` are those that the order comes with.
+    /// Tells it to make a cell; `descriptors` are those that the order comes with.
     ///
     /// # Errors
-    /// It does not answer any more, or could not make it.
-    pub fn bear(&self, order: &Order, descriptors: &[BorrowedFd<'_>]) -> io::Result<Pid> {
+    /// It takes no orders any more, and has not begun with this one.
+    pub fn tell(&self, order: &Order, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let order = serde_json::to_vec(order)?;
         let length = u32::try_from(order.len()).map_err(io::Error::other)?;
         let bytes = [&length.to_le_bytes(), order.as_slice()].concat();
         let sent = passing::send(self.socket.as_fd(), &bytes, descriptors)?;
-        (&self.socket).write_all(&bytes[sent..])?;
+        (&self.socket).write_all(&bytes[sent..])
+    }
+
+    /// The cell's process.
+    ///
+    /// # Errors
+    /// It could not be made, or nobody will ever know.
+    pub fn hear(&self) -> io::Result<Pid> {
         let mut line = String::new();
         BufReader::new(&self.socket).read_line(&mut line)?;
         if line.is_empty() {
@@ -59,11 +66,6 @@ impl Zygote {
             Born::As(pid) => Ok(Pid::from_raw(pid)),
             Born::Not(why) => Err(io::Error::other(why)),
         }
-    }
-
-    /// Whether it has ended by itself.
-    pub fn ended(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
     }
 }
 

@@ -48,7 +48,11 @@ fn with_the_supervisor_dies_everything_and_the_next_start_replaces_what_it_left(
     let platform = Platform::start(PROBE);
     let mut started = process::children(platform.supervisor());
     started.sort_unstable();
-    let mut known = [platform.gateway(), platform.worker("probe")];
+    let mut known = [
+        platform.gateway(),
+        platform.worker("probe"),
+        zygote(&platform),
+    ];
     known.sort_unstable();
     assert_eq!(started, known);
     let (status, place) = platform.end(Signal::SIGKILL);
@@ -61,6 +65,35 @@ fn with_the_supervisor_dies_everything_and_the_next_start_replaces_what_it_left(
     assert!(left.iter().all(|path| path.exists()));
     let platform = Platform::start_in(place);
     assert_eq!(platform.get("/worker").json()["count"], 1);
+}
+
+/// The child of the supervisor that is neither its gateway nor a worker.
+fn zygote(platform: &Platform) -> u32 {
+    let others = [platform.gateway(), platform.worker("probe")];
+    let children = process::children(platform.supervisor());
+    let mut rest = children.into_iter().filter(|pid| !others.contains(pid));
+    let zygote = rest.next().expect("something makes cells");
+    assert_eq!(rest.next(), None);
+    zygote
+}
+
+#[test]
+fn what_makes_cells_is_replaced_when_it_dies_or_hangs() {
+    let platform = Platform::start(PROBE);
+    let before = zygote(&platform);
+    let mut served = platform.get("/worker").json()["worker"].clone();
+    for signal in [Signal::SIGKILL, Signal::SIGSTOP] {
+        let zygote = zygote(&platform);
+        process::signal(zygote, signal);
+        process::signal(platform.worker("probe"), Signal::SIGKILL);
+        // A hung one is waited for, then given up; the worker's next start has another.
+        served = wait::until("another worker serves", || {
+            let answer = platform.get("/worker");
+            let next = (answer.head.status == 200).then(|| answer.json()["worker"].clone());
+            next.filter(|next| *next != served)
+        });
+    }
+    assert_ne!(zygote(&platform), before);
 }
 
 fn entries(directory: &Path) -> Vec<String> {
@@ -78,7 +111,7 @@ fn told_to_stop_it_ends_with_status_0_and_leaves_no_process_and_only_its_log_and
         let platform = Platform::start(PROBE);
         let started = process::children(platform.supervisor());
         let address = platform.http();
-        assert_eq!(started.len(), 2);
+        assert_eq!(started.len(), 3);
         assert!(platform.place.state().join("control.sock").exists());
         let (status, place) = platform.end(signal);
         assert_eq!(status.code(), Some(0));
