@@ -21,6 +21,10 @@ Hearth beside its peers: CPU per request, requests per second, latencies and mem
 
 What ten thousand idle connections cost the gateway, beside hyper alone.
 
+  cargo xtask bench cells [--rounds N] [--seconds N]
+
+What a worker's cell costs each request: CPU beside the same platform without cells.
+
   cargo xtask bench postgres [--rounds N] [--seconds N]
 
 A row of a PostgreSQL table by its number: through gateway and worker over connections that are kept
@@ -43,6 +47,10 @@ pub(crate) enum Task {
     Bench(Options),
     /// Measure what idle connections cost.
     Idle,
+    /// Measure what cells cost requests.
+    Cells(Pace),
+    /// Start workers without cells; a platform is given this for `hearth-cell`: `bare WORD`.
+    Bare(String),
     /// Measure a function that asks a PostgreSQL server.
     Postgres(Pace),
     /// Break things under load.
@@ -111,7 +119,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, Stri
             "--help" | "-h" | "help" => return Ok(Task::Help),
             "exec" => return Ok(Task::Exec(args.collect())),
             "chaos" => return chaos(args),
-            "postgres" => return postgres(args),
+            "postgres" => return pace(name, args).map(Task::Postgres),
+            "cells" => return pace(name, args).map(Task::Cells),
+            "bare" => return Ok(Task::Bare(value()?)),
             "idle" => return Ok(Task::Idle),
             "peer" => return Ok(Task::Peer(value()?.parse()?)),
             _ => return Err(format!("there is no option `{arg}`")),
@@ -123,7 +133,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, Stri
     Ok(Task::Bench(options))
 }
 
-fn postgres(mut args: impl Iterator<Item = String>) -> Result<Task, String> {
+fn pace(of: &str, mut args: impl Iterator<Item = String>) -> Result<Pace, String> {
     let mut pace = Pace {
         rounds: 3,
         seconds: 5,
@@ -133,10 +143,10 @@ fn postgres(mut args: impl Iterator<Item = String>) -> Result<Task, String> {
         match arg.as_str() {
             "--rounds" => pace.rounds = positive(&arg, &value()?)? as usize,
             "--seconds" => pace.seconds = positive(&arg, &value()?)?,
-            _ => return Err(format!("there is no option `{arg}` of postgres")),
+            _ => return Err(format!("there is no option `{arg}` of {of}")),
         }
     }
-    Ok(Task::Postgres(pace))
+    Ok(pace)
 }
 
 fn chaos(mut args: impl Iterator<Item = String>) -> Result<Task, String> {

@@ -66,11 +66,7 @@ impl Entry {
         let mut version = String::new();
         let installed = match kind {
             Kind::Hyper => Ok(Installed::Hyper),
-            Kind::Hearth => {
-                released()?;
-                let programs = hearth::build(&["hearth", "hello"], &[]).await?;
-                Ok(Installed::Hearth(programs))
-            }
+            Kind::Hearth => Ok(Installed::Hearth(hearth_with_hello().await?)),
             Kind::Nginx => match machine::program("nginx") {
                 Some(program) => {
                     version = nginx::version(&program).await;
@@ -92,6 +88,12 @@ impl Entry {
             installed,
         })
     }
+}
+
+/// Hearth and the hello.
+pub(crate) async fn hearth_with_hello() -> anyhow::Result<Programs> {
+    released()?;
+    hearth::build(&["hearth", "hello"], &[]).await
 }
 
 /// Hearth without the hello.

@@ -27,6 +27,11 @@ const CHORES: [&str; 2] = ["bench", "xtask"];
 pub(crate) struct Programs(PathBuf);
 
 impl Programs {
+    /// Those in this directory.
+    pub(crate) fn of(directory: PathBuf) -> Programs {
+        Programs(directory)
+    }
+
     /// Where the program of this name is.
     pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)

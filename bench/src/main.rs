@@ -2,6 +2,8 @@
 //! clocks. `cargo xtask bench` runs it. It measures and tells; it judges no run as failed.
 
 mod args;
+mod bare;
+mod cells;
 mod chaos;
 mod entry;
 mod figures;
@@ -34,6 +36,8 @@ fn main() -> ExitCode {
         Ok(Task::Peer(at)) => peer::serve(&at),
         Ok(Task::Exec(words)) => group::become_program(&words),
         Ok(Task::Bench(options)) => bench(&options),
+        Ok(Task::Bare(word)) => bare::serve(&word),
+        Ok(Task::Cells(pace)) => until_told_to_stop(cells::run(pace)),
         Ok(Task::Idle) => until_told_to_stop(idle::run()),
         Ok(Task::Postgres(pace)) => until_told_to_stop(postgres::run(pace)),
         Ok(Task::Chaos(course)) => until_told_to_stop(chaos::run(course)),

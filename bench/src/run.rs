@@ -93,7 +93,12 @@ async fn measure(installed: &Installed, seconds: u32) -> anyhow::Result<Round> {
     Ok(Round { samples, memory })
 }
 
-async fn sample(server: &Server, connections: u32, seconds: u32) -> anyhow::Result<Sample> {
+/// The figures of one load.
+pub(crate) async fn sample(
+    server: &Server,
+    connections: u32,
+    seconds: u32,
+) -> anyhow::Result<Sample> {
     let before = usage::cpu(&server.processes)?;
     let load = load(server.address, connections, seconds).await?;
     let used = usage::cpu(&server.processes)? - before;

@@ -20,9 +20,10 @@ use nix::sched::CloneFlags;
 use serde::{Deserialize, Serialize};
 
 pub use calls::Kind;
+pub use enter::Handed;
 pub use plan::{Host, for_gateway, for_worker};
 pub use program::Program;
-pub use zygote::zygote;
+pub use zygote::{serve, zygote};
 
 /// What a cell is made of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -32,13 +32,15 @@ const MOST_FILTER: u64 = 1 << 15;
 
 /// The descriptors of an [`Order`].
 #[derive(Debug)]
-pub(super) struct Handed {
-    outputs: [OwnedFd; 2],
+pub struct Handed {
+    /// Its stdout and stderr.
+    pub outputs: [OwnedFd; 2],
     told: UnixStream,
     filter: OwnedFd,
     pub(super) cgroup: Option<OwnedFd>,
     empty: Vec<OwnedFd>,
-    descriptors: Vec<OwnedFd>,
+    /// What the program finds from number 3 on.
+    pub descriptors: Vec<OwnedFd>,
 }
 
 impl Handed {

@@ -24,6 +24,18 @@ const APART: RawFd = 2 * passing::MAX_FDS as RawFd;
 /// # Errors
 /// The other end breaks off within an order, or sends what is none.
 pub fn zygote(descriptor: RawFd) -> io::Result<()> {
+    serve(descriptor, enter)
+}
+
+/// The same, with copies that do as `become_program` does, and end when that returns. It is told whether capabilities
+/// were given up that could be gained.
+///
+/// # Errors
+/// As [`zygote`].
+pub fn serve(
+    descriptor: RawFd,
+    become_program: impl FnOnce(&Order, Handed, Result<(), String>),
+) -> io::Result<()> {
     let mut socket = UnixStream::from(raise(inherit::take(descriptor)?, APART)?);
     // Given up once: copies have what this process has.
     let bound = match geteuid().is_root() {
@@ -38,7 +50,7 @@ pub fn zygote(descriptor: RawFd) -> io::Result<()> {
                     Ok(Some(pid)) => Born::As(pid.as_raw()),
                     Ok(None) => {
                         drop(socket);
-                        enter(&order, handed, bound);
+                        become_program(&order, handed, bound);
                         process::exit(1)
                     }
                     Err(error) => Born::Not(format!("clone3: {error}")),
