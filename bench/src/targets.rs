@@ -174,7 +174,7 @@ pub(crate) fn checks(report: &Report) -> Vec<Check> {
     let middle = longest.map(|_| median(times.clone()));
     for (which, value) in [("median", middle), ("longest", longest)] {
         let what = format!("replacement of a killed worker, {which} of {}", times.len());
-        check(what, value, Unit::Milliseconds, Target::AtMost(50.0));
+        check(what, value, Unit::Milliseconds, Target::AtMost(20.0));
     }
     checks
 }

@@ -1,10 +1,13 @@
 //! Acts upon processes, and with more of everything than is allowed.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -29,7 +32,29 @@ pub(crate) const ACTS: &[Act] = &[
     ("raise", raise),
     ("dumpable", dumpable),
     ("nothing", |_| Ok("nothing".to_owned())),
+    ("requests", requests),
 ];
+
+/// Does the system calls of so many requests, over sockets of its own: how many nanoseconds one took.
+fn requests(order: &Order) -> Done {
+    let (mut gateway, mut worker) = UnixStream::pair()?;
+    let (question, answer) = ([b'q'; 256], [b'a'; 512]);
+    let mut room = [0; 1024];
+    let count = order.number("count").max(1);
+    let begin = Instant::now();
+    for _ in 0..count {
+        gateway.write_all(&question)?;
+        poll(
+            &mut [PollFd::new(worker.as_fd(), PollFlags::POLLIN)],
+            PollTimeout::MAX,
+        )?;
+        worker.read_exact(&mut room[..question.len()])?;
+        worker.write_all(&answer)?;
+        gateway.read_exact(&mut room[..answer.len()])?;
+    }
+    let took = begin.elapsed().as_nanos() / u128::from(count);
+    Ok(took.to_string())
+}
 
 /// Who this process is, in its own eyes: user, group, process.
 fn who(_: &Order) -> Done {
