@@ -3,10 +3,11 @@
 mod beat;
 mod kept;
 mod log;
+mod pace;
 mod reload;
 mod stand;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -37,7 +38,8 @@ use crate::watch::{LOOK, Watch};
 use crate::worker::{Orders, Worker};
 use beat::Beat;
 use kept::Kept;
-use log::{keep_log, open_journal};
+use log::{keep_log, listed, open_journal};
+use pace::Pace;
 use reload::Reload;
 
 /// How often it is said what the start waits for.
@@ -98,6 +100,8 @@ struct Runner {
     journal: Journal,
     figures: Figures,
     doorman: Doorman,
+    /// Number and workers of snapshots.
+    pace: Pace<(u32, BTreeMap<String, Vec<u32>>)>,
     news: UnboundedSender<News>,
     receiver: UnboundedReceiver<News>,
     asked: UnboundedReceiver<Asked>,
@@ -179,6 +183,7 @@ impl Runner {
             machine,
             listeners,
             generation: 1,
+            pace: Pace::new(),
             platform,
             gateway: None,
             workers: HashMap::new(),
@@ -213,6 +218,7 @@ impl Runner {
                 self.waiting_said,
                 Some(self.look_at),
                 self.beat.as_ref().and_then(Beat::due),
+                self.pace.due(),
             ]
             .into_iter()
             .flatten()
@@ -266,11 +272,22 @@ impl Runner {
             match &event {
                 Event::WorkerEnded(id, _) => self.figures.forget(*id),
                 Event::GatewayEnded(_) => self.figures.gateway_ended(),
+                Event::GatewayServes(_) => self.pace.served(Instant::now()),
                 _ => {}
             }
             for action in self.platform.step(Instant::now(), event) {
                 events.extend(self.act(action));
             }
+        }
+        self.show_snapshot();
+    }
+
+    /// Sends the gateway what it is to serve, if it is time.
+    fn show_snapshot(&mut self) {
+        if let Some(gateway) = &self.gateway
+            && let Some((number, workers)) = self.pace.next(Instant::now())
+        {
+            gateway.serve(number, &self.accepted.manifest, workers);
         }
     }
 
@@ -292,11 +309,7 @@ impl Runner {
                     gateway.drop_worker(id, why.as_deref().unwrap_or_default());
                 }
             }
-            Action::Snapshot(number, workers) => {
-                if let Some(gateway) = &self.gateway {
-                    gateway.serve(number, &self.accepted.manifest, workers);
-                }
-            }
+            Action::Snapshot(number, workers) => self.pace.offer((number, workers)),
             Action::StopGateway(time) => {
                 if let Some(gateway) = &self.gateway {
                     gateway.stop(time);
@@ -356,6 +369,7 @@ impl Runner {
         ) {
             Ok(gateway) => {
                 self.gateway = Some(gateway);
+                self.pace = Pace::new();
                 Event::GatewayStarted
             }
             Err(error) => Event::GatewayEnded(format!("cannot be started: {error}")),
@@ -469,13 +483,14 @@ impl Runner {
             let waiting = self.platform.waiting_for();
             self.waiting_said = Some(now + WAITING_SAID);
             if !waiting.is_empty() {
-                let text = format!("waiting for {}", waiting.join(", "));
+                let text = format!("waiting for {}", listed(&waiting));
                 self.journal.add(&Record::new("supervisor", "info", text));
             }
         }
         if self.platform.deadline().is_some_and(|at| at <= now) {
             self.step(Event::Timer);
         }
+        self.show_snapshot();
         if self.ping_at <= now {
             self.ping_at = now + PING;
             for (id, worker) in &self.workers {

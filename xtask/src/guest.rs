@@ -19,6 +19,7 @@ use crate::{clock, kernel, qemu, toolchain};
 
 /// A test program, run in a machine of its own.
 struct Run {
+    name: &'static str,
     test: Program,
     args: &'static [&'static str],
     /// The machine's memory, in MiB.
@@ -27,22 +28,38 @@ struct Run {
     limit: Duration,
 }
 
+/// Tests of the machine itself.
+const SMOKE: Program = Program::test("hearth-guest", "smoke");
+
 /// Tests of cells.
 const CELLS: Program = Program::test("hearth", "attacks");
+
+/// The run of most of them.
+const ATTACKS: &str = "attacks";
 
 /// What runs inside, in this order.
 const RUNS: &[Run] = &[
     Run {
-        test: Program::test("hearth-guest", "smoke"),
+        name: "smoke",
+        test: SMOKE,
         args: &[],
         memory: 512,
         limit: Duration::from_secs(60),
     },
     // One test after the other: they are about what is taken from the machine as a whole.
     Run {
+        name: ATTACKS,
         test: CELLS,
         args: &["--test-threads", "1", "--nocapture"],
         memory: 1024,
+        limit: Duration::from_secs(240),
+    },
+    // Hundreds of functions in little memory.
+    Run {
+        name: "many",
+        test: CELLS,
+        args: &["--nocapture", "--ignored", "many::"],
+        memory: 384,
         limit: Duration::from_secs(240),
     },
 ];
@@ -87,8 +104,8 @@ const MANIFEST: &str = "/edge.yaml";
 /// Where it listens inside.
 const PORT: u16 = 8080;
 
-/// Runs everything inside machines of these processors; if `names` are given, only the tests of cells that have
-/// one of them.
+/// Runs everything inside machines of these processors; if `names` are given, only runs that are called so, and the
+/// tests of cells that have one of them.
 pub(crate) fn test(arches: &[Arch], names: &[&str]) -> anyhow::Result<()> {
     qemu::ensure()?;
     toolchain::ensure()?;
@@ -136,8 +153,7 @@ fn test_on(arch: Arch, names: &[&str]) -> anyhow::Result<()> {
         "guest {name}: kernel after {}",
         clock::took(begun)
     ));
-    let tests: Vec<Program> = RUNS.iter().map(|run| run.test).collect();
-    let wanted = [&[INIT], PROGRAMS, &tests].concat();
+    let wanted = [&[INIT], PROGRAMS, &[SMOKE, CELLS]].concat();
     let built = build(arch, &wanted)?;
     let inside = inside(arch, kernel, built[0].clone());
     let mut archive = Initramfs::new();
@@ -155,19 +171,27 @@ fn test_on(arch: Arch, names: &[&str]) -> anyhow::Result<()> {
     let speed = inside.measure()?;
     say(&format!("guest {name}: time limits here are {speed}"));
     let all = names.is_empty();
-    for run in RUNS.iter().filter(|run| all || run.test == CELLS) {
+    let is_run = |name: &&str| RUNS.iter().any(|run| run.name == *name);
+    let (runs, tests): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| is_run(name));
+    let wants =
+        |run: &&Run| all || runs.contains(&run.name) || (run.name == ATTACKS && !tests.is_empty());
+    for run in RUNS.iter().filter(wants) {
         let begun = Instant::now();
-        let test = run.test.name;
         let program = in_guest(&run.test);
-        let words = [&[program.as_str()], run.args, names].concat();
-        let log = format!("{name}-{test}");
+        let words = [&[program.as_str()], run.args].concat();
+        let words = match run.name {
+            ATTACKS => [&words[..], &tests].concat(),
+            _ => words,
+        };
+        let log = format!("{name}-{}", run.name);
         let inside = Inside {
             memory: run.memory,
             ..inside.clone()
         };
         inside.run(&log, &archive, &job(&words), run.limit, speed)?;
         say(&format!(
-            "guest {name}: {test} passed in {}",
+            "guest {name}: {} passed in {}",
+            run.name,
             clock::took(begun)
         ));
     }

@@ -18,6 +18,7 @@ mod catalogue;
 mod cost;
 #[path = "../processes/http.rs"]
 mod http;
+mod many;
 mod outcome;
 #[path = "../processes/platform.rs"]
 mod platform;

@@ -1,5 +1,6 @@
 //! How the platform looks from outside.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use super::{Phase, Platform};
@@ -40,14 +41,14 @@ impl Platform {
 
     /// Functions that have no worker that is ready, and should.
     pub fn waiting_for(&self) -> Vec<&str> {
-        let ready = |name: &str| {
-            self.workers
-                .values()
-                .any(|one| one.function == name && one.phase == Phase::Ready)
-        };
+        let ready = self
+            .workers
+            .values()
+            .filter(|one| one.phase == Phase::Ready);
+        let ready: HashSet<&str> = ready.map(|one| one.function.as_str()).collect();
         self.functions
             .iter()
-            .filter(|(name, function)| function.target > 0 && !ready(name))
+            .filter(|(name, function)| function.target > 0 && !ready.contains(name.as_str()))
             .map(|(name, _)| name.as_str())
             .collect()
     }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::log::listed;
 use super::{News, Runner};
 use crate::endpoint::{Depth, Endpoint};
 use crate::notify::Notify;
@@ -92,7 +93,7 @@ impl Runner {
 
     /// What came of it.
     pub(super) fn asked(&mut self, answered: Result<(), String>) {
-        let waiting = self.platform.waiting_for().join(", ");
+        let waiting = listed(&self.platform.waiting_for());
         let functions = self.accepted.manifest.functions.len();
         let Some(beat) = &mut self.beat else {
             return;

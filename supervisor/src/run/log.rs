@@ -31,6 +31,17 @@ pub(super) fn open_journal(options: &Options) -> Result<(Journal, Threads), RunE
     Ok((journal, threads))
 }
 
+/// So many names a line may have; who wants to know all asks `status`.
+const NAMES: usize = 8;
+
+/// Names, but not more than a line is read for.
+pub(super) fn listed(names: &[&str]) -> String {
+    match names.len().checked_sub(NAMES) {
+        None | Some(0) => names.join(", "),
+        Some(more) => format!("{} and {more} more", names[..NAMES].join(", ")),
+    }
+}
+
 /// Keeps the log on disk, where it can be: a platform serves without it, too.
 pub(super) fn keep_log(options: &Options, directory: &StateDir, journal: &Journal) {
     if options.log_bytes == 0 {
@@ -65,5 +76,19 @@ pub(super) fn keep_log(options: &Options, directory: &StateDir, journal: &Journa
                 format!("the log is not kept on disk in {at}: {error}"),
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_names_the_first_are_told() {
+        let names: Vec<String> = (1..=10).map(|number| number.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(listed(&names[..2]), "1, 2");
+        assert_eq!(listed(&names[..8]), "1, 2, 3, 4, 5, 6, 7, 8");
+        assert_eq!(listed(&names), "1, 2, 3, 4, 5, 6, 7, 8 and 2 more");
     }
 }

@@ -1,0 +1,75 @@
+//! Hundreds of functions on one small machine: what they take of its memory, and whether it can still be asked.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::platform::{HTTP_ONLY, Place, Platform, given, hearth};
+use crate::wait::within;
+
+/// A thousand is what is aimed at: their start takes too long on an emulated machine.
+const FUNCTIONS: usize = 300;
+
+/// However many functions there are, `status` answers within this.
+const STATUS: Duration = Duration::from_secs(1);
+
+/// So long they may take to be ready, on a slow machine.
+const READY: Duration = Duration::from_secs(180);
+
+/// Idle: workers have been started and asked for nothing.
+const REST: Duration = Duration::from_secs(5);
+
+/// A line of `/proc/meminfo`, in KiB.
+fn memory(of: &str) -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(of)).unwrap();
+    let number = line.trim_start_matches(':').split_whitespace().next();
+    number.unwrap().parse().unwrap()
+}
+
+/// Where there is a machine for this alone: it is asked for by name there.
+#[test]
+#[ignore = "it wants a machine of its own"]
+fn hundreds_of_idle_functions_fit_and_status_stays_quick() {
+    let hello = given("hello").expect("a machine of its own has all programs");
+    let mut manifest = format!("{HTTP_ONLY}\nfunctions:\n");
+    for number in 0..FUNCTIONS {
+        manifest += &format!("  f{number}: {{ routes: [{{ path: /{number} }}], binary: hello }}\n");
+    }
+    fs::create_dir_all("/var/tmp").unwrap();
+    let place = Place::new_in(Path::new("/var/tmp"), &manifest);
+    fs::copy(hello, place.path().join("hello")).unwrap();
+    let before = memory("MemAvailable");
+    let begin = Instant::now();
+    let platform = Platform::run(place, &mut Command::new(hearth()), &[], &["--log", "quiet"]);
+    let ready = || {
+        // Asking takes from those who start.
+        sleep(Duration::from_secs(1));
+        let status = platform.status();
+        let functions = status["functions"].as_array()?.iter();
+        let ready = functions.filter(|one| one["state"] == "ready").count();
+        (ready == FUNCTIONS).then_some(())
+    };
+    within(READY, "all functions are ready", ready);
+    let started = begin.elapsed();
+    sleep(REST);
+    let taken = before.saturating_sub(memory("MemAvailable"));
+    let begin = Instant::now();
+    let output = platform.place.hearth("status", &["--json"]);
+    let asked = begin.elapsed();
+    assert!(output.status.success(), "{output:?}");
+    println!(
+        "{FUNCTIONS} idle functions: ready after {:.1} s; of {} MiB, {} MiB are taken by them, gateway and supervisor, \
+         {} MiB are left; status after {asked:.0?}",
+        started.as_secs_f64(),
+        memory("MemTotal") >> 10,
+        taken >> 10,
+        memory("MemAvailable") >> 10,
+    );
+    for number in [0, FUNCTIONS / 2, FUNCTIONS - 1] {
+        assert_eq!(platform.get(&format!("/{number}")).head.status, 200);
+    }
+    assert!(asked < STATUS, "{asked:?}");
+}
