@@ -17,7 +17,7 @@ pub(crate) fn serve(word: &str) -> anyhow::Result<()> {
         return out::data(choice::SOURCES);
     }
     let descriptor: RawFd = word.parse().context("which descriptor?")?;
-    Ok(cell::serve(descriptor, |order, handed, _| {
+    Ok(cell::serve(descriptor, false, |order, handed, _| {
         // Nobody is told: the platform sees its end.
         let _ = become_program(order, handed);
     })?)

@@ -16,6 +16,7 @@ use crate::journal::{Format, Journal, Record};
 use crate::journald;
 use crate::listen::ListenError;
 use crate::load::{LoadError, base, check_binaries, check_sandboxes, load};
+use crate::machine::LookError;
 use crate::plan::Wanted;
 use crate::programs::{Program, ProgramError, Programs};
 use crate::receiver::ReceiverError;
@@ -122,6 +123,9 @@ pub enum RunError {
         /// What is wrong.
         source: ProgramError,
     },
+    /// What cells are made with.
+    #[error(transparent)]
+    Machine(LookError),
     /// Something of the system.
     #[error("cannot set up {what}")]
     SetUp {

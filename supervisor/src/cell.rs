@@ -23,7 +23,7 @@ pub use calls::Kind;
 pub use enter::Handed;
 pub use plan::{Host, for_gateway, for_worker};
 pub use program::Program;
-pub use zygote::{serve, zygote};
+pub use zygote::{LONGEST, serve, zygote};
 
 /// What a cell is made of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

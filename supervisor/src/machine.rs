@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use hearth_sys::{fork, memfile, privilege};
+use hearth_sys::{fork, memfile, privilege, seccomp};
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, getgid, getuid, pipe2};
 
@@ -23,6 +23,17 @@ const FIRST_USER: u32 = 100_000;
 
 /// The gateway's.
 pub const GATEWAY_USER: u32 = FIRST_USER - 1;
+
+/// Why the machine cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// The file that keeps it.
+    #[error("cannot tell which function is which user")]
+    Users(#[source] io::Error),
+    /// The program.
+    #[error("cannot start what makes cells")]
+    Zygote(#[source] io::Error),
+}
 
 /// What a cell's program is given, besides its order.
 #[derive(Debug)]
@@ -51,6 +62,8 @@ pub struct Started {
 pub struct Machine {
     /// What it offers.
     pub host: Host,
+    /// Dropped before the groups: it is in one of them.
+    zygote: RefCell<Option<Zygote>>,
     /// The empty namespaces that could be made.
     empty: Vec<(Empty, OwnedFd)>,
     /// The platform's control groups, or why there are none.
@@ -62,7 +75,6 @@ pub struct Machine {
     users: Users,
     /// Compiled once for each kind of plan, in sealed memory.
     filters: RefCell<HashMap<Kind, OwnedFd>>,
-    zygote: RefCell<Option<Zygote>>,
 }
 
 impl Machine {
@@ -70,7 +82,7 @@ impl Machine {
     ///
     /// # Errors
     /// That file cannot be read, or `cell` not be started.
-    pub fn look(cell: Program, strict: bool, users: PathBuf) -> io::Result<Machine> {
+    pub fn look(cell: Program, strict: bool, users: PathBuf) -> Result<Machine, LookError> {
         let user = (getuid().as_raw(), getgid().as_raw());
         let (apart, why_not_apart) = match user.0 {
             0 => (Apart::ByRoot, None),
@@ -83,10 +95,16 @@ impl Machine {
             },
         };
         let empty = match apart {
-            Apart::ByRoot => Empty::ALL.into_iter().filter_map(make).collect(),
+            Apart::ByRoot => Empty::ALL
+                .into_iter()
+                .filter(|one| *one != Empty::Ipc || seccomp::can_be_told())
+                .filter_map(make)
+                .collect(),
             Apart::ByUser | Apart::Not => Vec::new(),
         };
-        let zygote = Zygote::start(&cell)?;
+        // Before anything is started: a group with other processes passes no controllers on.
+        let cgroups = Cgroups::take();
+        let zygote = Zygote::start(&cell).map_err(LookError::Zygote)?;
         Ok(Machine {
             host: Host {
                 apart,
@@ -96,10 +114,10 @@ impl Machine {
                 empty: empty.iter().map(|(kind, _)| *kind).collect(),
             },
             empty,
-            cgroups: Cgroups::take(),
+            cgroups,
             cell,
             strict,
-            users: Users::read(users)?,
+            users: Users::read(users).map_err(LookError::Users)?,
             filters: RefCell::default(),
             zygote: RefCell::new(Some(zygote)),
         })

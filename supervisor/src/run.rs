@@ -147,7 +147,7 @@ impl Runner {
         kept.accept(&accepted.whole, &journal);
         let users = held.directory().users();
         let machine = Machine::look(options.cell.clone(), options.strict, users)
-            .map_err(set_up("who is which user"))?;
+            .map_err(RunError::Machine)?;
         keep_log(&options, held.directory(), &journal);
         let receiver = options.journal_socket.as_deref();
         let journal_socket = receiver
@@ -275,11 +275,11 @@ impl Runner {
                 Event::GatewayServes(_) => self.pace.served(Instant::now()),
                 _ => {}
             }
+            self.show_snapshot();
             for action in self.platform.step(Instant::now(), event) {
                 events.extend(self.act(action));
             }
         }
-        self.show_snapshot();
     }
 
     /// Sends the gateway what it is to serve, if it is time.
@@ -309,7 +309,11 @@ impl Runner {
                     gateway.drop_worker(id, why.as_deref().unwrap_or_default());
                 }
             }
-            Action::Snapshot(number, workers) => self.pace.offer((number, workers)),
+            Action::Snapshot(number, workers) => {
+                self.pace.offer((number, workers));
+                // What is decided after it is about what it shows.
+                self.show_snapshot();
+            }
             Action::StopGateway(time) => {
                 if let Some(gateway) = &self.gateway {
                     gateway.stop(time);

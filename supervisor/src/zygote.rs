@@ -10,11 +10,11 @@ use hearth_sys::passing;
 use hearth_sys::spawn::{Child, Spawn, spawn};
 use nix::unistd::Pid;
 
-use crate::cell::{Born, Order};
+use crate::cell::{Born, LONGEST, Order};
 use crate::gateway::Program;
 
 /// So long the supervisor waits for it, and does nothing else meanwhile: a copy takes a millisecond.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A running zygote. Ends when this is dropped.
 #[derive(Debug)]
@@ -46,6 +46,15 @@ impl Zygote {
     /// It takes no orders any more, and has not begun with this one.
     pub fn tell(&self, order: &Order, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let order = serde_json::to_vec(order)?;
+        if order.len() > LONGEST || descriptors.len() > passing::MAX_FDS {
+            let why = format!(
+                "a cell of {} bytes and {} descriptors: {LONGEST} and {} are the most",
+                order.len(),
+                descriptors.len(),
+                passing::MAX_FDS
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         let length = u32::try_from(order.len()).map_err(io::Error::other)?;
         let bytes = [&length.to_le_bytes(), order.as_slice()].concat();
         let sent = passing::send(self.socket.as_fd(), &bytes, descriptors)?;

@@ -95,7 +95,7 @@ pub fn sibling(namespaces: CloneFlags, cgroup: Option<&OwnedFd>) -> io::Result<O
     }
 }
 
-/// Puts `outputs` in the place of stdout and stderr, and `descriptors` from number 3 on, where the program finds them
+/// Puts `/dev/null`, newly opened, in the place of stdin, `outputs` in that of stdout and stderr, and `descriptors` from number 3 on, where the program finds them
 /// that is executed next. Nothing of this process may be open at those numbers; all others close then
 /// (close_range(2), Linux 5.11).
 ///
@@ -111,8 +111,11 @@ pub fn place(outputs: [OwnedFd; 2], descriptors: Vec<OwnedFd>) -> io::Result<()>
             return Err(io::ErrorKind::AlreadyExists.into());
         }
     }
-    for (source, number) in outputs.into_iter().chain(descriptors).zip(1..) {
-        // SAFETY: at numbers 1 and 2 only what this process says goes elsewhere; at the others nothing is open
+    // Not that of the process this one is a copy of: flags and locks are of an opening.
+    let stdin = OwnedFd::from(File::open("/dev/null")?);
+    let all = [stdin].into_iter().chain(outputs).chain(descriptors);
+    for (source, number) in all.zip(0..) {
+        // SAFETY: at numbers 0 to 2 only what this process hears and says goes elsewhere; at the others nothing is open
         // (seen above), so nobody owns them.
         Errno::result(unsafe { libc::dup2(source.as_raw_fd(), number) })?;
     }

@@ -56,6 +56,20 @@ pub fn filter_with_listener(program: &[Instruction]) -> io::Result<OwnedFd> {
     }
 }
 
+/// Whether [`filter_with_listener`] is sure to work here: the kernel has it, and nobody has put filters on this
+/// process before, of which one might have a listener already.
+pub fn can_be_told() -> bool {
+    /// `struct seccomp_notif_sizes`.
+    #[repr(C)]
+    struct Sizes([u16; 3]);
+    let mut sizes = Sizes([0; 3]);
+    let (ask, sizes) = (libc::SECCOMP_GET_NOTIF_SIZES, &raw mut sizes);
+    // SAFETY: the structure has the kernel's layout and outlives the call.
+    let known = unsafe { libc::syscall(libc::SYS_seccomp, ask, 0, sizes) } == 0;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    known && status.lines().any(|line| line == "Seccomp:\t0")
+}
+
 /// A call that waits for its answer: the kernel's `struct seccomp_notif`.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]

@@ -60,6 +60,14 @@ fn records_survive_an_orderly_end_and_a_crash_in_their_order() {
     let (_, place) = platform.end(Signal::SIGKILL);
     let platform = Platform::start_in(place);
     say(&platform, "third");
+    // Its access comes a little later, and would be between two looks.
+    wait::until("its access is logged", || {
+        let printed = platform.printed();
+        printed
+            .iter()
+            .any(|one| one["source"] == "access")
+            .then_some(())
+    });
     let all = messages(&platform, &["-n", "1000"]);
     let place_of = |text: &str| {
         let fits = |message: &String| message == text;

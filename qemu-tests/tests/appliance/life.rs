@@ -43,7 +43,7 @@ fn a_device_serves_over_tls_and_what_dies_in_it_comes_back() {
     assert!(status.contains("hello"), "{status}");
     let missing: Vec<&str> = status
         .lines()
-        .filter(|line| line.contains("missing"))
+        .filter(|line| line.contains("not enforced"))
         .collect();
     assert!(
         missing.is_empty(),

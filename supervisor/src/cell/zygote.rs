@@ -8,13 +8,14 @@ use std::process;
 
 use hearth_sys::spawn::raise;
 use hearth_sys::{fork, inherit, passing};
+use nix::sched::CloneFlags;
 use nix::unistd::geteuid;
 
 use super::enter::{Handed, enter};
 use super::{Born, Order, identity};
 
-/// Longest order: many paths and ports.
-const LONGEST: usize = 1 << 20;
+/// Longest order in bytes: many paths and ports.
+pub const LONGEST: usize = 1 << 20;
 
 /// Received descriptors lie above all numbers where a program finds its own.
 const APART: RawFd = 2 * passing::MAX_FDS as RawFd;
@@ -24,16 +25,17 @@ const APART: RawFd = 2 * passing::MAX_FDS as RawFd;
 /// # Errors
 /// The other end breaks off within an order, or sends what is none.
 pub fn zygote(descriptor: RawFd) -> io::Result<()> {
-    serve(descriptor, enter)
+    serve(descriptor, true, enter)
 }
 
 /// The same, with copies that do as `become_program` does, and end when that returns. It is told whether capabilities
-/// were given up that could be gained.
+/// were given up that could be gained. Without `apart` they are in no namespace and no cgroup of their own.
 ///
 /// # Errors
 /// As [`zygote`].
 pub fn serve(
     descriptor: RawFd,
+    apart: bool,
     become_program: impl FnOnce(&Order, Handed, Result<(), String>),
 ) -> io::Result<()> {
     let mut socket = UnixStream::from(raise(inherit::take(descriptor)?, APART)?);
@@ -45,8 +47,11 @@ pub fn serve(
     while let Some((order, descriptors)) = receive(&mut socket)? {
         let reply = match Handed::of(descriptors, &order) {
             Ok(handed) => {
-                let namespaces = order.plan.namespaces();
-                match fork::sibling(namespaces, handed.cgroup.as_ref()) {
+                let (namespaces, cgroup) = match apart {
+                    true => (order.plan.namespaces(), handed.cgroup.as_ref()),
+                    false => (CloneFlags::empty(), None),
+                };
+                match fork::sibling(namespaces, cgroup) {
                     Ok(Some(pid)) => Born::As(pid.as_raw()),
                     Ok(None) => {
                         drop(socket);

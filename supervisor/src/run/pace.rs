@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 /// What is done within this is no work worth a pause.
 const SOON: Duration = Duration::from_millis(2);
 
+/// No longer than this: what took longer was not the gateway's work.
+const LONGEST: Duration = Duration::from_millis(250);
+
 /// Snapshots on their way.
 #[derive(Debug)]
 pub(super) struct Pace<T> {
@@ -38,7 +41,7 @@ impl<T> Pace<T> {
             return;
         };
         let took = now.saturating_duration_since(sent);
-        self.after = (took > SOON).then(|| now + took);
+        self.after = (took > SOON).then(|| now + took.min(LONGEST));
     }
 
     /// When there will be something to send without anything else happening.
