@@ -30,9 +30,9 @@ fn memory(of: &str) -> u64 {
     number.unwrap().parse().unwrap()
 }
 
-/// Where there is a machine for this alone: it is asked for by name there.
+/// Elsewhere what others take of memory meanwhile would count as theirs.
 #[test]
-#[ignore = "it wants a machine of its own"]
+#[ignore = "it wants a machine of its own: `cargo xtask test guest` runs it in one"]
 fn hundreds_of_idle_functions_fit_and_status_stays_quick() {
     let hello = given("hello").expect("a machine of its own has all programs");
     let mut manifest = format!("{HTTP_ONLY}\nfunctions:\n");
