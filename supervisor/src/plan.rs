@@ -6,8 +6,10 @@
 mod health;
 mod reload;
 mod scale;
+mod start;
 mod stop;
 mod view;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,6 +22,8 @@ use crate::event::Event;
 use reload::Next;
 use scale::Load;
 pub use view::FunctionView;
+pub use workers::Phase;
+use workers::{Role, Worker, Workers};
 
 /// For so long the gateway may finish what it has begun when it is stopped.
 pub const GATEWAY_STOP_TIME: Duration = Duration::from_secs(5);
@@ -54,7 +58,7 @@ pub struct Wanted {
 #[derive(Debug)]
 pub struct Platform {
     functions: BTreeMap<String, Function>,
-    workers: BTreeMap<u32, Worker>,
+    workers: Workers,
     gateway: Gateway,
     gateway_backoff: Backoff,
     next_worker: u32,
@@ -86,54 +90,6 @@ struct Function {
     last_error: Option<String>,
 }
 
-#[derive(Debug)]
-struct Worker {
-    function: String,
-    version: u32,
-    role: Role,
-    phase: Phase,
-    since: Instant,
-    start_time: Duration,
-    was_ready: bool,
-    /// When to ask whether it is well.
-    probe: Option<Instant>,
-    /// Bad answers to that in a row.
-    bad: u32,
-    /// The last of them, from before it served.
-    complaint: Option<String>,
-    /// It is to be replaced once another is ready.
-    sick: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// Of what is served.
-    Current,
-    /// Of a reload that is under way.
-    Next,
-    /// Of what was served, or was to be.
-    Retired,
-    /// One more than are needed.
-    Surplus,
-}
-
-/// Where a worker is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Started, not READY yet; killed at this time.
-    Starting(Instant),
-    /// READY, and not yet found well; killed at this time.
-    Proving(Instant),
-    /// Answers requests.
-    Ready,
-    /// Has a successor; is drained once the gateway serves this snapshot.
-    Replaced(u32),
-    /// Told to end; killed at this time.
-    Stopping(Instant),
-    /// Killed, not gone yet.
-    Killed,
-}
-
 #[derive(Debug, PartialEq, Eq)]
 enum Gateway {
     /// Not running; started at this time.
@@ -142,23 +98,6 @@ enum Gateway {
     Running(Instant),
     Stopping(Instant),
     Killed,
-}
-
-impl Worker {
-    /// It serves what is wanted, or will.
-    fn is_wanted(&self) -> bool {
-        matches!(self.role, Role::Current | Role::Next)
-    }
-
-    /// The gateway knows it, if it runs.
-    fn is_known(&self) -> bool {
-        self.is_wanted() && matches!(self.phase, Phase::Ready | Phase::Proving(_))
-    }
-
-    /// It gets requests.
-    fn serves(&self) -> bool {
-        self.role == Role::Current && self.phase == Phase::Ready
-    }
 }
 
 impl Function {
@@ -191,7 +130,7 @@ impl Platform {
             .collect();
         Platform {
             functions,
-            workers: BTreeMap::new(),
+            workers: Workers::default(),
             gateway: Gateway::Down(Some(now)),
             gateway_backoff: Backoff::default(),
             next_worker: 0,
@@ -213,7 +152,7 @@ impl Platform {
             Event::GatewayStarted => {
                 self.gateway = Gateway::Running(now);
                 let known = self.workers.iter().filter(|(_, one)| one.is_known());
-                actions.extend(known.map(|(id, _)| Action::Introduce(*id)));
+                actions.extend(known.map(|(id, _)| Action::Introduce(id)));
                 actions.push(self.next_snapshot());
                 self.probe_all_anew(now);
                 self.forget_load(now);
@@ -229,14 +168,7 @@ impl Platform {
             Event::Reload {
                 wanted,
                 new_gateway,
-            } => self.reload(
-                now,
-                Next {
-                    wanted,
-                    new_gateway,
-                },
-                &mut actions,
-            ),
+            } => self.reload(now, wanted, new_gateway),
             Event::GiveUp(why) => self.abandon(why, &mut actions),
             Event::Stop => self.stop(now, &mut actions),
         }
@@ -268,14 +200,14 @@ impl Platform {
                 Phase::Proving(at) => Some(at).filter(|_| self.gateway_runs()),
                 Phase::Ready | Phase::Replaced(_) | Phase::Killed => None,
             });
-        let restarts = self
-            .functions
-            .values()
-            .flat_map(|function| function.restarts.iter().copied());
         let quiet = self.functions.values().filter_map(Function::quiet_at);
         let quiet = quiet.filter(|_| !self.stopping);
         let workers = workers.chain(self.next_probe());
-        workers.chain(restarts).chain(gateway).chain(quiet).min()
+        workers
+            .chain(self.next_start())
+            .chain(gateway)
+            .chain(quiet)
+            .min()
     }
 
     fn gateway_runs(&self) -> bool {
@@ -285,24 +217,24 @@ impl Platform {
     fn next_snapshot(&mut self) -> Action {
         self.snapshot += 1;
         let mut workers: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-        for (id, worker) in &self.workers {
+        for (id, worker) in self.workers.iter() {
             if worker.serves() {
                 let of_it = workers.entry(worker.function.clone()).or_default();
-                of_it.push(*id);
+                of_it.push(id);
             }
         }
         Action::Snapshot(self.snapshot, workers)
     }
 
     fn worker_ready(&mut self, now: Instant, id: u32, actions: &mut Vec<Action>) {
-        let Some(worker) = self.workers.get(&id) else {
+        let Some(worker) = self.workers.get(id) else {
             return;
         };
         let Phase::Starting(until) = worker.phase else {
             return;
         };
         let proves = self.health_of(worker).is_some();
-        if let Some(worker) = self.workers.get_mut(&id).filter(|_| proves) {
+        if let Some(worker) = self.workers.get_mut(id).filter(|_| proves) {
             worker.phase = Phase::Proving(until);
             worker.since = now;
             worker.probe = Some(now);
@@ -316,7 +248,7 @@ impl Platform {
 
     /// A worker can serve from now on; the gateway knows it already if it had to prove itself.
     fn serves(&mut self, now: Instant, id: u32, actions: &mut Vec<Action>) {
-        let Some(worker) = self.workers.get_mut(&id) else {
+        let Some(worker) = self.workers.get_mut(id) else {
             return;
         };
         let known = worker.is_known();
@@ -344,7 +276,7 @@ impl Platform {
 
     fn worker_gave_up(&mut self, now: Instant, id: u32, why: String, actions: &mut Vec<Action>) {
         self.blame(id, Level::Error, why, actions);
-        if let Some(worker) = self.workers.get_mut(&id)
+        if let Some(worker) = self.workers.get_mut(id)
             && worker.phase != Phase::Killed
         {
             worker.phase = Phase::Stopping(now + WORKER_STOP_TIME);
@@ -358,7 +290,7 @@ impl Platform {
 
     /// Says what a worker did, and keeps it for `status`.
     fn blame(&mut self, id: u32, level: Level, why: String, actions: &mut Vec<Action>) {
-        let Some(worker) = self.workers.get(&id) else {
+        let Some(worker) = self.workers.get(id) else {
             return;
         };
         let about = About::Worker(id, worker.function.clone());
@@ -378,7 +310,7 @@ impl Platform {
     }
 
     fn worker_ended(&mut self, now: Instant, id: u32, how: &str, actions: &mut Vec<Action>) {
-        let Some(worker) = self.workers.remove(&id) else {
+        let Some(worker) = self.workers.remove(id) else {
             return;
         };
         let about = About::Worker(id, worker.function.clone());
@@ -477,59 +409,8 @@ impl Platform {
         actions.push(Action::Say(Level::Error, About::Gateway, text));
     }
 
-    fn start_what_is_due(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if self.stopping {
-            return;
-        }
-        if matches!(self.gateway, Gateway::Down(Some(at)) if at <= now) {
-            self.gateway = Gateway::Down(None);
-            actions.push(Action::StartGateway);
-        }
-        let mut missing = Vec::new();
-        for (name, function) in &mut self.functions {
-            let due = function.restarts.iter().filter(|at| **at <= now).count();
-            function.restarts.retain(|at| *at > now);
-            for _ in 0..due {
-                missing.push((
-                    name.clone(),
-                    function.wanted.version,
-                    function.wanted.start_time,
-                ));
-            }
-        }
-        for (name, version, start_time) in missing {
-            self.start_worker(now, (&name, version, start_time), Role::Current, actions);
-        }
-    }
-
-    fn start_worker(
-        &mut self,
-        now: Instant,
-        (function, version, start_time): (&str, u32, Duration),
-        role: Role,
-        actions: &mut Vec<Action>,
-    ) {
-        self.next_worker += 1;
-        let worker = Worker {
-            function: function.to_owned(),
-            version,
-            role,
-            phase: Phase::Starting(now + start_time),
-            since: now,
-            start_time,
-            was_ready: false,
-            probe: None,
-            bad: 0,
-            complaint: None,
-            sick: false,
-        };
-        self.workers.insert(self.next_worker, worker);
-        let function = function.to_owned();
-        actions.push(Action::StartWorker(self.next_worker, function, version));
-    }
-
     fn kill_worker(&mut self, id: u32, actions: &mut Vec<Action>) {
-        if let Some(worker) = self.workers.get_mut(&id)
+        if let Some(worker) = self.workers.get_mut(id)
             && worker.phase != Phase::Killed
         {
             worker.phase = Phase::Killed;

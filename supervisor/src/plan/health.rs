@@ -15,15 +15,11 @@ const PROVE: Duration = Duration::from_millis(100);
 impl Platform {
     /// How it is told whether this worker is well.
     pub(super) fn health_of(&self, worker: &Worker) -> Option<&Health> {
-        let next = self.next.iter().flat_map(|next| &next.wanted);
-        let mut next = next.filter(|_| worker.role == Role::Next);
-        let current = self.functions.get(&worker.function).map(|one| &one.wanted);
-        let wanted = match worker.role {
-            Role::Next => next.find(|one| one.name == worker.function),
-            Role::Current => current,
+        match worker.role {
+            Role::Next => self.next.as_ref()?.health_of(&worker.function),
+            Role::Current => self.functions.get(&worker.function)?.wanted.health.as_ref(),
             Role::Retired | Role::Surplus => None,
-        };
-        wanted?.health.as_ref()
+        }
     }
 
     /// When the next question is due.
@@ -50,16 +46,15 @@ impl Platform {
             return;
         }
         let due = |worker: &Worker| worker.is_known() && worker.probe.is_some_and(|at| at <= now);
-        let ids: Vec<u32> = self
+        let due: Vec<(u32, Option<Health>)> = self
             .workers
             .iter()
             .filter(|(_, one)| due(one))
-            .map(|(id, _)| *id)
+            .map(|(id, one)| (id, self.health_of(one).cloned()))
             .collect();
-        for id in ids {
+        for (id, health) in due {
             // A question at a time: the next is due some time after the answer.
-            let health = self.health_of(&self.workers[&id]).cloned();
-            if let Some(worker) = self.workers.get_mut(&id) {
+            if let Some(worker) = self.workers.get_mut(id) {
                 worker.probe = None;
             }
             if let Some(Health { path, timeout, .. }) = health {
@@ -83,13 +78,13 @@ impl Platform {
         verdict: Verdict,
         actions: &mut Vec<Action>,
     ) {
-        let Some(worker) = self.workers.get(&id).filter(|one| one.is_known()) else {
+        let Some(worker) = self.workers.get(id).filter(|one| one.is_known()) else {
             return;
         };
         let Some(health) = self.health_of(worker).cloned() else {
             return;
         };
-        let Some(worker) = self.workers.get_mut(&id) else {
+        let Some(worker) = self.workers.get_mut(id) else {
             return;
         };
         let proving = matches!(worker.phase, Phase::Proving(_));
@@ -128,7 +123,7 @@ impl Platform {
     /// A worker that served is to be replaced; it serves until then.
     fn fell_sick(&mut self, now: Instant, id: u32, why: &str, actions: &mut Vec<Action>) {
         let chance = self.roll();
-        let Some(worker) = self.workers.get_mut(&id) else {
+        let Some(worker) = self.workers.get_mut(id) else {
             return;
         };
         worker.sick = true;
@@ -154,17 +149,15 @@ impl Platform {
         let Some(function) = self.functions.get(name) else {
             return;
         };
-        let serving = |one: &Worker| one.function == name && one.serves();
-        let well = self
-            .workers
-            .values()
-            .filter(|one| serving(one) && !one.sick);
-        let room = (function.target as usize).saturating_sub(well.count());
-        let sick = self.workers.values_mut();
-        let sick = sick.filter(|one| one.sick && serving(one));
-        for worker in sick.skip(room) {
-            worker.role = Role::Retired;
-            worker.phase = Phase::Replaced(self.snapshot + 1);
+        let serving = self.workers.of(name).filter(|(_, one)| one.serves());
+        let (sick, well): (Vec<_>, Vec<_>) = serving.partition(|(_, one)| one.sick);
+        let room = (function.target as usize).saturating_sub(well.len());
+        let surplus: Vec<u32> = sick.into_iter().skip(room).map(|(id, _)| id).collect();
+        for id in surplus {
+            if let Some(worker) = self.workers.get_mut(id) {
+                worker.role = Role::Retired;
+                worker.phase = Phase::Replaced(self.snapshot + 1);
+            }
         }
     }
 }

@@ -3,9 +3,9 @@
 //! gateway has it.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hearth_manifest::Scale;
+use hearth_manifest::{Health, Scale};
 
 use super::scale::Load;
 use super::{
@@ -16,23 +16,56 @@ use crate::action::Action;
 /// What a reload asks for, until all that it needs is ready.
 #[derive(Debug)]
 pub(super) struct Next {
-    pub(super) wanted: Vec<Wanted>,
-    pub(super) new_gateway: bool,
+    wanted: Vec<Wanted>,
+    new_gateway: bool,
+    since: Instant,
+    /// Workers that are still to be started for it, the first of them last.
+    missing: Vec<Missing>,
+}
+
+/// A worker's function, its version, and how long it may take to be ready.
+type Missing = (String, u32, Duration);
+
+impl Next {
+    /// Since when workers are to be started for it, if any are.
+    pub(super) fn missing_since(&self) -> Option<Instant> {
+        (!self.missing.is_empty()).then_some(self.since)
+    }
+
+    /// So many of them at most, to be started now.
+    pub(super) fn take_missing(&mut self, most: usize) -> Vec<Missing> {
+        let rest = self.missing.len().saturating_sub(most);
+        let mut taken = self.missing.split_off(rest);
+        taken.reverse();
+        taken
+    }
+
+    /// What a worker of it is asked to tell whether it is well.
+    pub(super) fn health_of(&self, function: &str) -> Option<&Health> {
+        let wanted = self.wanted.iter().find(|one| one.name == function);
+        wanted?.health.as_ref()
+    }
 }
 
 impl Platform {
-    /// Starts what is missing for it. What is served goes on until all of that is ready.
-    pub(super) fn reload(&mut self, now: Instant, next: Next, actions: &mut Vec<Action>) {
+    /// Begins with it. What is served goes on until all that is missing is ready.
+    pub(super) fn reload(&mut self, now: Instant, wanted: Vec<Wanted>, new_gateway: bool) {
         if self.stopping {
             return;
         }
-        for one in &next.wanted {
+        let mut missing: Vec<Missing> = Vec::new();
+        for one in &wanted {
             for _ in self.kept(one)..self.aim(one) {
-                let what = (one.name.as_str(), one.version, one.start_time);
-                self.start_worker(now, what, Role::Next, actions);
+                missing.push((one.name.clone(), one.version, one.start_time));
             }
         }
-        self.next = Some(next);
+        missing.reverse();
+        self.next = Some(Next {
+            wanted,
+            new_gateway,
+            since: now,
+            missing,
+        });
     }
 
     /// How many workers that this asks for are there, or about to be started again.
@@ -60,11 +93,13 @@ impl Platform {
 
     pub(super) fn commit_when_ready(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let waits = |worker: &Worker| worker.role == Role::Next && worker.phase != Phase::Ready;
-        if self.workers.values().any(waits) {
+        let Some(next) = self.next.take() else {
             return;
-        }
-        if let Some(next) = self.next.take() {
+        };
+        if next.missing.is_empty() && !self.workers.values().any(waits) {
             self.commit(now, next, actions);
+        } else {
+            self.next = Some(next);
         }
     }
 
@@ -88,19 +123,16 @@ impl Platform {
             };
             function.load = load.unwrap_or_else(|| Load::new(now));
             // The load may have asked for more while those that come were made ready.
-            let there = |worker: &&Worker| {
-                worker.function == one.name
-                    && worker.version == one.version
-                    && worker.is_wanted()
-                    && !worker.sick
-            };
-            function.fill(now, self.workers.values().filter(there).count() as u32);
+            let there = self.workers.of(&one.name).filter(|(_, worker)| {
+                worker.version == one.version && worker.is_wanted() && !worker.sick
+            });
+            function.fill(now, there.count() as u32);
             functions.insert(one.name.clone(), function);
         }
         self.functions = functions;
         let replaced_by = self.snapshot + 1;
         let mut killed = Vec::new();
-        for (id, worker) in &mut self.workers {
+        for (id, worker) in self.workers.iter_mut() {
             match worker.role {
                 Role::Next => worker.role = Role::Current,
                 Role::Current => {
@@ -111,7 +143,7 @@ impl Platform {
                     worker.role = Role::Retired;
                     match worker.phase {
                         Phase::Ready => worker.phase = Phase::Replaced(replaced_by),
-                        Phase::Starting(_) | Phase::Proving(_) => killed.push(*id),
+                        Phase::Starting(_) | Phase::Proving(_) => killed.push(id),
                         Phase::Replaced(_) | Phase::Stopping(_) | Phase::Killed => {}
                     }
                 }
@@ -143,14 +175,14 @@ impl Platform {
         let was_under_way = self.next.take().is_some();
         let runs = self.gateway_runs();
         let mut killed = Vec::new();
-        for (id, worker) in &mut self.workers {
+        for (id, worker) in self.workers.iter_mut() {
             if worker.role == Role::Next {
                 let known = worker.is_known();
                 worker.role = Role::Retired;
                 if runs && known {
-                    actions.push(Action::Withdraw(*id, None));
+                    actions.push(Action::Withdraw(id, None));
                 }
-                killed.push(*id);
+                killed.push(id);
             }
         }
         for id in killed {
@@ -182,13 +214,13 @@ impl Platform {
         actions: &mut Vec<Action>,
     ) {
         let runs = self.gateway_runs();
-        for (id, worker) in &mut self.workers {
+        for (id, worker) in self.workers.iter_mut() {
             if matches!(worker.phase, Phase::Replaced(number) if number <= snapshot) {
                 worker.phase = Phase::Stopping(now + DRAIN_TIME + GRACE);
                 if runs {
-                    actions.push(Action::Withdraw(*id, None));
+                    actions.push(Action::Withdraw(id, None));
                 }
-                actions.push(Action::DrainWorker(*id, DRAIN_TIME));
+                actions.push(Action::DrainWorker(id, DRAIN_TIME));
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Function, Phase, Platform, Role};
+use super::{Function, Phase, Platform, Role, Worker};
 use crate::action::{About, Action, Level};
 use crate::event::Pressure;
 
@@ -115,11 +115,12 @@ fn need(pressure: &Pressure, concurrency: u32) -> u32 {
 impl Platform {
     /// Workers of what is served that are there, whatever they do, but for those to be replaced.
     pub(super) fn workers_of(&self, function: &str) -> u32 {
-        let workers = self.workers.values();
-        let of_it = |one: &&super::Worker| {
-            one.function == function && one.role == Role::Current && !one.sick
-        };
-        workers.filter(of_it).count() as u32
+        self.current(function).count() as u32
+    }
+
+    fn current(&self, function: &str) -> impl Iterator<Item = (u32, &Worker)> {
+        let workers = self.workers.of(function);
+        workers.filter(|(_, one)| one.role == Role::Current && !one.sick)
     }
 
     /// The gateway said how busy a function is.
@@ -128,12 +129,8 @@ impl Platform {
             return;
         }
         let have = self.workers_of(&pressure.function);
-        let ready = |one: &&super::Worker| {
-            one.function == pressure.function
-                && one.role == Role::Current
-                && one.phase == Phase::Ready
-        };
-        let ready = self.workers.values().filter(ready).count() as u32;
+        let workers = self.workers.of(&pressure.function);
+        let ready = workers.filter(|(_, one)| one.serves()).count() as u32;
         let Some(function) = self.functions.get_mut(&pressure.function) else {
             return;
         };
@@ -223,19 +220,15 @@ impl Platform {
         function.restarts.truncate(room);
         let many = have.saturating_sub(function.target) as usize;
         let last = self.snapshot + 1;
-        let of_it =
-            |one: &super::Worker| one.function == name && one.role == Role::Current && !one.sick;
-        let mut going: Vec<(bool, u32)> = self
-            .workers
-            .iter()
-            .filter(|(_, one)| of_it(one))
-            .map(|(id, one)| (one.phase == Phase::Ready, *id))
+        let of_it = self.current(name);
+        let mut going: Vec<(bool, u32)> = of_it
+            .map(|(id, one)| (one.phase == Phase::Ready, id))
             .collect();
         // Those that do not serve yet before those that do.
         going.sort_by_key(|(ready, id)| (*ready, std::cmp::Reverse(*id)));
         let mut served = false;
         for (_, id) in going.into_iter().take(many) {
-            let Some(worker) = self.workers.get_mut(&id) else {
+            let Some(worker) = self.workers.get_mut(id) else {
                 continue;
             };
             worker.role = Role::Surplus;
@@ -258,9 +251,8 @@ impl Platform {
         }
         let workers = &self.workers;
         for (name, function) in &mut self.functions {
-            let comes = |one: &super::Worker| {
-                one.function == *name
-                    && one.role == Role::Current
+            let comes = |(_, one): (u32, &Worker)| {
+                one.role == Role::Current
                     && matches!(
                         one.phase,
                         Phase::Starting(_) | Phase::Proving(_) | Phase::Ready
@@ -268,7 +260,7 @@ impl Platform {
             };
             let refused = function.target > 0
                 && function.failed_starts >= FAILED_STARTS
-                && !workers.values().any(comes);
+                && !workers.of(name).any(comes);
             if refused != function.refused {
                 function.refused = refused;
                 let why = refused.then(|| function.last_error.clone().unwrap_or_default());

@@ -20,15 +20,15 @@ impl Platform {
             .filter_map(|(id, worker)| match worker.phase {
                 Phase::Starting(at) if at <= now => {
                     let time = said(worker.start_time);
-                    Some((*id, format!("was not ready within {time}; killed")))
+                    Some((id, format!("was not ready within {time}; killed")))
                 }
                 Phase::Proving(at) if at <= now && runs => {
                     let (time, why) = (said(worker.start_time), worker.complaint.as_deref());
                     let why = why.unwrap_or("no answer");
-                    Some((*id, format!("was not well within {time}: {why}; killed")))
+                    Some((id, format!("was not well within {time}: {why}; killed")))
                 }
                 Phase::Stopping(at) if at <= now => {
-                    Some((*id, "did not end in time; killed".to_owned()))
+                    Some((id, "did not end in time; killed".to_owned()))
                 }
                 Phase::Starting(_)
                 | Phase::Stopping(_)
@@ -51,7 +51,7 @@ impl Platform {
                 self.gateway = Gateway::Killed;
                 actions.push(Action::KillGateway);
             }
-            for id in self.workers.keys().copied().collect::<Vec<_>>() {
+            for id in self.workers.ids() {
                 self.kill_worker(id, actions);
             }
             return;
@@ -75,13 +75,13 @@ impl Platform {
         if !self.stopping || self.gateway != Gateway::Down(None) {
             return;
         }
-        for (id, worker) in &mut self.workers {
+        for (id, worker) in self.workers.iter_mut() {
             if matches!(
                 worker.phase,
                 Phase::Starting(_) | Phase::Proving(_) | Phase::Ready | Phase::Replaced(_)
             ) {
                 worker.phase = Phase::Stopping(now + WORKER_STOP_TIME + GRACE);
-                actions.push(Action::StopWorker(*id, WORKER_STOP_TIME));
+                actions.push(Action::StopWorker(id, WORKER_STOP_TIME));
             }
         }
     }

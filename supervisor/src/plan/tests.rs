@@ -2,6 +2,7 @@
 
 mod health;
 mod scale;
+mod start;
 
 use super::*;
 use Event::*;

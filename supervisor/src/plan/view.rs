@@ -1,6 +1,5 @@
 //! How the platform looks from outside.
 
-use std::collections::HashSet;
 use std::time::Instant;
 
 use super::{Phase, Platform};
@@ -26,9 +25,8 @@ impl Platform {
         let state = self.functions.get(function)?;
         let workers = self
             .workers
-            .iter()
-            .filter(|(_, worker)| worker.function == function)
-            .map(|(id, worker)| (*id, worker.phase, worker.since))
+            .of(function)
+            .map(|(id, worker)| (id, worker.phase, worker.since))
             .collect();
         Some(FunctionView {
             wanted: state.target,
@@ -41,14 +39,14 @@ impl Platform {
 
     /// Functions that have no worker that is ready, and should.
     pub fn waiting_for(&self) -> Vec<&str> {
-        let ready = self
-            .workers
-            .values()
-            .filter(|one| one.phase == Phase::Ready);
-        let ready: HashSet<&str> = ready.map(|one| one.function.as_str()).collect();
+        let ready = |name: &str| {
+            self.workers
+                .of(name)
+                .any(|(_, one)| one.phase == Phase::Ready)
+        };
         self.functions
             .iter()
-            .filter(|(name, function)| function.target > 0 && !ready.contains(name.as_str()))
+            .filter(|(name, function)| function.target > 0 && !ready(name))
             .map(|(name, _)| name.as_str())
             .collect()
     }

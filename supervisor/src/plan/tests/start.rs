@@ -1,0 +1,100 @@
+//! Many workers, and not all at once.
+
+use super::*;
+
+/// Steps at this many milliseconds; the numbers of workers that are started then.
+fn started(
+    platform: &mut Platform,
+    begin: Instant,
+    millis: u64,
+    event: Event,
+) -> std::ops::Range<u32> {
+    let actions = platform.step(begin + Duration::from_millis(millis), event);
+    let mut ids = actions.iter().filter_map(|action| match action {
+        Action::StartWorker(id, ..) => Some(*id),
+        _ => None,
+    });
+    let Some(first) = ids.next() else {
+        return 0..0;
+    };
+    first..first + 1 + ids.count() as u32
+}
+
+fn many() -> Vec<Wanted> {
+    let name = |number| format!("f{number:03}");
+    (0..100).map(|number| fixed(&name(number), 1, 1)).collect()
+}
+
+#[test]
+fn workers_come_up_a_few_at_a_time_and_each_that_is_ready_makes_room() {
+    let begin = Instant::now();
+    let mut platform = Platform::new(&many(), 1, begin);
+    assert_eq!(started(&mut platform, begin, 0, Begin), 1..17);
+    assert_eq!(started(&mut platform, begin, 1, GatewayStarted), 0..0);
+    // Nothing is due before one of them is ready, or has been waited for: no timer that goes off again and again.
+    let later = begin + Duration::from_secs(1);
+    assert_eq!(platform.deadline(), Some(later));
+    assert_eq!(started(&mut platform, begin, 5, WorkerReady(3)), 17..18);
+    let ended = WorkerEnded(1, "exit status 1".into());
+    assert_eq!(started(&mut platform, begin, 6, ended), 18..19);
+    // Fourteen are left of the first.
+    assert_eq!(platform.deadline(), Some(later));
+    assert_eq!(started(&mut platform, begin, 999, Timer), 0..0);
+    assert_eq!(started(&mut platform, begin, 1000, Timer), 19..33);
+    assert_eq!(
+        platform.deadline(),
+        Some(begin + Duration::from_millis(1005)),
+        "the two that followed"
+    );
+}
+
+#[test]
+fn who_has_waited_longest_is_first() {
+    let begin = Instant::now();
+    let mut platform = Platform::new(&many(), 1, begin);
+    let _ = platform.step(begin, Begin);
+    let at = |millis| begin + Duration::from_millis(millis);
+    let ended = WorkerEnded(1, "exit status 1".into());
+    let actions = platform.step(at(10), ended);
+    let next = Action::StartWorker(17, "f016".to_owned(), 1);
+    assert!(actions.contains(&next), "{actions:?}");
+    assert_eq!(platform.waiting_for().len(), 100);
+}
+
+#[test]
+fn the_workers_of_a_reload_come_up_a_few_at_a_time_and_are_served_together() {
+    let begin = Instant::now();
+    let mut platform = Platform::new(&[], 1, begin);
+    let _ = platform.step(begin, Begin);
+    let _ = platform.step(begin, GatewayStarted);
+    let reload = Reload {
+        wanted: many(),
+        new_gateway: false,
+    };
+    assert_eq!(started(&mut platform, begin, 10, reload), 1..17);
+    let mut snapshots = Vec::new();
+    for id in 1..=100 {
+        for action in platform.step(begin + Duration::from_millis(20), WorkerReady(id)) {
+            if let Action::Snapshot(_, workers) = action {
+                snapshots.push((id, workers.len()));
+            }
+        }
+    }
+    assert_eq!(snapshots, [(100, 100)]);
+}
+
+#[test]
+fn a_reload_that_is_given_up_starts_no_more_of_its_workers() {
+    let begin = Instant::now();
+    let mut platform = Platform::new(&[], 1, begin);
+    let _ = platform.step(begin, Begin);
+    let _ = platform.step(begin, GatewayStarted);
+    let reload = Reload {
+        wanted: many(),
+        new_gateway: false,
+    };
+    assert_eq!(started(&mut platform, begin, 10, reload), 1..17);
+    let ended = WorkerEnded(1, "exit status 1".into());
+    assert_eq!(started(&mut platform, begin, 11, ended), 0..0);
+    assert_eq!(started(&mut platform, begin, 5000, Timer), 0..0);
+}
