@@ -13,6 +13,7 @@ pub mod certificate;
 pub mod cgroup;
 pub mod confine;
 pub mod control;
+mod descriptors;
 pub mod device;
 mod endpoint;
 pub mod event;

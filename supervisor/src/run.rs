@@ -13,7 +13,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hearth_protocol::link::WorkerAdd;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
@@ -22,6 +21,7 @@ use crate::action::{About, Action, Level};
 use crate::api::{Answer, Request};
 use crate::control::door::Doorman;
 use crate::control::{self, Asked};
+use crate::descriptors::{self, explained};
 use crate::event::Event;
 use crate::figures::Figures;
 use crate::gateway::Gateway;
@@ -135,7 +135,7 @@ struct Signals {
 impl Runner {
     fn prepare(options: Options, journal: Journal) -> Result<Runner, RunError> {
         let set_up = |what| move |source| RunError::SetUp { what, source };
-        raise_open_files();
+        descriptors::raise();
         let held = options.state.clone().hold()?;
         let mut kept = Kept::open(held.directory(), options.versions, &journal);
         let begun = read(&options, &mut kept.programs, &journal).and_then(|(whole, sources)| {
@@ -376,7 +376,7 @@ impl Runner {
                 self.pace = Pace::new();
                 Event::GatewayStarted
             }
-            Err(error) => Event::GatewayEnded(format!("cannot be started: {error}")),
+            Err(error) => Event::GatewayEnded(format!("cannot be started: {}", explained(&error))),
         }
     }
 
@@ -404,7 +404,7 @@ impl Runner {
             }
             Err(error) => Some(Event::WorkerEnded(
                 id,
-                format!("cannot be started: {error}"),
+                format!("cannot be started: {}", explained(&error)),
             )),
         }
     }
@@ -552,12 +552,5 @@ impl Runner {
             // Answered by the control API itself.
             Request::Logs(_) | Request::Metrics | Request::Device | Request::AskDevice(_) => {}
         }
-    }
-}
-
-/// As many descriptors as we may have: each connection is one. Children inherit it.
-fn raise_open_files() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }

@@ -15,7 +15,7 @@ use hearth_qemu_tests::{Arch, Initramfs, Inside, Owner, Speed};
 
 use crate::programs::{Program, build};
 use crate::sh::{root, say, target};
-use crate::{clock, kernel, qemu, toolchain};
+use crate::{clock, kernel, kit, qemu, toolchain};
 
 /// A test program, run in a machine of its own.
 struct Run {
@@ -26,6 +26,8 @@ struct Run {
     memory: u32,
     /// For the program alone, on a quiet machine.
     limit: Duration,
+    /// It finds [`SHIPPED`] as devices have them, and nothing else.
+    shipped: bool,
 }
 
 /// Tests of the machine itself.
@@ -45,6 +47,7 @@ const RUNS: &[Run] = &[
         args: &[],
         memory: 512,
         limit: Duration::from_secs(60),
+        shipped: false,
     },
     // One test after the other: they are about what is taken from the machine as a whole.
     Run {
@@ -53,14 +56,16 @@ const RUNS: &[Run] = &[
         args: &["--test-threads", "1", "--nocapture"],
         memory: 1024,
         limit: Duration::from_secs(240),
+        shipped: false,
     },
-    // Hundreds of functions in little memory.
+    // A thousand functions in little memory.
     Run {
         name: "many",
         test: CELLS,
         args: &["--nocapture", "--ignored", "many::"],
         memory: 384,
         limit: Duration::from_secs(240),
+        shipped: true,
     },
 ];
 
@@ -71,6 +76,9 @@ const PROGRAMS: &[Program] = &[
     Program::bin("hello", "hello"),
     Program::bin("hearth-hostile", "hostile"),
 ];
+
+/// What is said of memory is said of these.
+const SHIPPED: [&str; 3] = ["hearth", "hearth-cell", "hello"];
 
 const INIT: Program = Program::bin("hearth-guest", "guest-init");
 
@@ -188,7 +196,12 @@ fn test_on(arch: Arch, names: &[&str]) -> anyhow::Result<()> {
             memory: run.memory,
             ..inside.clone()
         };
-        inside.run(&log, &archive, &job(&words), run.limit, speed)?;
+        let shipped = match run.shipped {
+            true => Some(shipped(arch, &run.test, &wanted, &built)?),
+            false => None,
+        };
+        let archive = shipped.as_ref().unwrap_or(&archive);
+        inside.run(&log, archive, &job(&words), run.limit, speed)?;
         say(&format!(
             "guest {name}: {} passed in {}",
             run.name,
@@ -206,6 +219,23 @@ fn test_on(arch: Arch, names: &[&str]) -> anyhow::Result<()> {
         clock::took(begun)
     ));
     Ok(())
+}
+
+/// What a run finds that is about programs as devices have them: these and itself.
+fn shipped(
+    arch: Arch,
+    test: &Program,
+    wanted: &[Program],
+    built: &[PathBuf],
+) -> anyhow::Result<Initramfs> {
+    let mut archive = Initramfs::new();
+    let place = wanted.iter().position(|program| program == test);
+    let place = place.context("a run's test is none of the programs")?;
+    archive.file(&in_guest(test), read(&built[place])?, Owner::ROOT, 0o755)?;
+    for (name, path) in SHIPPED.iter().zip(kit::build(arch.name(), &SHIPPED)?) {
+        archive.file(&format!("/bin/{name}"), read(&path)?, Owner::ROOT, 0o755)?;
+    }
+    Ok(archive)
 }
 
 /// A platform inside answers this host.

@@ -198,14 +198,25 @@ fn directories(tree: &mut Tree) {
     }
 }
 
-/// The appliance's programs, built as `hearth build` builds workers; where each is.
+/// The appliance's programs; where each is.
 fn programs(arch: Arch) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
+    let built = build(arch.name(), &PROGRAMS.map(|(_, name)| name))?;
+    Ok(PROGRAMS
+        .map(|(path, _)| path)
+        .into_iter()
+        .zip(built)
+        .collect())
+}
+
+/// Programs of the workspace as devices have them, built as `hearth build` builds workers; where each is, in their
+/// order.
+pub(crate) fn build(arch: &str, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     // Below the workspace, so that Cargo knows the programs; in a directory that git does not.
     let place = root().join(".hearth/kit");
     fs::create_dir_all(&place)?;
     let manifest = place.join("programs.yaml");
     let mut text = "service: appliance\nfunctions:\n".to_owned();
-    for (_, name) in PROGRAMS {
+    for name in names {
         text.push_str(&format!(
             "  {name}:\n    routes: [{{ path: /{name} }}]\n    binary: {name}\n"
         ));
@@ -216,7 +227,7 @@ fn programs(arch: Arch) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
         .arg("build")
         .arg(&manifest)
         // An appliance makes no images.
-        .args(["--arch", arch.name(), "--json", "--no-default-features"])
+        .args(["--arch", arch, "--json", "--no-default-features"])
         // What is built for other manifests has other flags, and each would push the other out.
         .env("CARGO_TARGET_DIR", target().join("kit"))
         .current_dir(root())
@@ -226,17 +237,18 @@ fn programs(arch: Arch) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
         .context("cannot run hearth")?;
     ensure!(
         output.status.success(),
-        "the appliance's programs could not be built; the reasons are above"
+        "{} could not be built; the reasons are above",
+        names.join(", ")
     );
     let said: Value = serde_json::from_slice(&output.stdout).context("what `hearth build` says")?;
-    let find = |(path, name): (&'static str, &str)| {
+    let find = |name: &&str| {
         let all = said.as_array().into_iter().flatten();
-        let mut named = all.filter(|one| one["function"] == name);
+        let mut named = all.filter(|one| one["function"] == *name);
         let built = named.next().and_then(|one| one["binary"].as_str());
         let built = built.with_context(|| format!("`hearth build` made no {name}"))?;
-        Ok((path, root().join(built)))
+        Ok(root().join(built))
     };
-    PROGRAMS.into_iter().map(find).collect()
+    names.iter().map(find).collect()
 }
 
 /// The pristine data file system: the same bytes each time.

@@ -1,0 +1,51 @@
+//! Open files: each connection is one, and each worker takes a handful of its supervisor's.
+
+use std::{fs, io};
+
+use nix::libc::EMFILE;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// As many as we may have. Children inherit it.
+pub(crate) fn raise() {
+    let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    // Root may have as many as the kernel gives anybody (nr_open, proc_sys_fs(5)); what a first process is given
+    // is 4,096, and 800 workers.
+    let most = fs::read_to_string("/proc/sys/fs/nr_open").ok();
+    let most = most
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(hard);
+    if setrlimit(Resource::RLIMIT_NOFILE, most.max(hard), most.max(hard)).is_err() {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+/// An error, and where the limit is if it is this one.
+pub(crate) fn explained(error: &io::Error) -> String {
+    match (error.raw_os_error(), getrlimit(Resource::RLIMIT_NOFILE)) {
+        (Some(EMFILE), Ok((soft, _))) => format!(
+            "{error}: the platform may have {soft} open files; `ulimit -Hn`, or LimitNOFILE of its service, gives more"
+        ),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_raised_and_named() {
+        raise();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert_eq!(soft, hard);
+        let text = explained(&io::Error::from_raw_os_error(EMFILE));
+        assert!(
+            text.contains(&format!("may have {soft} open files")),
+            "{text}"
+        );
+        let other = io::Error::from_raw_os_error(nix::libc::ENOENT);
+        assert_eq!(explained(&other), other.to_string());
+    }
+}
