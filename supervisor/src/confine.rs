@@ -108,6 +108,9 @@ impl Confinement {
                     Err(error) => state.failed = Some(format!("said what is no word: {error}")),
                 }
             }
+            if state.heard.is_empty() {
+                state.heard = Vec::new();
+            }
         }
     }
 

@@ -9,7 +9,6 @@ use hearth_sys::spawn::Child;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 
 use crate::cell::{Order, Plan};
@@ -19,7 +18,7 @@ use crate::journal::{Journal, Record};
 use crate::machine::{Given, Machine};
 
 /// Longest line of output; what is longer comes in pieces.
-const LINE: u64 = 16 * 1024;
+const LINE: usize = 16 * 1024;
 
 /// What a child keeps of our environment: where programs are, and how times and texts read. What a
 /// function is told goes over its control socket.
@@ -171,19 +170,74 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
+/// Most bytes of output that are read at once.
+const READ: usize = 4096;
+
+/// Nothing is kept for a process that says nothing.
 async fn record_lines(pipe: pipe::Receiver, who: Who, journal: Journal) {
-    let mut reader = BufReader::new(pipe);
     let mut line = Vec::new();
+    while pipe.readable().await.is_ok() {
+        let mut room = [0; READ];
+        match pipe.try_read(&mut room) {
+            Ok(0) => break,
+            Ok(count) => {
+                line.extend_from_slice(&room[..count]);
+                for text in whole_lines(&mut line) {
+                    journal.add(&who.record("info", text));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => break,
+        }
+    }
+    // What it ended in the middle of.
+    line.push(b'\n');
+    for text in whole_lines(&mut line) {
+        journal.add(&who.record("info", text));
+    }
+}
+
+/// Takes the lines that are whole, or too long, out of `bytes`; empty ones are none.
+fn whole_lines(bytes: &mut Vec<u8>) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut rest = bytes.as_slice();
     loop {
-        line.clear();
-        match (&mut reader).take(LINE).read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end_matches(['\n', '\r']);
+        let reach = &rest[..rest.len().min(LINE)];
+        let (line, next) = match reach.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (&reach[..end], end + 1),
+            None if reach.len() == LINE => (reach, LINE),
+            None => break,
+        };
+        let text = String::from_utf8_lossy(line);
+        let text = text.trim_end_matches('\r');
         if !text.is_empty() {
-            journal.add(&who.record("info", text));
+            lines.push(text.to_owned());
         }
+        rest = &rest[next..];
+    }
+    *bytes = rest.to_vec();
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_taken_when_they_are_whole_or_too_long() {
+        let mut bytes = b"one\r\n\ntwo\nthr".to_vec();
+        assert_eq!(whole_lines(&mut bytes), ["one", "two"]);
+        assert_eq!(bytes, b"thr");
+        bytes.extend(b"ee\n\xff\n");
+        assert_eq!(whole_lines(&mut bytes), ["three", "\u{fffd}"]);
+        assert_eq!(bytes.capacity(), 0, "nothing is kept");
+        let mut bytes = vec![b'x'; LINE + 3];
+        assert_eq!(whole_lines(&mut bytes), ["x".repeat(LINE)]);
+        bytes.push(b'\n');
+        assert_eq!(whole_lines(&mut bytes), ["xxx"]);
+        let mut bytes = vec![b'x'; LINE];
+        bytes.push(b'\n');
+        assert_eq!(whole_lines(&mut bytes), ["x".repeat(LINE)]);
+        assert!(bytes.is_empty());
     }
 }

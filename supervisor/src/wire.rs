@@ -68,7 +68,8 @@ async fn carry(
     on_frame: &mut impl FnMut(&Frame<'_>, &mut VecDeque<OwnedFd>) -> Result<(), WireError>,
 ) -> Result<(), WireError> {
     let mut descriptors = VecDeque::new();
-    let mut buffer = FrameBuffer::new(MAX_CONTROL_LEN, CONTROL_ROOM);
+    let fresh = || FrameBuffer::new(MAX_CONTROL_LEN, CONTROL_ROOM);
+    let mut buffer = fresh();
     let mut queue: VecDeque<Outgoing> = VecDeque::new();
     let mut open = true;
     loop {
@@ -87,11 +88,11 @@ async fn carry(
                     write_some(socket, &mut queue)?;
                 }
                 if ready.is_readable() {
-                    let mut fresh = Vec::new();
+                    let mut came = Vec::new();
                     let received = socket.try_io(Interest::READABLE, || {
-                        hearth_sys::passing::receive(socket.as_fd(), buffer.room(), &mut fresh)
+                        hearth_sys::passing::receive(socket.as_fd(), buffer.room(), &mut came)
                     });
-                    descriptors.extend(fresh);
+                    descriptors.extend(came);
                     match received {
                         Ok(0) => return Ok(()),
                         Ok(count) => buffer.filled(count),
@@ -100,6 +101,10 @@ async fn carry(
                     }
                     while let Some(frame) = buffer.next_frame()? {
                         on_frame(&frame, &mut descriptors)?;
+                    }
+                    if buffer.is_empty() {
+                        // Of a thousand peers hardly one speaks: their buffers would be most of what is kept.
+                        buffer = fresh();
                     }
                     if descriptors.len() > MOST_WAITING {
                         return Err(WireError::OutOfTurn("descriptors without frames".to_owned()));
