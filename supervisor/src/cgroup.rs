@@ -34,6 +34,8 @@ pub struct Cgroups {
 #[derive(Debug)]
 pub struct Cgroup {
     directory: PathBuf,
+    /// Its share of the processors has a limit.
+    throttles: bool,
 }
 
 /// What happened in a group since it was made.
@@ -150,7 +152,8 @@ impl Cgroups {
         name: &str,
         limits: &WorkerLimits,
     ) -> io::Result<(Cgroup, Vec<Mechanism>)> {
-        let group = self.group(name)?;
+        let mut group = self.group(name)?;
+        group.throttles = limits.cpu.is_some();
         let page = page_size();
         let memory = (limits.memory / page * page).to_string();
         // Just below, it is made to wait for memory to be given back, before it is killed.
@@ -209,7 +212,10 @@ impl Cgroups {
         let directory = self.directory.join(name);
         match fs::create_dir(&directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(Cgroup { directory }),
+            _ => Ok(Cgroup {
+                directory,
+                throttles: false,
+            }),
         }
     }
 }
@@ -237,16 +243,18 @@ impl Cgroup {
 
     /// What happened in it.
     pub fn events(&self) -> Events {
-        let number = |file: &str, key: &str| {
-            let text = fs::read_to_string(self.directory.join(file)).ok()?;
-            let found = text.lines().find_map(|line| line.strip_prefix(key));
-            found?.trim().parse().ok()
+        let read = |file: &str| fs::read_to_string(self.directory.join(file)).unwrap_or_default();
+        // The kernel sums it up over all groups when it is asked for: with a thousand of them, only where it can say
+        // something.
+        let cpu = match self.throttles {
+            true => read("cpu.stat"),
+            false => String::new(),
         };
         Events {
-            memory_kills: number("memory.events", "oom_kill ").unwrap_or(0),
-            pids_refused: number("pids.events", "max ").unwrap_or(0),
-            throttled: number("cpu.stat", "nr_throttled ").unwrap_or(0),
-            throttled_us: number("cpu.stat", "throttled_usec ").unwrap_or(0),
+            memory_kills: number(&read("memory.events"), "oom_kill "),
+            pids_refused: number(&read("pids.events"), "max "),
+            throttled: number(&cpu, "nr_throttled "),
+            throttled_us: number(&cpu, "throttled_usec "),
         }
     }
 
@@ -284,6 +292,12 @@ impl Drop for Cgroup {
         // the next platform.
         let _ = fs::remove_dir(&self.directory);
     }
+}
+
+/// The number behind a key at the beginning of a line; 0 if there is none.
+fn number(text: &str, key: &str) -> u64 {
+    let found = text.lines().find_map(|line| line.strip_prefix(key));
+    found.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 fn page_size() -> u64 {

@@ -1,7 +1,7 @@
 //! What processes use, as the kernel tells it: memory, processor time, age. Reads /proc, which takes
 //! its time where there are many; never called on the supervisor's own thread.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -42,12 +42,14 @@ struct Stat {
 impl Meter {
     /// Fills in what every process of a status uses. Takes [`SHORTEST`] where nobody has asked lately.
     pub fn fill(&mut self, status: &mut Status) {
-        let pids: Vec<u32> = status.processes().filter_map(|one| one.pid).collect();
+        let pids: HashSet<u32> = status.processes().filter_map(|one| one.pid).collect();
         self.0.retain(|pid, _| pids.contains(pid));
         self.forget_the_old(Instant::now());
         if self.0.is_empty() {
             for pid in pids {
-                self.processor(pid, Instant::now());
+                if let Some(stat) = stat(pid) {
+                    self.processor(pid, &stat, Instant::now());
+                }
             }
             std::thread::sleep(SHORTEST);
         }
@@ -70,15 +72,20 @@ impl Meter {
         process.rss_bytes = constant(SysconfVar::PAGE_SIZE).map(|page| stat.resident_pages * page);
         process.pss_bytes = proportional_memory(pid);
         process.uptime_ms = age(stat.started);
-        if let Some((used, share)) = self.processor(pid, Instant::now()) {
+        if let Some((used, share)) = self.processor(pid, &stat, Instant::now()) {
             process.cpu_seconds = Some(used.as_secs_f64());
             process.cpu_share = share;
         }
     }
 
     /// Processor time used, and the share of it since an earlier measurement.
-    fn processor(&mut self, pid: u32, now: Instant) -> Option<(Duration, Option<f64>)> {
-        let started = stat(pid)?.started;
+    fn processor(
+        &mut self,
+        pid: u32,
+        stat: &Stat,
+        now: Instant,
+    ) -> Option<(Duration, Option<f64>)> {
+        let started = stat.started;
         let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid).ok()?)).ok()?;
         let used = Duration::from(clock_gettime(clock).ok()?);
         let fresh = Track {
@@ -157,14 +164,18 @@ mod tests {
     fn this_process_is_measured_and_a_busy_moment_shows_in_its_share() {
         let own = std::process::id();
         let mut meter = Meter::default();
-        let (before, share) = meter.processor(own, Instant::now()).unwrap();
+        let (before, share) = meter
+            .processor(own, &stat(own).unwrap(), Instant::now())
+            .unwrap();
         assert_eq!(share, None, "there is nothing to compare with yet");
         let end = Instant::now() + SHORTEST + SHORTEST;
         let mut sum = 0u64;
         while Instant::now() < end {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
-        let (after, share) = meter.processor(own, Instant::now()).unwrap();
+        let (after, share) = meter
+            .processor(own, &stat(own).unwrap(), Instant::now())
+            .unwrap();
         assert!(after > before);
         assert!(share.unwrap() > 0.01, "{share:?}");
         let mut process = ProcessStatus::of(Some(own));
