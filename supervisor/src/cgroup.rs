@@ -3,6 +3,7 @@
 //! The platform takes a part of the tree for itself, with a group in it for each process. Every limit
 //! is read back: where a controller is not passed on, its files are not there and nothing says so.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -28,6 +29,8 @@ const VALUE: usize = 256;
 pub struct Cgroups {
     directory: PathBuf,
     controllers: Vec<String>,
+    /// What happened in all groups, when that was last asked; none where the kernel does not sum it up.
+    sums: Option<RefCell<[String; 2]>>,
 }
 
 /// One process's group. Dropping it kills what is left in it and removes it.
@@ -116,6 +119,7 @@ impl Cgroups {
         let groups = Cgroups {
             directory,
             controllers,
+            sums: sums_up().then(RefCell::default),
         };
         // Groups with processes of their own cannot pass controllers on (but for the root): we go into
         // a leaf.
@@ -207,6 +211,24 @@ impl Cgroups {
         Ok((group, list))
     }
 
+    /// Whether a worker may have met a limit of its memory or its processes since this was last asked: two files
+    /// tell it, however many groups there are.
+    pub fn has_news(&self) -> bool {
+        // Before Linux 6.11 each group counted for itself.
+        let Some(sums) = &self.sums else {
+            return true;
+        };
+        if !self.directory.join("pids.events.local").exists() {
+            return true;
+        }
+        let read = |file| fs::read_to_string(self.directory.join(file)).unwrap_or_default();
+        let now = ["memory.events", "pids.events"].map(read);
+        let mut before = sums.borrow_mut();
+        let news = *before != now;
+        *before = now;
+        news
+    }
+
     /// A new group without limits: for the gateway.
     pub fn group(&self, name: &str) -> io::Result<Cgroup> {
         let directory = self.directory.join(name);
@@ -239,6 +261,11 @@ impl Cgroup {
     /// Kills all that is in it.
     pub fn kill(&self) {
         let _ = fs::write(self.directory.join("cgroup.kill"), "1");
+    }
+
+    /// Its share of the processors has a limit, which no sum tells of.
+    pub fn throttles(&self) -> bool {
+        self.throttles
     }
 
     /// What happened in it.
@@ -311,9 +338,19 @@ fn page_size() -> u64 {
 
 /// Where cgroup v2 is mounted: alone, or beside the controllers of version 1.
 fn mount_point() -> Option<PathBuf> {
+    mounted()?.split(' ').nth(4).map(PathBuf::from)
+}
+
+/// The line of cgroup v2 among the mounts (proc_pid_mountinfo(5)).
+fn mounted() -> Option<String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let found = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
-    found.split(' ').nth(4).map(PathBuf::from)
+    Some(found.to_owned())
+}
+
+/// Whether events of a group are counted in those above it, too: an option of the mount.
+fn sums_up() -> bool {
+    mounted().is_some_and(|line| !line.contains("memory_localevents"))
 }
 
 /// Removes what dead platforms left.

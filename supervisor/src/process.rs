@@ -133,6 +133,11 @@ impl Process {
         }
     }
 
+    /// Only a look at its own control group tells whether it had to wait for a processor.
+    pub fn throttles(&self) -> bool {
+        self.cgroup.as_ref().is_some_and(Cgroup::throttles)
+    }
+
     /// What happened in its control group, if it has one.
     pub fn events(&self) -> Option<Events> {
         self.cgroup.as_ref().map(Cgroup::events)

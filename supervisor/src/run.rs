@@ -497,11 +497,8 @@ impl Runner {
         self.show_snapshot();
         if self.ping_at <= now {
             self.ping_at = now + PING;
+            self.look_at_limits();
             for (id, worker) in &self.workers {
-                for text in worker.met() {
-                    let about = About::Worker(*id, worker.function.clone());
-                    self.say(Level::Warn, about, text);
-                }
                 if !worker.ping()
                     && let Some(gateway) = &self.gateway
                 {

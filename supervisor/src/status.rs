@@ -63,10 +63,7 @@ pub fn function<'a>(
                 process: ProcessStatus::of(worker.map(|one| one.process.pid())),
                 requests: Requests::default(),
                 sandbox: cell.map(Confinement::stands).unwrap_or_default(),
-                limited: worker
-                    .and_then(|one| one.process.events())
-                    .map(|events| events.by_key())
-                    .unwrap_or_default(),
+                limited: worker.map(|one| one.limited().by_key()).unwrap_or_default(),
                 refused: cell.map(Confinement::refused).unwrap_or_default(),
             }
         })

@@ -235,6 +235,11 @@ impl Worker {
         events.news(&before)
     }
 
+    /// Which limits it had met at the last look.
+    pub fn limited(&self) -> Events {
+        self.met.get()
+    }
+
     /// Asks whether it is there; `false` if it has not answered the last time. One whose handler runs
     /// cannot answer either.
     pub fn ping(&self) -> bool {

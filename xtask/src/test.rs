@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use anyhow::Context;
 use hearth_qemu_tests::Arch;
 
-use crate::install::{Need, ensure};
+use crate::install::{Need, ensure, root};
 use crate::sh::{cargo, say};
 use crate::{appliance, clock, guest, pi, slots, tidy, toolchain};
 
@@ -17,6 +18,7 @@ const FOR_TESTS: &[Need] = &[
     ("redis-server", "redis-server"),
     ("memcached", "memcached"),
     ("setpriv", "util-linux"),
+    ("losetup", "mount"),
     // Images, as everyone's tools see them.
     ("sgdisk", "gdisk"),
     ("sfdisk", "fdisk"),
@@ -55,6 +57,7 @@ pub(crate) fn test(full: bool) -> anyhow::Result<()> {
         cargo(&["build", "--workspace", "--all-targets"])?;
         cargo(&["test", "--workspace", "--no-fail-fast"])
     })?;
+    part("an image onto a disk", flash)?;
     // A short sample: ten faults of each kind at most. `cargo xtask chaos` is the whole.
     let chaos = [
         "run",
@@ -73,6 +76,19 @@ pub(crate) fn test(full: bool) -> anyhow::Result<()> {
     part("the Raspberry Pi's image", pi::test)?;
     say(&format!("all passed in {}", clock::took(begun)));
     Ok(())
+}
+
+/// Writes an image to a loop device: as root.
+pub(crate) fn flash() -> anyhow::Result<()> {
+    let root =
+        root().context("an image onto a disk: that is root's to do, and there is no sudo")?;
+    let mut args = ["test", "--package", "hearth", "--test", "image"].to_vec();
+    let runner = format!("target.'cfg(unix)'.runner={root:?}");
+    if !root.is_empty() {
+        args.extend(["--config", &runner]);
+    }
+    args.extend(["--", "--ignored", "--nocapture", "disk::"]);
+    cargo(&args)
 }
 
 /// One part of the whole, and how long it took.

@@ -3,11 +3,27 @@
 use std::time::Instant;
 
 use super::Runner;
+use crate::action::{About, Level};
 use crate::api::{ProcessStatus, Status};
+use crate::cgroup::Cgroups;
 use crate::status;
 
 impl Runner {
+    /// Says which workers have met a limit since the last look. Of a thousand hardly one has: only then is each asked.
+    pub(super) fn look_at_limits(&self) {
+        let news = self.machine.cgroups.as_ref().is_ok_and(Cgroups::has_news);
+        for (id, worker) in &self.workers {
+            if news || worker.process.throttles() {
+                for text in worker.met() {
+                    let about = About::Worker(*id, worker.function.clone());
+                    self.say(Level::Warn, about, text);
+                }
+            }
+        }
+    }
+
     pub(super) fn status(&self) -> Status {
+        self.look_at_limits();
         let manifest = &self.accepted.manifest;
         let now = Instant::now();
         let worker_of = |id| self.workers.get(&id);
