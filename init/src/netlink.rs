@@ -2,8 +2,9 @@
 //! Messages are a header of 16 bytes, a structure of their kind, and attributes, each filled up to four bytes.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -19,6 +20,10 @@ pub const LINKS: u32 = 1;
 pub const ADDRESSES_4: u32 = 0x10;
 /// IPv6 addresses.
 pub const ADDRESSES_6: u32 = 0x100;
+
+/// What routers say that the kernel makes nothing of (`RTNLGRP_ND_USEROPT`, the 20th group). A socket that hears of
+/// it asks for nothing else: it is told once.
+pub const ROUTERS: u32 = 1 << 19;
 
 /// A message's own header.
 const HEADER: usize = 16;
@@ -50,6 +55,17 @@ pub struct Address {
     pub prefix: u8,
     /// Others beyond this link can use it, and it is known to be nobody else's.
     pub usable: bool,
+}
+
+/// What a router tells of name servers (RFC 8106, 5.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameServers {
+    /// The interface that it was heard at.
+    pub index: u32,
+    /// For so long they may be asked.
+    pub lifetime: Duration,
+    /// Their addresses.
+    pub servers: Vec<Ipv6Addr>,
 }
 
 /// A socket to the kernel.
@@ -151,6 +167,27 @@ impl Netlink {
             recv(self.socket.as_raw_fd(), &mut room, MsgFlags::MSG_DONTWAIT),
             Ok(_) | Err(Errno::ENOBUFS | Errno::EINTR)
         ) {}
+    }
+
+    /// What routers have told of name servers since this was last asked, on a socket that hears of [`ROUTERS`].
+    pub fn name_servers(&mut self) -> Vec<NameServers> {
+        let mut room = [0; 8192];
+        let mut all = Vec::new();
+        loop {
+            let received = recv(self.socket.as_raw_fd(), &mut room, MsgFlags::MSG_DONTWAIT);
+            let mut left = match received {
+                Ok(count) => &room[..count],
+                // What did not fit is told again: routers repeat themselves.
+                Err(Errno::ENOBUFS | Errno::EINTR) => continue,
+                Err(_) => return all,
+            };
+            while let Some((kind, _, body, rest)) = split(left) {
+                left = rest;
+                if kind == libc::RTM_NEWNDUSEROPT {
+                    all.extend(name_servers(body));
+                }
+            }
+        }
     }
 
     /// Sends a message and hands on what comes of it, to the end.
@@ -315,6 +352,29 @@ fn address(body: &[u8]) -> Option<Address> {
     })
 }
 
+/// `struct nduseroptmsg` (family, length of the options, number of the interface, kind of message), then one option.
+fn name_servers(body: &[u8]) -> Option<NameServers> {
+    const ADVERTISEMENT: u8 = 134;
+    const RDNSS: u8 = 25;
+    let index = number(body, 4)?;
+    if *body.get(8)? != ADVERTISEMENT {
+        return None;
+    }
+    let option = body.get(16..)?;
+    let (kind, eights) = (*option.first()?, usize::from(*option.get(1)?));
+    if kind != RDNSS || eights < 3 {
+        return None;
+    }
+    let option = option.get(..eights * 8)?;
+    let lifetime = u32::from_be_bytes(option.get(4..8)?.try_into().ok()?);
+    let (servers, _) = option[8..].as_chunks::<16>();
+    Some(NameServers {
+        index,
+        lifetime: Duration::from_secs(lifetime.into()),
+        servers: servers.iter().map(|one| Ipv6Addr::from(*one)).collect(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,6 +395,36 @@ mod tests {
         // Attributes whose lengths lie end the list.
         assert_eq!(attributes(&[0, 0, 1, 0], 0).count(), 0);
         assert_eq!(attributes(&[255, 0, 1, 0], 0).count(), 0);
+    }
+
+    #[test]
+    fn name_servers_are_read_and_what_is_cut_off_is_none() {
+        let mut body = vec![0; 16];
+        body[4..8].copy_from_slice(&2u32.to_ne_bytes());
+        body[8] = 134;
+        body.extend([25, 5, 0, 0, 0, 0, 0x02, 0x58]);
+        let servers: [Ipv6Addr; 2] = ["fd00::1".parse().unwrap(), "2001:db8::2".parse().unwrap()];
+        body.extend(servers.iter().flat_map(Ipv6Addr::octets));
+        let told = NameServers {
+            index: 2,
+            lifetime: Duration::from_secs(600),
+            servers: servers.to_vec(),
+        };
+        assert_eq!(name_servers(&body), Some(told));
+        for length in 0..body.len() {
+            assert_eq!(name_servers(&body[..length]), None, "{length}");
+        }
+        let with = |at: usize, value: u8| {
+            let mut other = body.clone();
+            other[at] = value;
+            name_servers(&other)
+        };
+        assert_eq!(with(8, 136), None, "no router's");
+        assert_eq!(with(16, 31), None, "a list of domains");
+        assert_eq!(with(17, 0), None);
+        assert_eq!(with(17, 2), None);
+        assert_eq!(with(17, 255), None);
+        assert_eq!(with(17, 4).map(|told| told.servers.len()), Some(1));
     }
 
     #[test]

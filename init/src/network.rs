@@ -5,6 +5,7 @@ mod confine;
 mod lease;
 mod names;
 mod record;
+mod routers;
 mod run;
 mod time;
 mod wire;

@@ -166,7 +166,7 @@ static NETWORK: Shape = Shape::Map(&[
             least: 0,
         },
         "[]",
-        "Name servers, instead of those that DHCP tells.",
+        "Name servers, instead of those that DHCP and router advertisements (RDNSS) tell.",
     ),
 ]);
 

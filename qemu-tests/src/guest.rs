@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -142,12 +142,23 @@ pub struct Spec {
     pub devices: Vec<String>,
     /// Ports of the guest (TCP) that this host reaches by [`Guest::address`].
     pub ports: Vec<u16>,
+    /// Where its network's cable ends, if not in a network of QEMU's own.
+    pub tap: Option<Tap>,
     /// Where the console's log is kept, as `NAME.log`.
     pub logs: PathBuf,
     /// By how much limits are stretched here.
     pub speed: Speed,
     /// Is told each line of the console.
     pub on_line: Option<OnLine>,
+}
+
+/// A tap device of this host, in the network namespace of whoever starts the machine.
+#[derive(Clone, Debug)]
+pub struct Tap {
+    /// Its name.
+    pub name: String,
+    /// The address that the machine will have in that network.
+    pub address: IpAddr,
 }
 
 /// A machine that runs. It is killed when this is dropped; and by the kernel, when the *thread* that
@@ -171,7 +182,13 @@ impl Guest {
             source,
         };
         fs::create_dir_all(&spec.logs).map_err(written)?;
-        let ports = free_ports(&spec.ports)?;
+        let ports = match &spec.tap {
+            None => free_ports(&spec.ports)?,
+            Some(tap) => {
+                let own = |port: &u16| (*port, SocketAddr::new(tap.address, *port));
+                spec.ports.iter().map(own).collect()
+            }
+        };
         let program = spec.arch.qemu();
         let mut child = spawn(Spawn {
             args: arguments(spec, &ports)
@@ -335,7 +352,7 @@ fn arguments(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
     let console = ["-nodefaults", "-display", "none", "-serial", "stdio"];
     arguments.extend(words(&console));
     arguments.extend(boot(spec));
-    arguments.extend(network(&spec.boot, ports));
+    arguments.extend(network(spec, ports));
     arguments.extend(spec.devices.iter().cloned());
     arguments
 }
@@ -412,15 +429,19 @@ fn boot(spec: &Spec) -> Vec<String> {
 
 /// A kernel that QEMU starts has a fixed address in a network of its own, from which nothing gets out, with no DHCP to
 /// wait for; what a disk brings finds a DHCP server, and this host as 10.0.2.2.
-fn network(boot: &Boot, ports: &[(u16, SocketAddr)]) -> Vec<String> {
-    let mut network = match boot {
-        Boot::Kernel { .. } => "user,id=net,restrict=on,ipv6=off".to_owned(),
-        Boot::Disk { .. } => "user,id=net".to_owned(),
+fn network(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
+    let own = match spec.boot {
+        Boot::Kernel { .. } => "user,id=net,restrict=on,ipv6=off",
+        Boot::Disk { .. } => "user,id=net",
         Boot::Pi { .. } => return Vec::new(),
     };
-    for (guest, host) in ports {
-        network.push_str(&format!(",hostfwd=tcp:{host}-:{guest}"));
-    }
+    let forwards = ports
+        .iter()
+        .map(|(guest, host)| format!(",hostfwd=tcp:{host}-:{guest}"));
+    let network = match &spec.tap {
+        None => own.to_owned() + &forwards.collect::<String>(),
+        Some(Tap { name, .. }) => format!("tap,id=net,ifname={name},script=no,downscript=no"),
+    };
     let card = "virtio-net-pci,netdev=net,romfile=";
     // Without a source of chance the guest would wait for it.
     let chance = ["-device", "virtio-rng-pci"];

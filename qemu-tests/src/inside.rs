@@ -108,6 +108,7 @@ impl Inside {
             cpus: self.cpus,
             devices: Vec::new(),
             ports: ports.to_vec(),
+            tap: None,
             logs: self.place.clone(),
             speed,
             on_line: self.on_line,

@@ -23,7 +23,7 @@ pub mod pi;
 pub mod speed;
 
 pub use arch::Arch;
-pub use guest::{Boot, Guest, GuestError, Spec};
+pub use guest::{Boot, Guest, GuestError, Spec, Tap};
 pub use hearth_image::initramfs::{Initramfs, InitramfsError, Owner};
 pub use inside::Inside;
 pub use machine::{Machine, Running};

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::arch::Arch;
 use crate::console::OnLine;
-use crate::guest::{Boot, Guest, GuestError, Spec};
+use crate::guest::{Boot, Guest, GuestError, Spec, Tap};
 use crate::speed::Speed;
 
 /// Where Debian's packages `ovmf` and `qemu-efi-aarch64` have the firmware, and its variables as they are
@@ -45,6 +45,8 @@ pub struct Machine {
     pub memory: u32,
     /// Ports of the guest (TCP) that this host reaches.
     pub ports: Vec<u16>,
+    /// Where its network's cable ends, if not in a network of QEMU's own.
+    pub tap: Option<Tap>,
     /// What its clock says when it is switched on, as `1980-01-01T00:00:00`; without it, this host's time.
     pub clock: Option<String>,
     /// Its time is the number of instructions that it has run, so that it can be compared from run to run: one
@@ -65,6 +67,7 @@ impl Machine {
             starts: 0,
             memory: 256,
             ports: Vec::new(),
+            tap: None,
             clock: None,
             counted: false,
             on_line: None,
@@ -129,6 +132,7 @@ impl Machine {
             // QEMU counts those of one processor only.
             cpus: if self.counted { 1 } else { 2 },
             ports: self.ports.clone(),
+            tap: self.tap.clone(),
             logs: self.place.clone(),
             speed,
             on_line: self.on_line,

@@ -3,7 +3,7 @@
 //! The platform takes a part of the tree for itself, with a group in it for each process. Every limit
 //! is read back: where a controller is not passed on, its files are not there and nothing says so.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -30,7 +30,7 @@ pub struct Cgroups {
     directory: PathBuf,
     controllers: Vec<String>,
     /// What happened in all groups, when that was last asked; none where the kernel does not sum it up.
-    sums: Option<RefCell<[String; 2]>>,
+    sums: Option<Cell<(u64, u64)>>,
 }
 
 /// One process's group. Dropping it kills what is left in it and removes it.
@@ -119,7 +119,7 @@ impl Cgroups {
         let groups = Cgroups {
             directory,
             controllers,
-            sums: sums_up().then(RefCell::default),
+            sums: sums_up().then(Cell::default),
         };
         // Groups with processes of their own cannot pass controllers on (but for the root): we go into
         // a leaf.
@@ -221,12 +221,10 @@ impl Cgroups {
         if !self.directory.join("pids.events.local").exists() {
             return true;
         }
-        let read = |file| fs::read_to_string(self.directory.join(file)).unwrap_or_default();
-        let now = ["memory.events", "pids.events"].map(read);
-        let mut before = sums.borrow_mut();
-        let news = *before != now;
-        *before = now;
-        news
+        match happened(&self.directory) {
+            Ok(now) => sums.replace(now) != now,
+            Err(_) => true,
+        }
     }
 
     /// A new group without limits: for the gateway.
@@ -269,20 +267,23 @@ impl Cgroup {
     }
 
     /// What happened in it.
-    pub fn events(&self) -> Events {
-        let read = |file: &str| fs::read_to_string(self.directory.join(file)).unwrap_or_default();
+    ///
+    /// # Errors
+    /// It cannot be read now.
+    pub fn events(&self) -> io::Result<Events> {
         // The kernel sums it up over all groups when it is asked for: with a thousand of them, only where it can say
         // something.
         let cpu = match self.throttles {
-            true => read("cpu.stat"),
+            true => read(&self.directory.join("cpu.stat"))?,
             false => String::new(),
         };
-        Events {
-            memory_kills: number(&read("memory.events"), "oom_kill "),
-            pids_refused: number(&read("pids.events"), "max "),
+        let (memory_kills, pids_refused) = happened(&self.directory)?;
+        Ok(Events {
+            memory_kills,
+            pids_refused,
             throttled: number(&cpu, "nr_throttled "),
             throttled_us: number(&cpu, "throttled_usec "),
-        }
+        })
     }
 
     /// Writes a value and reads it back.
@@ -321,6 +322,21 @@ impl Drop for Cgroup {
     }
 }
 
+/// How often something was killed for memory in a group, and how often no process could be started.
+fn happened(group: &Path) -> io::Result<(u64, u64)> {
+    let memory = read(&group.join("memory.events"))?;
+    let pids = read(&group.join("pids.events"))?;
+    Ok((number(&memory, "oom_kill "), number(&pids, "max ")))
+}
+
+/// A file of a group; without its controller there is none, and nothing in it.
+fn read(path: &Path) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        other => other,
+    }
+}
+
 /// The number behind a key at the beginning of a line; 0 if there is none.
 fn number(text: &str, key: &str) -> u64 {
     let found = text.lines().find_map(|line| line.strip_prefix(key));
@@ -348,9 +364,10 @@ fn mounted() -> Option<String> {
     Some(found.to_owned())
 }
 
-/// Whether events of a group are counted in those above it, too: an option of the mount.
+/// Whether events of a group are counted in those above it, too: the mount's options `memory_localevents` and
+/// `pids_localevents` say not.
 fn sums_up() -> bool {
-    mounted().is_some_and(|line| !line.contains("memory_localevents"))
+    mounted().is_some_and(|line| !line.contains("_localevents"))
 }
 
 /// Removes what dead platforms left.

@@ -140,7 +140,7 @@ impl Process {
 
     /// What happened in its control group, if it has one.
     pub fn events(&self) -> Option<Events> {
-        self.cgroup.as_ref().map(Cgroup::events)
+        self.cgroup.as_ref()?.events().ok()
     }
 
     fn describe(&self, status: ExitStatus) -> String {
@@ -190,6 +190,8 @@ async fn record_lines(pipe: pipe::Receiver, who: Who, journal: Journal) {
                 for text in whole_lines(&mut line) {
                     journal.add(&who.record("info", text));
                 }
+                // One that never stops saying something is not all that there is to hear.
+                tokio::task::yield_now().await;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => break,

@@ -7,7 +7,7 @@ mod pace;
 mod reload;
 mod stand;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::pending;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -118,6 +118,9 @@ struct Runner {
     ping_at: Instant,
     beat: Option<Beat>,
     waiting_said: Option<Instant>,
+    /// What the plan has not been told yet, while it is being told something.
+    events: VecDeque<Event>,
+    stepping: bool,
     ended: bool,
     /// Where it answers as the system's journal.
     _journal_socket: Option<Receiver>,
@@ -204,6 +207,8 @@ impl Runner {
             ping_at: now + PING,
             beat,
             waiting_said: Some(now + WAITING_SAID / 2),
+            events: VecDeque::new(),
+            stepping: false,
             ended: false,
             _journal_socket: journal_socket,
             held,
@@ -267,8 +272,12 @@ impl Runner {
     }
 
     fn step(&mut self, event: Event) {
-        let mut events = vec![event];
-        while let Some(event) = events.pop() {
+        self.events.push_back(event);
+        // What is done may ask for the next step, which comes when all of this one has been done.
+        if std::mem::replace(&mut self.stepping, true) {
+            return;
+        }
+        while let Some(event) = self.events.pop_front() {
             match &event {
                 Event::WorkerEnded(id, _) => self.figures.forget(*id),
                 Event::GatewayEnded(_) => self.figures.gateway_ended(),
@@ -277,9 +286,11 @@ impl Runner {
             }
             self.show_snapshot();
             for action in self.platform.step(Instant::now(), event) {
-                events.extend(self.act(action));
+                let next = self.act(action);
+                self.events.extend(next);
             }
         }
+        self.stepping = false;
     }
 
     /// Sends the gateway what it is to serve, if it is time.
@@ -298,7 +309,7 @@ impl Runner {
             Action::StartWorker(id, function, version) => {
                 return self.start_worker(id, &function, version);
             }
-            Action::Introduce(id) => self.introduce(id),
+            Action::Introduce(id) => return self.introduce(id),
             Action::Probe(id, path, time) => {
                 if let Some(gateway) = &self.gateway {
                     gateway.probe(id, path, time);
@@ -386,7 +397,10 @@ impl Runner {
             .into_iter()
             .flatten()
             .find_map(|(one, later)| Some((one.version(name, version)?, one, later)));
-        let ((function, filled, program), accepted, later) = of_version?;
+        let Some(((function, filled, program), accepted, later)) = of_version else {
+            let why = format!("version {version} is not known any more");
+            return Some(Event::WorkerEnded(id, why));
+        };
         let orders = Orders {
             function: function.clone(),
             version,
@@ -409,13 +423,9 @@ impl Runner {
         }
     }
 
-    fn introduce(&self, id: u32) {
-        let (Some(gateway), Some(worker)) = (&self.gateway, self.workers.get(&id)) else {
-            return;
-        };
-        let Some(codec) = worker.codec.get() else {
-            return;
-        };
+    fn introduce(&self, id: u32) -> Option<Event> {
+        let (gateway, worker) = (self.gateway.as_ref()?, self.workers.get(&id)?);
+        let codec = worker.codec.get()?;
         match worker.attach(self.accepted.threads) {
             Ok(sockets) => {
                 let add = WorkerAdd {
@@ -425,10 +435,11 @@ impl Runner {
                     concurrency: worker.orders.function.concurrency,
                 };
                 gateway.add_worker(&add, sockets);
+                None
             }
             Err(error) => {
-                let about = About::Worker(id, worker.function.clone());
-                self.say(Level::Error, about, format!("no data sockets: {error}"));
+                let why = format!("no data sockets: {}", explained(&error));
+                Some(Event::WorkerFailed(id, why))
             }
         }
     }

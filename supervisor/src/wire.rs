@@ -109,6 +109,8 @@ async fn carry(
                     if descriptors.len() > MOST_WAITING {
                         return Err(WireError::OutOfTurn("descriptors without frames".to_owned()));
                     }
+                    // A peer that never stops is not the only one.
+                    tokio::task::yield_now().await;
                 }
             }
         }

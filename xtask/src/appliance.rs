@@ -12,6 +12,7 @@ use hearth_image::Board;
 use hearth_image::kit::{Kit, Node, pack, unpack};
 use hearth_qemu_tests::{Arch, Inside, Speed};
 
+use crate::install::{self, Need};
 use crate::programs::{Program, build};
 use crate::sh::{cargo, root, say, target};
 use crate::{clock, kernel, kit, qemu, toolchain};
@@ -32,6 +33,18 @@ const QUICK: i32 = 1;
 
 /// Whose numbers mean nothing while another machine runs on this host.
 const ALONE: &str = "attacks::";
+
+/// Cargo's words for these tests.
+const TESTS: &[&str] = &["--package", "hearth-qemu-tests", "--test", "appliance"];
+
+/// Whom a device meets on a real network.
+const NEIGHBOURS: &[Need] = &[
+    ("dnsmasq", "dnsmasq-base"),
+    ("chronyd", "chrony"),
+    ("dig", "bind9-dnsutils"),
+    ("ip", "iproute2"),
+    ("unshare", "util-linux"),
+];
 
 /// Tries everything on devices of these processors, or what is named; power is cut so many times, or as often as the
 /// tests themselves have it.
@@ -57,6 +70,31 @@ pub(crate) fn test(arches: &[Arch], cuts: Option<u32>, names: &[&str]) -> anyhow
         })
     })?;
     labs.iter().try_for_each(|lab| lab.run(cuts, &[ALONE]))
+}
+
+/// Tries a device among the servers of a real network, which is a namespace's own.
+pub(crate) fn network(arches: &[Arch]) -> anyhow::Result<()> {
+    install::ensure(NEIGHBOURS)?;
+    qemu::ensure()?;
+    toolchain::ensure()?;
+    cargo(&["build", "--quiet", "--package", "hearth", "--bin", "hearth"])?;
+    // In the namespace nothing can be fetched that is missing.
+    cargo(&[&["test", "--no-run"], TESTS].concat())?;
+    for arch in arches {
+        let mut apart = Command::new("unshare");
+        if !install::is_root() {
+            apart.arg("--map-root-user");
+        }
+        apart.args(["--net", "--", &program()]);
+        let lab = Lab::prepare(*arch)?;
+        lab.tell(&mut apart, None, &["--ignored", "neighbours::"])?;
+    }
+    Ok(())
+}
+
+/// Cargo, the one that runs this.
+fn program() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
 
 /// What devices of one processor are tried with.
@@ -99,12 +137,17 @@ impl Lab {
 
     /// Runs tests; each line that they print is passed on under the processor's name.
     fn run(&self, cuts: Option<u32>, names: &[&str]) -> anyhow::Result<()> {
+        self.tell(&mut Command::new(program()), cuts, names)
+    }
+
+    /// The same by a command that becomes Cargo.
+    fn tell(&self, cargo: &mut Command, cuts: Option<u32>, names: &[&str]) -> anyhow::Result<()> {
         let begun = Instant::now();
         let name = self.arch.name();
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let mut child = Command::new(cargo)
-            .args(["test", "--quiet", "--package", "hearth-qemu-tests"])
-            .args(["--test", "appliance", "--", "--nocapture"])
+        let mut child = cargo
+            .args(["test", "--quiet"])
+            .args(TESTS)
+            .args(["--", "--nocapture"])
             // A machine has two processors, as many as the host.
             .args(["--test-threads", "1"])
             .args(names)

@@ -64,7 +64,8 @@ fn line(missing: &[&str]) -> String {
     format!("apt-get update && apt-get install -y {}", missing.join(" "))
 }
 
-fn is_root() -> bool {
+/// Whether all is allowed.
+pub(crate) fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output();
     id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }

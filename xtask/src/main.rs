@@ -31,6 +31,7 @@ cargo xtask test full     the same, with power cut 50 times rather than 5 on eac
 cargo xtask test guest [ARCH [NAME]]  tests as root in virtual machines; with a NAME, those of cells that have it
 cargo xtask test firmware [ARCH]  what starts a slot, under UEFI firmware in virtual machines
 cargo xtask test appliance [ARCH [NAME]]  devices, from firmware to HTTPS, and all that can happen to them
+cargo xtask test network [ARCH]  a device among real servers of addresses, names and time, in a network namespace
 cargo xtask test flash    an image onto a loop device, as root
 cargo xtask test pi       the Raspberry Pi's image in QEMU's raspi4b, without the Pi's firmware
 cargo xtask test boots [ARCH]  only those that boot the appliance's own init
@@ -59,6 +60,9 @@ fn main() -> ExitCode {
             named(arches).and_then(|arches| slots::test(&arches))
         }
         ["test", "appliance", ref words @ ..] => appliance(words),
+        ["test", "network", ref arches @ ..] => {
+            named(arches).and_then(|arches| appliance::network(&arches))
+        }
         ["test", "flash"] => test::flash(),
         ["test", "pi"] => pi::test(),
         ["test", "boots", ref arches @ ..] => {

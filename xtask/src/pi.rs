@@ -71,6 +71,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
             cpus: 4,
             devices: Vec::new(),
             ports: Vec::new(),
+            tap: None,
             logs: place.clone(),
             speed,
             on_line: None,

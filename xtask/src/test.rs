@@ -57,7 +57,6 @@ pub(crate) fn test(full: bool) -> anyhow::Result<()> {
         cargo(&["build", "--workspace", "--all-targets"])?;
         cargo(&["test", "--workspace", "--no-fail-fast"])
     })?;
-    part("an image onto a disk", flash)?;
     // A short sample: ten faults of each kind at most. `cargo xtask chaos` is the whole.
     let chaos = [
         "run",
@@ -73,7 +72,12 @@ pub(crate) fn test(full: bool) -> anyhow::Result<()> {
     part("tests under UEFI firmware", || slots::test(&Arch::ALL))?;
     let cuts = full.then_some(FULL_CUTS);
     part("devices", || appliance::test(&Arch::ALL, cuts, &[]))?;
+    // What it says to them is the same on every processor.
+    part("a device among neighbours", || {
+        appliance::network(&[Arch::X86_64])
+    })?;
     part("the Raspberry Pi's image", pi::test)?;
+    part("an image onto a disk", flash)?;
     say(&format!("all passed in {}", clock::took(begun)));
     Ok(())
 }

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 
-HELLO, READY, ATTACH, CONFIG = 1, 3, 5, 2
+HELLO, READY, ATTACH, CONFIG, LOG = 1, 3, 5, 2, 6
 REQUEST, RESPONSE, DATA, WINDOW, CANCEL, ERROR, GOAWAY = 32, 33, 34, 36, 38, 39, 40
 END = 1
 
@@ -103,6 +103,11 @@ def main():
                 buffers[sock] = buffers[sock][16 + length :]
                 if kind == CONFIG:
                     mode = json.loads(payload)["env"].get("MODE")
+                    if mode == "talk":
+                        control.sendall(frame(READY))
+                        said = b'{"level":"info","message":"and on"}'
+                        while True:
+                            control.sendall(frame(LOG, aux=len(said), payload=said) * 1000)
                     if mode != "never":
                         control.sendall(frame(READY) * (2 if mode == "twice" else 1))
                 elif kind == ATTACH:

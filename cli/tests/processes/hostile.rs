@@ -2,9 +2,13 @@
 //! in a way of its own. What the client sees, what the log says, and that nobody else suffers.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
 
 use crate::http::request;
 use crate::platform::{Place, Platform};
+use crate::process::signal;
 use crate::wait;
 
 /// What its client gets.
@@ -120,11 +124,46 @@ fn a_worker_that_says_ready_twice_is_killed_and_one_that_never_does_too() {
             (answer.status() == 200).then_some(())
         };
         wait::until("the other function serves", ready);
-        let limit = std::time::Duration::from_secs(20);
+        let limit = Duration::from_secs(20);
         wait::within(limit, "it is killed, and the log says why", || {
             let said = |record: &serde_json::Value| record["message"] == reason;
             platform.logs().iter().any(said).then_some(())
         });
+    }
+}
+
+/// By its log on the wire, and by what it prints.
+#[test]
+fn one_that_never_stops_talking_is_not_all_that_is_heard() {
+    let prints = "  prints: { routes: [{ path: /prints }], binary: prints }\n";
+    for (env, more) in [("{ MODE: talk }", ""), ("{}", prints)] {
+        let place = place(env);
+        place.write(&(manifest(env) + more));
+        let program = place.path().join("prints");
+        std::fs::write(&program, "#!/bin/sh\nexec yes\n").unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let platform = Platform::begin(place);
+        let serves = || {
+            let answer = platform.ask("GET /worker", &["Host: bystander.example"], b"");
+            (answer.status() == 200).then_some(())
+        };
+        let limit = Duration::from_secs(10);
+        wait::within(limit, "the other function serves", serves);
+        let talks =
+            |record: &serde_json::Value| matches!(record["message"].as_str(), Some("and on" | "y"));
+        let heard = || platform.logs().iter().any(talks).then_some(());
+        wait::within(limit, "it talks", heard);
+        let killed = platform.worker("bystander");
+        signal(killed, Signal::SIGKILL);
+        let begun = Instant::now();
+        wait::within(limit, "another worker serves", serves);
+        assert_ne!(platform.worker("bystander"), killed);
+        println!(
+            "while one talks, another is replaced within {:.0?}",
+            begun.elapsed()
+        );
+        let (status, _) = platform.end(Signal::SIGTERM);
+        assert!(status.success(), "{status}");
     }
 }
 

@@ -17,11 +17,12 @@ use super::confine::confine;
 use super::lease::{Given, Lease};
 use super::names::Names;
 use super::record::Record;
+use super::routers::Routers;
 use super::time;
 use super::wire::Wire;
 use crate::act::{chain, clock, text};
 use crate::facts::Release;
-use crate::netlink::{ADDRESSES_4, ADDRESSES_6, LINKS, Link, Netlink};
+use crate::netlink::{ADDRESSES_4, ADDRESSES_6, LINKS, Link, Netlink, ROUTERS};
 use crate::place::{RELEASE, SETTINGS};
 
 /// What the time servers are where the settings leave them as they are, and DHCP may tell nearer ones.
@@ -54,6 +55,8 @@ pub fn check(path: &str) -> Result<(), String> {
 pub fn run() -> io::Result<()> {
     let settings = settings();
     let mut netlink = Netlink::open(LINKS | ADDRESSES_4 | ADDRESSES_6)?;
+    // Before any card is up: what routers say then is said once.
+    let heard = Netlink::open(ROUTERS)?;
     let mut record = Record::default();
     let card = wait_for_card(&mut netlink, &settings, &mut record)?;
     let digits = card.mac.map(|mac| format!("{:02x}{:02x}", mac[4], mac[5]));
@@ -80,6 +83,8 @@ pub fn run() -> io::Result<()> {
     let mut network = Network {
         settings,
         netlink,
+        heard,
+        routers: Routers::default(),
         begun: Instant::now(),
         up: None,
         names: None,
@@ -161,6 +166,9 @@ struct Up {
 struct Network {
     settings: Device,
     netlink: Netlink,
+    /// What routers say is heard here.
+    heard: Netlink,
+    routers: Routers,
     begun: Instant,
     up: Option<Up>,
     names: Option<Names>,
@@ -180,6 +188,10 @@ impl Network {
         let links = self.netlink.links()?;
         self.choose(&links)?;
         self.lease();
+        let now = self.begun.elapsed();
+        for told in self.heard.name_servers() {
+            self.routers.hear(&told, now);
+        }
         self.tell()?;
         let now = self.begun.elapsed();
         let lease = self.up.as_mut().and_then(|up| up.lease.as_mut());
@@ -190,6 +202,7 @@ impl Network {
         let delay = delay.unwrap_or(TURN).min(TURN);
         let mut set = vec![
             Waiting::read(self.netlink.as_fd()),
+            Waiting::read(self.heard.as_fd()),
             Waiting::read(self.woken.as_fd()),
         ];
         set.extend(wire.map(|wire| Waiting::read(wire.as_fd())));
@@ -332,6 +345,9 @@ impl Network {
         }
         self.ask_for_time(&given.time, !addresses.is_empty());
         let of_settings = &self.settings.network.dns;
+        let of_routers = self
+            .routers
+            .servers(index.unwrap_or(0), self.begun.elapsed());
         let record = Record {
             interface: self.up.as_ref().map(|up| up.link.name.clone()),
             mac: self.up.as_ref().and_then(|up| up.link.mac),
@@ -340,7 +356,10 @@ impl Network {
             addresses,
             gateway: given.router.map(IpAddr::from),
             dns: match of_settings.is_empty() {
-                true => given.dns.into_iter().map(IpAddr::from).collect(),
+                true => {
+                    let of_lease = given.dns.into_iter().map(IpAddr::from);
+                    of_lease.chain(of_routers).collect()
+                }
                 false => of_settings.clone(),
             },
             synchronised: self.synchronised.load(Ordering::Relaxed),

@@ -94,15 +94,12 @@ impl On {
             "https" => 443,
             _ => 80,
         };
-        let mut curl = Command::new("curl");
-        curl.args(["-k", "-sS", "-f", "--max-time", "10"])
-            .args(words);
-        curl.arg(format!("{scheme}://{}{path}", self.address(port)));
-        let output = curl.output().unwrap();
-        match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-        }
+        curl(words, &format!("{scheme}://{}{path}", self.address(port)))
+    }
+
+    /// The same over TLS from the port that everyone knows, at an address or by a name.
+    pub(crate) fn get_of(&self, host: &str, path: &str) -> Result<String, String> {
+        curl(&[], &format!("https://{host}{path}"))
     }
 
     /// Has something done inside; what is told of it.
@@ -174,5 +171,16 @@ impl On {
     pub(crate) fn goes_off(mut self, limit: Duration) {
         let status = self.running.guest.wait_off(limit).unwrap();
         assert!(status.success(), "{status}");
+    }
+}
+
+/// The body of a 200.
+fn curl(words: &[&str], target: &str) -> Result<String, String> {
+    let mut curl = Command::new("curl");
+    curl.args(["-k", "-sS", "-f", "--max-time", "10"]);
+    let output = curl.args(words).arg(target).output().unwrap();
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
     }
 }

@@ -16,6 +16,7 @@ mod data;
 mod device;
 mod lab;
 mod life;
+mod neighbours;
 mod network;
 mod power;
 #[path = "../../../cli/tests/processes/process.rs"]

@@ -78,7 +78,8 @@ impl Platform {
         verdict: Verdict,
         actions: &mut Vec<Action>,
     ) {
-        let Some(worker) = self.workers.get(id).filter(|one| one.is_known()) else {
+        let asked = self.workers.get(id).filter(|one| one.is_known());
+        let Some(worker) = asked.filter(|_| !self.stopping) else {
             return;
         };
         let Some(health) = self.health_of(worker).cloned() else {

@@ -18,26 +18,23 @@ use crate::action::Action;
 pub(super) struct Next {
     wanted: Vec<Wanted>,
     new_gateway: bool,
-    since: Instant,
-    /// Workers that are still to be started for it, the first of them last.
-    missing: Vec<Missing>,
+    pub(super) since: Instant,
+    /// Workers that are still to be started for it.
+    pub(super) missing: Vec<Missing>,
 }
 
 /// A worker's function, its version, and how long it may take to be ready.
 type Missing = (String, u32, Duration);
 
 impl Next {
-    /// Since when workers are to be started for it, if any are.
-    pub(super) fn missing_since(&self) -> Option<Instant> {
-        (!self.missing.is_empty()).then_some(self.since)
-    }
-
-    /// So many of them at most, to be started now.
-    pub(super) fn take_missing(&mut self, most: usize) -> Vec<Missing> {
-        let rest = self.missing.len().saturating_sub(most);
-        let mut taken = self.missing.split_off(rest);
-        taken.reverse();
-        taken
+    /// Takes one of a function out of what is missing: its version, and how long its start may take.
+    pub(super) fn take(&mut self, function: &str) -> Option<(u32, Duration)> {
+        let place = self
+            .missing
+            .iter()
+            .position(|(name, ..)| name == function)?;
+        let (_, version, time) = self.missing.remove(place);
+        Some((version, time))
     }
 
     /// What a worker of it is asked to tell whether it is well.
@@ -59,7 +56,6 @@ impl Platform {
                 missing.push((one.name.clone(), one.version, one.start_time));
             }
         }
-        missing.reverse();
         self.next = Some(Next {
             wanted,
             new_gateway,

@@ -1,4 +1,5 @@
-//! Starts of workers: what is due, the oldest first, and not all at once. Workers that come up share the processors,
+//! Starts of workers: what is due, and not all at once; first of functions whose last start did not fail, then who has
+//! waited longest. Workers that come up share the processors,
 //! and whoever starts hundreds of them in one go does nothing else meanwhile: the last would be killed as late before
 //! anybody has heard the first.
 
@@ -10,32 +11,72 @@ use crate::action::Action;
 /// So many workers come up at once: enough for all processors, and so few that nobody waits for long meanwhile.
 const AT_ONCE: usize = 16;
 
+/// So many of these may be of functions whose last start failed: those that start well need not wait for them.
+const AGAIN_AT_ONCE: usize = AT_ONCE / 2;
+
 /// Whoever takes longer than this waits for something else, and others need not wait for it.
-const COMING_UP: Duration = Duration::from_secs(1);
+const COMING_UP: Duration = Duration::from_millis(250);
+
+/// A worker that is to be started.
+#[derive(Debug)]
+struct Due {
+    at: Instant,
+    /// Of a reload, or one that is missing.
+    role: Role,
+    function: String,
+}
 
 impl Platform {
-    /// When those that come up are so few again that another may be started, without any of them being ready before;
-    /// none if they are.
-    fn room_at(&self) -> Option<Instant> {
-        // Their numbers are in the order of their starts.
-        let ends: Vec<Instant> = self.coming_up().collect();
-        let last = ends.len().checked_sub(AT_ONCE)?;
-        ends.get(last).copied()
-    }
-
-    /// Until when each of those that are not ready counts as coming up.
-    fn coming_up(&self) -> impl Iterator<Item = Instant> {
+    /// Until when each of those that are not ready counts as coming up, in the order of their starts; of all, or of
+    /// functions whose last start failed.
+    fn coming_up(&self, again: bool) -> Vec<Instant> {
         let starting = self.workers.values();
         let starting = starting.filter(|one| matches!(one.phase, Phase::Starting(_)));
-        starting.map(|one| one.since + COMING_UP)
+        let counts = starting.filter(|one| !again || self.fails(one.role, &one.function));
+        counts.map(|one| one.since + COMING_UP).collect()
+    }
+
+    /// Whether the last start of what a worker is, or will be, failed.
+    fn fails(&self, role: Role, function: &str) -> bool {
+        let current = self.functions.get(function);
+        role == Role::Current && current.is_some_and(|one| one.failed_starts > 0)
+    }
+
+    /// Everything that is to be started, whenever that is.
+    fn missing(&self) -> impl Iterator<Item = (bool, Instant, Role, &str)> {
+        let restarts = self.functions.iter().flat_map(|(name, function)| {
+            let again = function.failed_starts > 0;
+            let all = function.restarts.iter();
+            all.map(move |at| (again, *at, Role::Current, name.as_str()))
+        });
+        let next = self.next.iter().flat_map(|next| {
+            let all = next.missing.iter();
+            all.map(|(name, ..)| (false, next.since, Role::Next, name.as_str()))
+        });
+        restarts.chain(next)
     }
 
     /// When the next worker is to be started.
     pub(super) fn next_start(&self) -> Option<Instant> {
-        let restarts = self.functions.values().flat_map(|one| &one.restarts);
-        let wanted = self.next.as_ref().and_then(|next| next.missing_since());
-        let due = restarts.copied().chain(wanted).min()?;
-        Some(self.room_at().map_or(due, |room| room.max(due)))
+        if self.stopping {
+            return None;
+        }
+        // When those that come up are so few again that there is room, without any of them being ready before.
+        let room_at = |all: &[Instant], most: usize| {
+            let last = all.len().checked_sub(most)?;
+            all.get(last).copied()
+        };
+        let due = |wanted: bool| {
+            let of_kind = self.missing().filter(move |(again, ..)| *again == wanted);
+            of_kind.map(|(_, at, ..)| at).min()
+        };
+        let all = room_at(&self.coming_up(false), AT_ONCE);
+        let first = due(false).map(|at| all.map_or(at, |room| room.max(at)));
+        let again = due(true).map(|at| {
+            let own = room_at(&self.coming_up(true), AGAIN_AT_ONCE);
+            own.into_iter().chain(all).fold(at, Instant::max)
+        });
+        first.into_iter().chain(again).min()
     }
 
     pub(super) fn start_what_is_due(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -46,35 +87,50 @@ impl Platform {
             self.gateway = Gateway::Down(None);
             actions.push(Action::StartGateway);
         }
-        let coming = self.coming_up().filter(|until| *until > now).count();
-        let mut room = AT_ONCE.saturating_sub(coming);
-        if room == 0 {
-            return;
-        }
-        let mut due: Vec<(Instant, &String)> = Vec::new();
-        for (name, function) in &self.functions {
-            let of_it = function.restarts.iter().filter(|at| **at <= now);
-            due.extend(of_it.map(|at| (*at, name)));
-        }
-        due.sort_by_key(|(at, _)| *at);
-        due.truncate(room);
-        room -= due.len();
-        let due: Vec<(Instant, String)> =
-            due.into_iter().map(|(at, of)| (at, of.clone())).collect();
-        for (at, name) in due {
-            let Some(function) = self.functions.get_mut(&name) else {
-                continue;
+        for due in self.due(now) {
+            let Due { at, role, function } = due;
+            let what = match role {
+                Role::Next => self.next.as_mut().and_then(|next| next.take(&function)),
+                _ => self.functions.get_mut(&function).map(|one| {
+                    if let Some(place) = one.restarts.iter().position(|other| *other == at) {
+                        one.restarts.swap_remove(place);
+                    }
+                    (one.wanted.version, one.wanted.start_time)
+                }),
             };
-            if let Some(place) = function.restarts.iter().position(|one| *one == at) {
-                function.restarts.swap_remove(place);
+            if let Some((version, time)) = what {
+                self.start_worker(now, (&function, version, time), role, actions);
             }
-            let (version, time) = (function.wanted.version, function.wanted.start_time);
-            self.start_worker(now, (&name, version, time), Role::Current, actions);
         }
-        let next = self.next.as_mut().map(|next| next.take_missing(room));
-        for (name, version, time) in next.into_iter().flatten() {
-            self.start_worker(now, (&name, version, time), Role::Next, actions);
+    }
+
+    /// What is started now, in this order.
+    fn due(&self, now: Instant) -> Vec<Due> {
+        let coming = |again| {
+            self.coming_up(again)
+                .into_iter()
+                .filter(|until| *until > now)
+        };
+        let room = AT_ONCE.saturating_sub(coming(false).count());
+        if room == 0 {
+            return Vec::new();
         }
+        let mut again_room = AGAIN_AT_ONCE.saturating_sub(coming(true).count());
+        let mut due: Vec<_> = self.missing().filter(|(_, at, ..)| *at <= now).collect();
+        due.sort_by_key(|(again, at, ..)| (*again, *at));
+        let fits = |(again, ..): &(bool, Instant, Role, &str)| {
+            let fits = !again || again_room > 0;
+            again_room = again_room.saturating_sub(usize::from(*again));
+            fits
+        };
+        let first = due.into_iter().filter(fits).take(room);
+        first
+            .map(|(_, at, role, function)| Due {
+                at,
+                role,
+                function: function.to_owned(),
+            })
+            .collect()
     }
 
     fn start_worker(

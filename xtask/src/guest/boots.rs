@@ -252,6 +252,7 @@ fn spec(inside: &Inside, boot: &Boot, initramfs: &Path, disk: &Path, speed: Spee
         cpus: inside.cpus,
         devices,
         ports: Vec::new(),
+        tap: None,
         logs: inside.place.clone(),
         speed,
         on_line: None,

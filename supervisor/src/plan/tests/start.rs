@@ -32,18 +32,18 @@ fn workers_come_up_a_few_at_a_time_and_each_that_is_ready_makes_room() {
     assert_eq!(started(&mut platform, begin, 0, Begin), 1..17);
     assert_eq!(started(&mut platform, begin, 1, GatewayStarted), 0..0);
     // Nothing is due before one of them is ready, or has been waited for: no timer that goes off again and again.
-    let later = begin + Duration::from_secs(1);
+    let later = begin + Duration::from_millis(250);
     assert_eq!(platform.deadline(), Some(later));
     assert_eq!(started(&mut platform, begin, 5, WorkerReady(3)), 17..18);
     let ended = WorkerEnded(1, "exit status 1".into());
     assert_eq!(started(&mut platform, begin, 6, ended), 18..19);
     // Fourteen are left of the first.
     assert_eq!(platform.deadline(), Some(later));
-    assert_eq!(started(&mut platform, begin, 999, Timer), 0..0);
-    assert_eq!(started(&mut platform, begin, 1000, Timer), 19..33);
+    assert_eq!(started(&mut platform, begin, 249, Timer), 0..0);
+    assert_eq!(started(&mut platform, begin, 250, Timer), 19..33);
     assert_eq!(
         platform.deadline(),
-        Some(begin + Duration::from_millis(1005)),
+        Some(begin + Duration::from_millis(255)),
         "the two that followed"
     );
 }
@@ -97,4 +97,49 @@ fn a_reload_that_is_given_up_starts_no_more_of_its_workers() {
     let ended = WorkerEnded(1, "exit status 1".into());
     assert_eq!(started(&mut platform, begin, 11, ended), 0..0);
     assert_eq!(started(&mut platform, begin, 5000, Timer), 0..0);
+}
+
+#[test]
+fn those_that_start_well_do_not_wait_for_those_that_do_not() {
+    let begin = Instant::now();
+    let mut platform = Platform::new(&many(), 1, begin);
+    let _ = platform.step(begin, Begin);
+    let _ = platform.step(begin, GatewayStarted);
+    // None is ever ready: all are started again and again, each as late as it may.
+    let mut millis = 0;
+    while platform
+        .functions
+        .values()
+        .any(|one| one.failed_starts == 0)
+    {
+        millis += 250;
+        let at = begin + Duration::from_millis(millis);
+        for action in platform.step(at, Timer) {
+            if let Action::KillWorker(id) = action {
+                let _ = platform.step(at, WorkerEnded(id, "killed".to_owned()));
+            }
+        }
+        assert!(millis < 60_000);
+    }
+    let wanted: Vec<Wanted> = ["good", "better"].map(|name| fixed(name, 1, 1)).into();
+    let good = wanted.iter().chain(&many()).cloned().collect();
+    let reload = Reload {
+        wanted: good,
+        new_gateway: false,
+    };
+    let mut due = Vec::new();
+    for event in [reload, Timer] {
+        millis += 250;
+        for action in platform.step(begin + Duration::from_millis(millis), event) {
+            if let Action::StartWorker(_, name, _) = action {
+                due.push(name);
+            }
+        }
+    }
+    assert_eq!(due[..2], ["good", "better"], "{due:?}");
+    let again = due.len() - 2;
+    assert!(
+        (1..=2 * 8).contains(&again),
+        "as many of the others as there is room for: {again}"
+    );
 }

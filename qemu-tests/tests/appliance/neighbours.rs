@@ -1,0 +1,242 @@
+//! A device on a cable of its own, with the neighbours that real ones have: dnsmasq as DHCP server, router and name
+//! server, chrony as time server, and whoever looks for `NAME.local`.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hearth_qemu_tests::Tap;
+use serde_json::Value;
+
+use crate::device::{BOOT, Device, On};
+use crate::lab::Lab;
+use crate::wait;
+
+/// This host's end of the cable.
+const TAP: &str = "hearth0";
+const HOST_4: &str = "10.79.0.1";
+const HOST_6: &str = "fd79::1";
+/// What the device is given, by its card.
+const DEVICE_4: &str = "10.79.0.50";
+const MAC: &str = "52:54:00:12:34:56";
+/// Where its name comes from.
+const NAME: &str = "hearth-3456";
+/// And where its address without DHCP.
+const DEVICE_6: &str = "fd79::5054:ff:fe12:3456";
+
+/// The shortest lease that dnsmasq gives; half of it is when it is renewed.
+const LEASE: Duration = Duration::from_secs(120);
+
+/// Where the device finds the time, unless its settings say otherwise.
+const TIME: &str = "pool.ntp.org";
+
+/// A server that runs until it is dropped, and what it says.
+struct Neighbour {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Neighbour {
+    fn start(name: &str, words: &[&str]) -> Neighbour {
+        let log = Lab::get().place.join(format!("{name}.log"));
+        let out = File::create(&log).unwrap();
+        let child = Command::new(words[0])
+            .args(&words[1..])
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().unwrap())
+            .stderr(out)
+            .spawn();
+        Neighbour {
+            child: child.unwrap_or_else(|error| panic!("{name}: {error}")),
+            log,
+        }
+    }
+
+    /// DHCP, router advertisements, and names.
+    fn dnsmasq(name: &str, more: &[&str]) -> Neighbour {
+        let leases = Lab::get().place.join(format!("{name}.leases"));
+        let _ = fs::remove_file(&leases);
+        let leases = format!("--dhcp-leasefile={}", leases.display());
+        let interface = format!("--interface={TAP}");
+        let words = [
+            "dnsmasq",
+            "--no-daemon",
+            "--conf-file=/dev/null",
+            "--no-resolv",
+            "--no-hosts",
+            // Of its own names it knows what there is not, too.
+            "--local=/ntp.org/",
+            "--user=root",
+            "--pid-file=",
+            "--log-dhcp",
+            "--log-queries",
+            "--log-facility=-",
+            "--bind-dynamic",
+            "--except-interface=lo",
+            &interface,
+            &leases,
+        ];
+        Neighbour::start(name, &[&words, more].concat())
+    }
+
+    /// The time, as this host has it.
+    fn chrony() -> Neighbour {
+        let place = &Lab::get().place;
+        let settings = place.join("chrony.conf");
+        let text = format!(
+            "local stratum 1\nallow all\ncmdport 0\nbindcmdaddress /\npidfile {}\n",
+            place.join("chrony.pid").display()
+        );
+        fs::write(&settings, text).unwrap();
+        let settings = settings.to_str().unwrap();
+        // It leaves this host's own clock alone.
+        Neighbour::start(
+            "chrony",
+            &["chronyd", "-d", "-x", "-u", "root", "-f", settings],
+        )
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Does something as root of this namespace.
+fn ip(words: &str) {
+    let status = Command::new("ip").args(words.split(' ')).status().unwrap();
+    assert!(status.success(), "ip {words}");
+}
+
+/// This host's end, in a namespace where there is nothing else.
+fn cable() {
+    ip("link set lo up");
+    ip(&format!("tuntap add dev {TAP} mode tap"));
+    ip(&format!("address add {HOST_4}/24 dev {TAP}"));
+    ip(&format!("address add {HOST_6}/64 dev {TAP} nodad"));
+    ip(&format!("link set {TAP} up"));
+    ip(&format!("route add 224.0.0.0/4 dev {TAP}"));
+}
+
+fn network(on: &On) -> Value {
+    on.json("/run/hearth/net.json")
+}
+
+fn scaled(limit: Duration) -> Duration {
+    Lab::get().speed.scale(limit)
+}
+
+/// Waits until the network is as `fits` has it.
+fn settles(on: &On, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    wait::within(scaled(BOOT), what, || Some(network(on)).filter(&fits))
+}
+
+/// By how many seconds the device's clock differs from this host's.
+fn clock_is_off_by(on: &On) -> f64 {
+    let read = |path: &str| on.order(&["read", path]);
+    let stat = read("/proc/stat");
+    let begun = stat.lines().find_map(|line| line.strip_prefix("btime "));
+    let begun: f64 = begun.unwrap().trim().parse().unwrap();
+    let up = read("/proc/uptime");
+    let up: f64 = up.split(' ').next().unwrap().parse().unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    begun + up - now.as_secs_f64()
+}
+
+/// Whether the clock was led by the server: set from 2020 to now, give or take what `btime` rounds off.
+fn knows_the_time(on: &On) {
+    settles(on, "the clock is synchronised", |network| {
+        network["clock"] == "synchronised"
+    });
+    let off = clock_is_off_by(on);
+    println!("the clock is off by {off:.1} s");
+    assert!(off.abs() < 5.0, "{off}");
+}
+
+/// Asks everybody on the cable for a name, as any program does that is no mDNS daemon itself.
+fn asked_for(name: &str, kind: &str) -> String {
+    let mut dig = Command::new("dig");
+    dig.args(["+short", "+time=2", "+tries=3", "-p", "5353"]);
+    let output = dig.args(["@224.0.0.251", name, kind]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+#[ignore = "it wants a network of its own: `cargo xtask test network` makes one"]
+fn it_lives_with_the_servers_of_a_real_network() {
+    cable();
+    let chrony = Neighbour::chrony();
+    let time_4 = format!("--host-record={TIME},{HOST_4}");
+    let leases = format!("--dhcp-range=10.79.0.50,10.79.0.60,{}", LEASE.as_secs());
+    let own = format!("--dhcp-host={MAC},{DEVICE_4}");
+    let routers = "--dhcp-range=fd79::,ra-only,64,300";
+    let servers = format!("--dhcp-option=option6:dns-server,[{HOST_6}]");
+    let both = Neighbour::dnsmasq(
+        "dnsmasq",
+        &[&time_4, &leases, &own, "--enable-ra", routers, &servers],
+    );
+    let mut device = Device::hello("neighbours");
+    device.machine.tap = Some(Tap {
+        name: TAP.to_owned(),
+        address: DEVICE_4.parse().unwrap(),
+    });
+    device.machine.clock = Some("2020-01-01T00:00:00".to_owned());
+    let on = device.boot();
+    on.says(&format!("https://{DEVICE_4}"), BOOT);
+    let settled = settles(&on, "both families have an address", |network| {
+        network["dns"] == serde_json::json!([HOST_4, HOST_6])
+            && network["addresses"] == serde_json::json!([DEVICE_4, DEVICE_6])
+    });
+    println!("{settled}");
+    assert_eq!(settled["gateway"], HOST_4);
+    knows_the_time(&on);
+    let over_6 = on.get_of(&format!("[{DEVICE_6}]"), "/").unwrap();
+    assert!(over_6.contains("hello"), "{over_6}");
+
+    // By its name, for whoever is on the cable.
+    let name = format!("{NAME}.local");
+    assert_eq!(settled["mdns"], name.as_str());
+    let (found_4, found_6) = (asked_for(&name, "A"), asked_for(&name, "AAAA"));
+    println!("{name}: {} {}", found_4.trim(), found_6.trim());
+    assert!(found_4.lines().any(|line| line == DEVICE_4), "{found_4}");
+    assert!(found_6.lines().any(|line| line == DEVICE_6), "{found_6}");
+
+    // The lease is renewed at half of its time, and nobody notices.
+    let acknowledged = || both.said().matches("DHCPACK").count();
+    let before = acknowledged();
+    let begun = std::time::Instant::now();
+    while acknowledged() == before {
+        assert!(begun.elapsed() < LEASE, "no renewal: {}", both.said());
+        assert!(on.get("https", "/").unwrap().contains("hello"));
+        sleep(Duration::from_secs(1));
+    }
+    println!("renewed after {} s more", begun.elapsed().as_secs());
+    on.run(&["/bin/hearth-itself", "device", "power-off"]);
+    on.goes_off(BOOT);
+    drop(both);
+
+    // Without DHCP all that it knows comes from the router: address, name server, and through that the time.
+    let time_6 = format!("--host-record={TIME},{HOST_6}");
+    let six = Neighbour::dnsmasq("dnsmasq-6", &[&time_6, "--enable-ra", routers, &servers]);
+    device.machine.tap = Some(Tap {
+        name: TAP.to_owned(),
+        address: DEVICE_6.parse().unwrap(),
+    });
+    let on = device.boot();
+    let settled = network(&on);
+    assert_eq!(settled["addresses"], serde_json::json!([DEVICE_6]));
+    settles(&on, "the router's name server is known", |network| {
+        network["dns"] == serde_json::json!([HOST_6])
+    });
+    knows_the_time(&on);
+    assert!(six.said().contains(TIME), "{}", six.said());
+    drop(chrony);
+}
