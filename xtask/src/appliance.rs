@@ -41,7 +41,6 @@ const TESTS: &[&str] = &["--package", "hearth-qemu-tests", "--test", "appliance"
 const NEIGHBOURS: &[Need] = &[
     ("dnsmasq", "dnsmasq-base"),
     ("chronyd", "chrony"),
-    ("dig", "bind9-dnsutils"),
     ("ip", "iproute2"),
     ("unshare", "util-linux"),
 ];
