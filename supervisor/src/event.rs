@@ -32,6 +32,8 @@ pub enum Event {
     GatewayServes(u32),
     /// The gateway ended, or could not be started: how.
     GatewayEnded(String),
+    /// A worker has said HELLO.
+    WorkerUp(u32),
     /// A worker said READY.
     WorkerReady(u32),
     /// A worker said START_FAILED and is about to end: why.

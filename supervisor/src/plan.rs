@@ -160,6 +160,11 @@ impl Platform {
             Event::Pressure(pressure) => self.pressed(now, &pressure, &mut actions),
             Event::GatewayServes(snapshot) => self.gateway_serves(now, snapshot, &mut actions),
             Event::GatewayEnded(how) => self.gateway_ended(now, &how, &mut actions),
+            Event::WorkerUp(id) => {
+                if let Some(worker) = self.workers.get_mut(id) {
+                    worker.is_up = true;
+                }
+            }
             Event::WorkerReady(id) => self.worker_ready(now, id, &mut actions),
             Event::WorkerHealth(id, verdict) => self.examined(now, id, verdict, &mut actions),
             Event::WorkerGaveUp(id, why) => self.worker_gave_up(now, id, why, &mut actions),

@@ -267,6 +267,7 @@ impl Runner {
                 if let Some(worker) = self.workers.get(&id) {
                     worker.configure(id);
                 }
+                self.step(Event::WorkerUp(id));
             }
         }
     }

@@ -14,8 +14,9 @@ const AT_ONCE: usize = 16;
 /// So many of these may be of functions whose last start failed: those that start well need not wait for them.
 const AGAIN_AT_ONCE: usize = AT_ONCE / 2;
 
-/// Whoever takes longer than this waits for something else, and others need not wait for it.
-const COMING_UP: Duration = Duration::from_millis(250);
+/// Until its HELLO, and no longer than this, a worker counts as coming up. What it waits for then, such as a database,
+/// need not be waited for by others.
+const COMING_UP: Duration = Duration::from_secs(1);
 
 /// A worker that is to be started.
 #[derive(Debug)]
@@ -27,11 +28,11 @@ struct Due {
 }
 
 impl Platform {
-    /// Until when each of those that are not ready counts as coming up, in the order of their starts; of all, or of
+    /// Until when each of those that have not said HELLO counts as coming up, in the order of their starts; of all, or of
     /// functions whose last start failed.
     fn coming_up(&self, again: bool) -> Vec<Instant> {
         let starting = self.workers.values();
-        let starting = starting.filter(|one| matches!(one.phase, Phase::Starting(_)));
+        let starting = starting.filter(|one| matches!(one.phase, Phase::Starting(_)) && !one.is_up);
         let counts = starting.filter(|one| !again || self.fails(one.role, &one.function));
         counts.map(|one| one.since + COMING_UP).collect()
     }

@@ -13,6 +13,8 @@ pub(super) struct Worker {
     pub(super) phase: Phase,
     pub(super) since: Instant,
     pub(super) start_time: Duration,
+    /// It has said HELLO: its process is up, and what it still needs is its own affair.
+    pub(super) is_up: bool,
     pub(super) was_ready: bool,
     /// When to ask whether it is well.
     pub(super) probe: Option<Instant>,
@@ -69,6 +71,7 @@ impl Worker {
             phase: Phase::Starting(now + start_time),
             since: now,
             start_time,
+            is_up: false,
             was_ready: false,
             probe: None,
             bad: 0,
