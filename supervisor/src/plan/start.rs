@@ -1,7 +1,6 @@
 //! Starts of workers: what is due, and not all at once; first of functions whose last start did not fail, then who has
-//! waited longest. Workers that come up share the processors,
-//! and whoever starts hundreds of them in one go does nothing else meanwhile: the last would be killed as late before
-//! anybody has heard the first.
+//! waited longest. Workers that come up share the processors, and whoever starts hundreds of them in one go does nothing
+//! else meanwhile: the last would be killed as late before anybody has heard the first.
 
 use std::time::{Duration, Instant};
 

@@ -63,9 +63,8 @@ fn who_has_waited_longest_is_first() {
     assert_eq!(platform.waiting_for().len(), 100);
 }
 
-#[test]
-fn the_workers_of_a_reload_come_up_a_few_at_a_time_and_are_served_together() {
-    let begin = Instant::now();
+/// Nothing is served, and many functions are to be: at ten milliseconds the first of their workers are started.
+fn in_a_reload(begin: Instant) -> Platform {
     let mut platform = Platform::new(&[], 1, begin);
     let _ = platform.step(begin, Begin);
     let _ = platform.step(begin, GatewayStarted);
@@ -74,6 +73,13 @@ fn the_workers_of_a_reload_come_up_a_few_at_a_time_and_are_served_together() {
         new_gateway: false,
     };
     assert_eq!(started(&mut platform, begin, 10, reload), 1..17);
+    platform
+}
+
+#[test]
+fn the_workers_of_a_reload_come_up_a_few_at_a_time_and_are_served_together() {
+    let begin = Instant::now();
+    let mut platform = in_a_reload(begin);
     let mut snapshots = Vec::new();
     for id in 1..=100 {
         for action in platform.step(begin + Duration::from_millis(20), WorkerReady(id)) {
@@ -88,14 +94,7 @@ fn the_workers_of_a_reload_come_up_a_few_at_a_time_and_are_served_together() {
 #[test]
 fn a_reload_that_is_given_up_starts_no_more_of_its_workers() {
     let begin = Instant::now();
-    let mut platform = Platform::new(&[], 1, begin);
-    let _ = platform.step(begin, Begin);
-    let _ = platform.step(begin, GatewayStarted);
-    let reload = Reload {
-        wanted: many(),
-        new_gateway: false,
-    };
-    assert_eq!(started(&mut platform, begin, 10, reload), 1..17);
+    let mut platform = in_a_reload(begin);
     let ended = WorkerEnded(1, "exit status 1".into());
     assert_eq!(started(&mut platform, begin, 11, ended), 0..0);
     assert_eq!(started(&mut platform, begin, 5000, Timer), 0..0);
