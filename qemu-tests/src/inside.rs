@@ -28,6 +28,8 @@ pub struct Inside {
     pub memory: u32,
     /// Processors.
     pub cpus: u32,
+    /// More words for QEMU: further devices.
+    pub devices: Vec<String>,
     /// Where archives and logs are kept.
     pub place: PathBuf,
     /// Is told each line of the console.
@@ -106,7 +108,7 @@ impl Inside {
             },
             memory: self.memory,
             cpus: self.cpus,
-            devices: Vec::new(),
+            devices: self.devices.clone(),
             ports: ports.to_vec(),
             tap: None,
             logs: self.place.clone(),

@@ -121,6 +121,7 @@ impl Lab {
             init: built[0].clone(),
             memory: 512,
             cpus: 2,
+            devices: Vec::new(),
             place: place.clone(),
             on_line: None,
         };

@@ -2,6 +2,7 @@
 //! either processor. What runs there is the list [`RUNS`].
 
 mod boots;
+pub(crate) mod flash;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -148,6 +149,7 @@ fn inside(arch: Arch, kernel: PathBuf, init: PathBuf) -> Inside {
         init,
         memory: 512,
         cpus: 2,
+        devices: Vec::new(),
         place: place().join(arch.name()),
         on_line: Some(show),
     }

@@ -251,6 +251,22 @@ pub(crate) fn build(arch: &str, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> 
     names.iter().map(find).collect()
 }
 
+/// A board's image as a user makes it, with one function.
+pub(crate) fn image(board: Board, to: &Path) -> anyhow::Result<()> {
+    let kit = make(board)?;
+    cargo(&["build", "--quiet", "--package", "hearth", "--bin", "hearth"])?;
+    let status = Command::new(target().join("debug/hearth"))
+        .args(["image", "build", "--board", &board.to_string(), "--kit"])
+        .arg(&kit)
+        .args(["--manifest", "examples/hello/edge.yaml", "--output"])
+        .arg(to)
+        .current_dir(root())
+        .status()
+        .context("cannot run hearth")?;
+    ensure!(status.success(), "there is no image: {status}");
+    Ok(())
+}
+
 /// The pristine data file system: the same bytes each time.
 pub(crate) fn data(board: Board) -> anyhow::Result<Vec<u8>> {
     let size = span(Role::Data, board.firmware()).len;

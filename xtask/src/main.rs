@@ -32,7 +32,7 @@ cargo xtask test guest [ARCH [NAME]]  tests as root in virtual machines; with a 
 cargo xtask test firmware [ARCH]  what starts a slot, under UEFI firmware in virtual machines
 cargo xtask test appliance [ARCH [NAME]]  devices, from firmware to HTTPS, and all that can happen to them
 cargo xtask test network [ARCH]  a device among real servers of addresses, names and time, in a network namespace
-cargo xtask test flash    an image onto a loop device, as root
+cargo xtask test flash [ARCH]  an image onto a card, by a machine of its own; and a device started from that card
 cargo xtask test pi       the Raspberry Pi's image in QEMU's raspi4b, without the Pi's firmware
 cargo xtask test boots [ARCH]  only those that boot the appliance's own init
 cargo xtask test buildroot --tree DIR  what can be known of buildroot/ with a Buildroot 2026.08 in DIR, without building
@@ -63,7 +63,9 @@ fn main() -> ExitCode {
         ["test", "network", ref arches @ ..] => {
             named(arches).and_then(|arches| appliance::network(&arches))
         }
-        ["test", "flash"] => test::flash(),
+        ["test", "flash", ref arches @ ..] => {
+            named(arches).and_then(|arches| guest::flash::test(&arches))
+        }
         ["test", "pi"] => pi::test(),
         ["test", "boots", ref arches @ ..] => {
             named(arches).and_then(|arches| guest::boots(&arches))

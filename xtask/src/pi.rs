@@ -2,7 +2,6 @@
 //! QEMU lacks. The kernel is the product's own for aarch64; a real Pi gets Buildroot's.
 
 use std::fs::{self, OpenOptions};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -11,7 +10,7 @@ use hearth_qemu_tests::{Arch, Boot, Guest, Inside, Spec, pi};
 
 use crate::install::{self, Need};
 use crate::programs::{Program, build};
-use crate::sh::{cargo, root, say, target};
+use crate::sh::{say, target};
 use crate::{clock, kernel, kit, qemu, toolchain};
 
 const NEEDS: &[Need] = &[("fdtput", "device-tree-compiler")];
@@ -31,17 +30,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
     let place = target().join("qemu").join("pi");
     fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
     let card = place.join("card");
-    let kit = kit::make(Board::Rpi4)?;
-    cargo(&["build", "--quiet", "--package", "hearth", "--bin", "hearth"])?;
-    let status = Command::new(target().join("debug/hearth"))
-        .args(["image", "build", "--board", "rpi4", "--kit"])
-        .arg(&kit)
-        .args(["--manifest", "examples/hello/edge.yaml", "--output"])
-        .arg(&card)
-        .current_dir(root())
-        .status()
-        .context("cannot run hearth")?;
-    ensure!(status.success(), "there is no image: {status}");
+    kit::image(Board::Rpi4, &card)?;
     let opened = OpenOptions::new().write(true).open(&card);
     opened
         .and_then(|opened| opened.set_len(CARD))
@@ -52,6 +41,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
         init: build(Arch::Aarch64, &[Program::bin("hearth-guest", "guest-init")])?.remove(0),
         memory: 256,
         cpus: 2,
+        devices: Vec::new(),
         place: place.clone(),
         on_line: None,
     };

@@ -287,6 +287,7 @@ impl Disks {
             init: built[0].clone(),
             memory: 256,
             cpus: 2,
+            devices: Vec::new(),
             place: place.clone(),
             on_line: None,
         };

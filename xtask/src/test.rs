@@ -2,10 +2,9 @@
 
 use std::time::Instant;
 
-use anyhow::Context;
 use hearth_qemu_tests::Arch;
 
-use crate::install::{Need, ensure, root};
+use crate::install::{Need, ensure};
 use crate::sh::{cargo, say};
 use crate::{appliance, clock, guest, pi, slots, tidy, toolchain};
 
@@ -18,7 +17,6 @@ const FOR_TESTS: &[Need] = &[
     ("redis-server", "redis-server"),
     ("memcached", "memcached"),
     ("setpriv", "util-linux"),
-    ("losetup", "mount"),
     // Images, as everyone's tools see them.
     ("sgdisk", "gdisk"),
     ("sfdisk", "fdisk"),
@@ -77,22 +75,11 @@ pub(crate) fn test(full: bool) -> anyhow::Result<()> {
         appliance::network(&[Arch::X86_64])
     })?;
     part("the Raspberry Pi's image", pi::test)?;
-    part("an image onto a disk", flash)?;
+    part("an image onto a card", || {
+        guest::flash::test(&[Arch::X86_64])
+    })?;
     say(&format!("all passed in {}", clock::took(begun)));
     Ok(())
-}
-
-/// Writes an image to a loop device: as root.
-pub(crate) fn flash() -> anyhow::Result<()> {
-    let root =
-        root().context("an image onto a disk: that is root's to do, and there is no sudo")?;
-    let mut args = ["test", "--package", "hearth", "--test", "image"].to_vec();
-    let runner = format!("target.'cfg(unix)'.runner={root:?}");
-    if !root.is_empty() {
-        args.extend(["--config", &runner]);
-    }
-    args.extend(["--", "--ignored", "--nocapture", "disk::"]);
-    cargo(&args)
 }
 
 /// One part of the whole, and how long it took.

@@ -7,7 +7,6 @@
     reason = "all of this is tests, which Clippy sees only in the functions marked as such"
 )]
 
-mod disk;
 mod flash;
 #[path = "../../../image/tests/kit/mod.rs"]
 mod kit;

@@ -1,0 +1,129 @@
+//! `hearth image flash` onto disks of a machine of its own: one built in, a card in its USB port, and two that will
+//! not do. `cargo xtask test flash` makes the machine; what it finds on the disks afterwards, it compares itself.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "all of this is tests, which Clippy sees only in the functions marked as such"
+)]
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::mount::{MsFlags, mount, umount};
+
+const IMAGE: &str = "/edge.img";
+const BUILT_IN: &str = "/dev/vda";
+const PROTECTED: &str = "/dev/vdb";
+const SMALL: &str = "/dev/vdc";
+const CARD: &str = "/dev/sda";
+
+/// What lies on the disk that is built in.
+const BEFORE: u8 = 0xee;
+
+/// The kernel finds what is in a USB port after everything else.
+fn plugged() {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !Path::new(CARD).exists() {
+        assert!(Instant::now() < until, "{CARD} does not come");
+        sleep(Duration::from_millis(50));
+    }
+}
+
+/// Flashes; the exit status, and what was said.
+fn flash(device: &str, more: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new("/bin/hearth");
+    command.args(["image", "flash", IMAGE, device, "--yes"]);
+    let output = command.args(more).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    println!(
+        "flash {device} {}: {}\n{said}",
+        more.join(" "),
+        output.status
+    );
+    (output.status.code(), said)
+}
+
+/// It is not written, and this is why.
+fn refused(device: &str, more: &[&str], reasons: &[&str]) {
+    let (status, said) = flash(device, more);
+    assert_eq!(status, Some(1));
+    for reason in reasons {
+        assert!(said.contains(reason), "no {reason:?}");
+    }
+}
+
+/// It is written; what was said.
+fn written(device: &str, more: &[&str]) -> String {
+    let (status, said) = flash(device, more);
+    assert_eq!(status, Some(0));
+    assert!(said.contains("written and read back"));
+    said
+}
+
+#[test]
+#[ignore = "it wants a machine with disks to lose: `cargo xtask test flash` makes one"]
+fn a_disk_is_written_once_nothing_speaks_against_it_or_somebody_insists() {
+    plugged();
+    refused(
+        BUILT_IN,
+        &[],
+        &[
+            "/dev/vda is built into this machine",
+            "/dev/vda is left alone; --force writes to it anyway",
+        ],
+    );
+    let mut first = vec![0; 1 << 20];
+    File::open(BUILT_IN)
+        .unwrap()
+        .read_exact(&mut first)
+        .unwrap();
+    assert!(
+        first.iter().all(|byte| *byte == BEFORE),
+        "it was written to"
+    );
+    written(BUILT_IN, &["--force"]);
+
+    // A card asks for nothing but that it is not in use.
+    let place = "/tmp/card";
+    fs::create_dir(place).unwrap();
+    let none = None::<&str>;
+    mount(
+        Some("/dev/sda1"),
+        place,
+        Some("vfat"),
+        MsFlags::MS_RDONLY,
+        none,
+    )
+    .unwrap();
+    refused(
+        CARD,
+        &[],
+        &[
+            "/dev/sda1 is mounted at /tmp/card",
+            "/dev/sda is left alone; --force writes to it anyway",
+        ],
+    );
+    umount(place).unwrap();
+    let said = written(CARD, &[]);
+    // What is lost is told.
+    assert!(said.contains("holds Hearth "));
+    assert!(!said.contains("built into") && !said.contains("mounted"));
+
+    refused(
+        "/dev/sda1",
+        &["--force"],
+        &["/dev/sda1 is a partition, and an image is a whole disk: /dev/sda"],
+    );
+    refused(CARD, &["--force", "--file"], &["/dev/sda is no file"]);
+    refused(PROTECTED, &["--force"], &["/dev/vdb is write-protected"]);
+    refused(
+        SMALL,
+        &["--force"],
+        &["/dev/vdc is too small: it has 1.0 MiB"],
+    );
+}
