@@ -21,6 +21,10 @@ Hearth beside its peers: CPU per request, requests per second, latencies and mem
 
 What ten thousand idle connections cost the gateway, beside hyper alone.
 
+  cargo xtask bench supervisor
+
+The supervisor at its smallest: its size, and its memory when idle with one function.
+
   cargo xtask bench cells [--rounds N] [--seconds N]
 
 What a worker's cell costs each request: CPU beside the same platform without cells.
@@ -47,6 +51,8 @@ pub(crate) enum Task {
     Bench(Options),
     /// Measure what idle connections cost.
     Idle,
+    /// Measure the supervisor's size and memory.
+    Supervisor,
     /// Measure what cells cost requests.
     Cells(Pace),
     /// Start workers without cells; a platform is given this for `hearth-cell`: `bare WORD`.
@@ -123,6 +129,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, Stri
             "cells" => return pace(name, args).map(Task::Cells),
             "bare" => return Ok(Task::Bare(value()?)),
             "idle" => return Ok(Task::Idle),
+            "supervisor" => return Ok(Task::Supervisor),
             "peer" => return Ok(Task::Peer(value()?.parse()?)),
             _ => return Err(format!("there is no option `{arg}`")),
         }

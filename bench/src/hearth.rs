@@ -114,7 +114,7 @@ async fn cargo_build(args: &[&str], target: &Path) -> anyhow::Result<()> {
 }
 
 /// The workspace's root.
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here)
 }

@@ -21,6 +21,7 @@ mod replacement;
 mod run;
 mod scratch;
 mod server;
+mod supervisor;
 mod table;
 mod targets;
 mod usage;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Ok(Task::Bare(word)) => bare::serve(&word),
         Ok(Task::Cells(pace)) => until_told_to_stop(cells::run(pace)),
         Ok(Task::Idle) => until_told_to_stop(idle::run()),
+        Ok(Task::Supervisor) => until_told_to_stop(supervisor::run()),
         Ok(Task::Postgres(pace)) => until_told_to_stop(postgres::run(pace)),
         Ok(Task::Chaos(course)) => until_told_to_stop(chaos::run(course)),
         Err(fault) => {

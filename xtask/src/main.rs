@@ -40,6 +40,7 @@ cargo xtask kernel [ARCH]  the product's kernels, kept below ~/.cache/hearth; pr
 cargo xtask kit [BOARD]   all of an appliance but your functions, kept below ~/.cache/hearth/kits; prints where
 cargo xtask tidy          formatting, lints, and the project's own rules of style
 cargo xtask bench         Hearth beside its peers, in one run; `bench idle`: what idle connections cost
+cargo xtask bench supervisor  the supervisor's size and memory, built as small as can be
 cargo xtask bench postgres  a function that asks PostgreSQL, beside pgbench
 cargo xtask chaos         Hearth under load while everything that can go wrong does; --minutes N
 cargo xtask fuzz [N [T]]  N runs (default 1,000,000) of every fuzz target, or of T; needs nightly and cargo-fuzz

@@ -192,9 +192,12 @@ impl Way {
             format!("opt-level=\"{}\"", if smallest { "z" } else { "s" }),
             "lto=\"fat\"".to_owned(),
             "codegen-units=1".to_owned(),
-            "strip=true".to_owned(),
         ];
-        let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
+        let mut flags = vec![
+            "-Ctarget-feature=+crt-static".to_owned(),
+            // A profile's `strip` is forgotten for packages that the workspace gives a profile of their own.
+            "-Cstrip=symbols".to_owned(),
+        ];
         match self {
             Way::Whole {
                 nightly,
@@ -444,7 +447,7 @@ mod tests {
                     "+crt-static",
                     "--remap-path-prefix=/home/ada/=",
                     "-Cmore",
-                    "strip=true",
+                    "-Cstrip=symbols",
                 ] {
                     assert!(call.contains(part), "{part}: {call}");
                 }
