@@ -13,20 +13,12 @@ use hearth_image::kit::{Kit, Node, pack, unpack};
 use hearth_qemu_tests::{Arch, Inside, Speed};
 
 use crate::install::{self, Need};
-use crate::programs::{Program, build};
+use crate::programs::{ATTACKS, GUEST_INIT, HELLO, HOSTILE, Program, SABOTEUR, build};
 use crate::sh::{cargo, root, say, target};
 use crate::{clock, kernel, kit, qemu, toolchain};
 
 /// What breaks things, in `/bin/hearth`'s place; and what it can be told to run.
-const SABOTEUR: Program = Program::bin("hearth-guest", "saboteur");
-const OTHERS: &[Program] = &[
-    Program::bin("hello", "hello"),
-    Program::bin("hearth-hostile", "hostile"),
-    Program::test("hearth", "attacks"),
-];
-
-/// The init of the machine whose start is the measure of all time limits.
-const INIT: Program = Program::bin("hearth-guest", "guest-init");
+const SPOILT: &[Program] = &[SABOTEUR, HELLO, HOSTILE, ATTACKS];
 
 /// Packed for one run.
 const QUICK: i32 = 1;
@@ -101,6 +93,7 @@ struct Lab {
     arch: Arch,
     place: PathBuf,
     kit: PathBuf,
+    plain: PathBuf,
     speed: Speed,
 }
 
@@ -111,10 +104,9 @@ impl Lab {
         fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
         let board: Board = format!("qemu-{name}").parse()?;
         let plain = kit::make(board)?;
-        let programs = [&[INIT, SABOTEUR], OTHERS].concat();
-        let built = build(arch, &programs)?;
+        let built = build(arch, &[&[GUEST_INIT], SPOILT].concat())?;
         let kit = place.join("test.kit");
-        spoil(&plain, &programs[1..], &built[1..], &kit)?;
+        spoil(&plain, &built[1..], &kit)?;
         let inside = Inside {
             arch,
             kernel: kernel::ensure(arch)?,
@@ -131,6 +123,7 @@ impl Lab {
             arch,
             place,
             kit,
+            plain,
             speed,
         })
     }
@@ -156,6 +149,7 @@ impl Lab {
             .env("HEARTH_SPEED", self.speed.times().to_string())
             .env("HEARTH_PLACE", &self.place)
             .env("HEARTH_KIT", &self.kit)
+            .env("HEARTH_PLAIN_KIT", &self.plain)
             .env("HEARTH_PROGRAM", target().join("debug/hearth"))
             .current_dir(root())
             .stdout(Stdio::piped())
@@ -183,7 +177,7 @@ fn lines(from: impl Read) -> impl Iterator<Item = String> {
 }
 
 /// A kit with what breaks things in it.
-fn spoil(plain: &Path, programs: &[Program], built: &[PathBuf], to: &Path) -> anyhow::Result<()> {
+fn spoil(plain: &Path, built: &[PathBuf], to: &Path) -> anyhow::Result<()> {
     // What is not good is told by its reader.
     Kit::open(plain)?;
     let file = fs::File::open(plain).with_context(|| format!("cannot open {}", plain.display()))?;
@@ -193,7 +187,7 @@ fn spoil(plain: &Path, programs: &[Program], built: &[PathBuf], to: &Path) -> an
         "root/bin/hearth-itself".to_owned(),
         real.context("a kit has the platform")?,
     );
-    for (program, path) in programs.iter().zip(built) {
+    for (program, path) in SPOILT.iter().zip(built) {
         let at = match *program {
             SABOTEUR => "root/bin/hearth".to_owned(),
             other => format!("root/bin/tests/{}", other.name),

@@ -14,7 +14,7 @@ use anyhow::{Context, ensure};
 use hearth_guest::Job;
 use hearth_qemu_tests::{Arch, Initramfs, Inside, Owner, Speed};
 
-use crate::programs::{Program, build};
+use crate::programs::{ATTACKS, CELL, GUEST_INIT, HEARTH, HELLO, HOSTILE, Program, SMOKE, build};
 use crate::sh::{root, say, target};
 use crate::{clock, kernel, kit, qemu, toolchain};
 
@@ -31,14 +31,8 @@ struct Run {
     shipped: bool,
 }
 
-/// Tests of the machine itself.
-const SMOKE: Program = Program::test("hearth-guest", "smoke");
-
-/// Tests of cells.
-const CELLS: Program = Program::test("hearth", "attacks");
-
-/// The run of most of them.
-const ATTACKS: &str = "attacks";
+/// The run of most tests of cells.
+const CELLS: &str = "attacks";
 
 /// What runs inside, in this order.
 const RUNS: &[Run] = &[
@@ -52,8 +46,8 @@ const RUNS: &[Run] = &[
     },
     // One test after the other: they are about what is taken from the machine as a whole.
     Run {
-        name: ATTACKS,
-        test: CELLS,
+        name: CELLS,
+        test: ATTACKS,
         args: &["--test-threads", "1", "--nocapture"],
         memory: 1024,
         limit: Duration::from_secs(240),
@@ -62,7 +56,7 @@ const RUNS: &[Run] = &[
     // A thousand functions in little memory.
     Run {
         name: "many",
-        test: CELLS,
+        test: ATTACKS,
         args: &["--nocapture", "--ignored", "many::"],
         memory: 384,
         limit: Duration::from_secs(240),
@@ -71,17 +65,10 @@ const RUNS: &[Run] = &[
 ];
 
 /// What the tests find in `/bin`, beside themselves.
-const PROGRAMS: &[Program] = &[
-    Program::bin("hearth", "hearth"),
-    Program::bin("hearth", "hearth-cell"),
-    Program::bin("hello", "hello"),
-    Program::bin("hearth-hostile", "hostile"),
-];
+const PROGRAMS: &[Program] = &[HEARTH, CELL, HELLO, HOSTILE];
 
 /// What is said of memory is said of these.
 const SHIPPED: [&str; 3] = ["hearth", "hearth-cell", "hello"];
-
-const INIT: Program = Program::bin("hearth-guest", "guest-init");
 
 /// A file of the machine's root: path, content, owner, mode.
 type Extra = (&'static str, &'static str, Owner, u32);
@@ -135,7 +122,7 @@ pub(crate) fn boots(arches: &[Arch]) -> anyhow::Result<()> {
     qemu::ensure()?;
     toolchain::ensure()?;
     for arch in arches {
-        let built = build(*arch, &[INIT])?;
+        let built = build(*arch, &[GUEST_INIT])?;
         let inside = inside(*arch, kernel::ensure(*arch)?, built[0].clone());
         boots::test(&inside, inside.measure()?)?;
     }
@@ -163,7 +150,7 @@ fn test_on(arch: Arch, names: &[&str]) -> anyhow::Result<()> {
         "guest {name}: kernel after {}",
         clock::took(begun)
     ));
-    let wanted = [&[INIT], PROGRAMS, &[SMOKE, CELLS]].concat();
+    let wanted = [&[GUEST_INIT], PROGRAMS, &[SMOKE, ATTACKS]].concat();
     let built = build(arch, &wanted)?;
     let inside = inside(arch, kernel, built[0].clone());
     let mut archive = Initramfs::new();
@@ -184,13 +171,13 @@ fn test_on(arch: Arch, names: &[&str]) -> anyhow::Result<()> {
     let is_run = |name: &&str| RUNS.iter().any(|run| run.name == *name);
     let (runs, tests): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| is_run(name));
     let wants =
-        |run: &&Run| all || runs.contains(&run.name) || (run.name == ATTACKS && !tests.is_empty());
+        |run: &&Run| all || runs.contains(&run.name) || (run.name == CELLS && !tests.is_empty());
     for run in RUNS.iter().filter(wants) {
         let begun = Instant::now();
         let program = in_guest(&run.test);
         let words = [&[program.as_str()], run.args].concat();
         let words = match run.name {
-            ATTACKS => [&words[..], &tests].concat(),
+            CELLS => [&words[..], &tests].concat(),
             _ => words,
         };
         let log = format!("{name}-{}", run.name);

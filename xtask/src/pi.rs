@@ -9,7 +9,7 @@ use hearth_image::Board;
 use hearth_qemu_tests::{Arch, Boot, Guest, Inside, Spec, pi};
 
 use crate::install::{self, Need};
-use crate::programs::{Program, build};
+use crate::programs::{GUEST_INIT, build};
 use crate::sh::{say, target};
 use crate::{clock, kernel, kit, qemu, toolchain};
 
@@ -38,7 +38,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
     let inside = Inside {
         arch: Arch::Aarch64,
         kernel: kernel::ensure(Arch::Aarch64)?,
-        init: build(Arch::Aarch64, &[Program::bin("hearth-guest", "guest-init")])?.remove(0),
+        init: build(Arch::Aarch64, &[GUEST_INIT])?.remove(0),
         memory: 256,
         cpus: 2,
         devices: Vec::new(),

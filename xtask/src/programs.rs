@@ -35,7 +35,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    pub(crate) const fn bin(package: &'static str, name: &'static str) -> Program {
+    const fn bin(package: &'static str, name: &'static str) -> Program {
         Program {
             package,
             kind: Kind::Bin,
@@ -43,7 +43,7 @@ impl Program {
         }
     }
 
-    pub(crate) const fn test(package: &'static str, name: &'static str) -> Program {
+    const fn test(package: &'static str, name: &'static str) -> Program {
         Program {
             package,
             kind: Kind::Test,
@@ -52,16 +52,61 @@ impl Program {
     }
 }
 
-/// Builds all of them by one run of Cargo, in the profile `guest`; where each is, in their order.
+/// The platform.
+pub(crate) const HEARTH: Program = Program::bin("hearth", "hearth");
+/// What cells are copied from.
+pub(crate) const CELL: Program = Program::bin("hearth", "hearth-cell");
+/// A function.
+pub(crate) const HELLO: Program = Program::bin("hello", "hello");
+/// A function that attacks.
+pub(crate) const HOSTILE: Program = Program::bin("hearth-hostile", "hostile");
+/// The appliance's init.
+pub(crate) const INIT: Program = Program::bin("hearth-init", "hearth-init");
+/// And its network.
+pub(crate) const NET: Program = Program::bin("hearth-init", "hearth-net");
+/// The init of machines that tests run in, whose start is the measure of all time limits.
+pub(crate) const GUEST_INIT: Program = Program::bin("hearth-guest", "guest-init");
+/// A stand-in for the platform.
+pub(crate) const PLATFORM: Program = Program::bin("hearth-guest", "guest-platform");
+/// Breaks what it stands in for.
+pub(crate) const SABOTEUR: Program = Program::bin("hearth-guest", "saboteur");
+/// Says how it was started.
+pub(crate) const BOOT_REPORT: Program = Program::bin("hearth-guest", "boot-report");
+/// Tests of the machine itself.
+pub(crate) const SMOKE: Program = Program::test("hearth-guest", "smoke");
+/// Tests of cells.
+pub(crate) const ATTACKS: Program = Program::test("hearth", "attacks");
+/// Tests of disks that are written.
+pub(crate) const DISK: Program = Program::test("hearth", "disk");
+
+/// What [`build`] builds: always all of it. What a library is compiled with depends on everything that is built with
+/// it, so that each selection would compile most libraries anew.
+const ALL: &[Program] = &[
+    HEARTH,
+    CELL,
+    HELLO,
+    HOSTILE,
+    INIT,
+    NET,
+    GUEST_INIT,
+    PLATFORM,
+    SABOTEUR,
+    BOOT_REPORT,
+    SMOKE,
+    ATTACKS,
+    DISK,
+];
+
+/// Builds [`ALL`] by one run of Cargo, in the profile `guest`; where each of `programs` is, in their order.
 pub(crate) fn build(arch: Arch, programs: &[Program]) -> anyhow::Result<Vec<PathBuf>> {
     let begun = Instant::now();
     let (mut cargo, way) = cargo(arch)?;
     say(&format!("static programs for {}, {way}", arch.name()));
-    let packages: BTreeSet<&str> = programs.iter().map(|one| one.package).collect();
+    let packages: BTreeSet<&str> = ALL.iter().map(|one| one.package).collect();
     for package in packages {
         cargo.args(["--package", package]);
     }
-    for program in programs {
+    for program in ALL {
         let kind = match program.kind {
             Kind::Bin => "--bin",
             Kind::Test => "--test",
@@ -190,8 +235,8 @@ mod tests {
             .replace('\n', "");
         let built = executable(&line).unwrap();
         assert_eq!(built.place, PathBuf::from("/target/smoke-1"));
-        assert!(built.is(&Program::test("any", "smoke")));
-        assert!(!built.is(&Program::bin("any", "smoke")));
+        assert!(built.is(&SMOKE));
+        assert!(!built.is(&HEARTH));
         let library = r#"{"target":{"kind":["lib"],"name":"a"},"executable":null}"#;
         assert!(executable(library).is_none());
     }

@@ -16,7 +16,7 @@ use hearth_image::{Board, Firmware};
 use hearth_qemu_tests::{Arch, Inside, Machine, Running, Speed};
 
 use crate::install::{self, Need};
-use crate::programs::{Program, build};
+use crate::programs::{BOOT_REPORT, GUEST_INIT, build};
 use crate::sh::{say, target};
 use crate::{clock, firmware, kernel, kit, qemu, toolchain};
 
@@ -210,11 +210,7 @@ impl Disks {
             Arch::Aarch64 => Board::QemuAarch64,
         };
         let programs = firmware::build(board.arch())?;
-        let wanted = [
-            Program::bin("hearth-guest", "guest-init"),
-            Program::bin("hearth-guest", "boot-report"),
-        ];
-        let built = build(arch, &wanted)?;
+        let built = build(arch, &[GUEST_INIT, BOOT_REPORT])?;
         let read = |path: &Path| {
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
         };

@@ -5,7 +5,7 @@ use std::time::Instant;
 use hearth_qemu_tests::Arch;
 
 use crate::install::{Need, ensure};
-use crate::sh::{cargo, say};
+use crate::sh::{cargo, run, say, target};
 use crate::{appliance, clock, guest, pi, slots, tidy, toolchain};
 
 /// What the tests talk to, or talk with.
@@ -56,16 +56,10 @@ pub(crate) fn test(full: bool) -> anyhow::Result<()> {
         cargo(&["test", "--workspace", "--no-fail-fast"])
     })?;
     // A short sample: ten faults of each kind at most. `cargo xtask chaos` is the whole.
-    let chaos = [
-        "run",
-        "--package",
-        "bench",
-        "--",
-        "chaos",
-        "--seconds",
-        "20",
-    ];
-    part("chaos", || cargo(&chaos))?;
+    let bench = target().join("debug/bench");
+    part("chaos", || {
+        run(&bench.to_string_lossy(), &["chaos", "--seconds", "20"])
+    })?;
     part("tests in virtual machines", || guest::test(&Arch::ALL, &[]))?;
     part("tests under UEFI firmware", || slots::test(&Arch::ALL))?;
     let cuts = full.then_some(FULL_CUTS);

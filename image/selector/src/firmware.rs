@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::ptr;
 use core::time::Duration;
 
+use crate::memory::Buffer;
 use uefi::boot::{self, OpenProtocolAttributes, OpenProtocolParams, ScopedProtocol};
 use uefi::proto::ProtocolPointer;
 use uefi::proto::device_path::media::{HardDrive, PartitionFormat};
@@ -148,23 +149,46 @@ pub fn connect(partition: Handle) {
 
 /// A file's bytes, at most `limit` of them.
 pub fn read(partition: Handle, path: &CStr16, limit: usize) -> Result<Vec<u8>> {
-    let mut volume = open::<SimpleFileSystem>(partition)?;
-    let mut root = volume.open_volume()?;
-    let file = root.open(path, FileMode::Read, FileAttribute::empty())?;
-    let mut file: RegularFile = file.into_regular_file().ok_or(Status::UNSUPPORTED)?;
+    let mut file = open_file(partition, path)?;
     let mut bytes = alloc::vec![0; limit];
-    let mut filled = 0;
-    while filled < limit {
-        let count = file
-            .read(&mut bytes[filled..])
-            .map_err(|error| uefi::Error::from(error.status()))?;
-        if count == 0 {
-            break;
-        }
-        filled += count;
-    }
+    let filled = fill(&mut file, &mut bytes)?;
     bytes.truncate(filled);
     Ok(bytes)
+}
+
+/// The whole of a large file.
+pub fn read_large(partition: Handle, path: &CStr16) -> Result<Buffer> {
+    let mut file = open_file(partition, path)?;
+    file.set_position(RegularFile::END_OF_FILE)?;
+    let len = usize::try_from(file.get_position()?).map_err(|_| Status::BAD_BUFFER_SIZE)?;
+    file.set_position(0)?;
+    let mut buffer = Buffer::new(len)?;
+    match fill(&mut file, buffer.bytes())? == len {
+        true => Ok(buffer),
+        false => Err(Status::VOLUME_CORRUPTED.into()),
+    }
+}
+
+fn open_file(partition: Handle, path: &CStr16) -> Result<RegularFile> {
+    // Of a partition without a file system the firmware says that it does not support it, as it does of much else.
+    let volume = open::<SimpleFileSystem>(partition);
+    let mut volume = volume.map_err(|_| uefi::Error::from(Status::NOT_FOUND))?;
+    let mut root = volume.open_volume()?;
+    let file = root.open(path, FileMode::Read, FileAttribute::empty())?;
+    Ok(file.into_regular_file().ok_or(Status::UNSUPPORTED)?)
+}
+
+/// Reads until there is no more, of the file or of the room; how much it was.
+fn fill(file: &mut RegularFile, bytes: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let read = file.read(&mut bytes[filled..]);
+        match read.map_err(|error| uefi::Error::from(error.status()))? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(filled)
 }
 
 /// Starts a program that was loaded, with these options (UTF-16 and a zero at its end); returns only if it

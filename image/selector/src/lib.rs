@@ -7,6 +7,7 @@
 //! | [`options`] | whether a program was started for a trial |
 //! | [`pe`] | the sections of an EFI program |
 //! | `firmware` | what both UEFI programs ask of the firmware |
+//! | `memory` | room for a file, where it leaves no hole |
 //!
 //! `src/bin/selector.rs` is what firmware starts from the ESP; `src/bin/stub.rs` is the begin of each slot's
 //! `hearth.efi`.
@@ -17,5 +18,7 @@
 pub mod autoboot;
 #[cfg(feature = "firmware")]
 pub mod firmware;
+#[cfg(feature = "firmware")]
+pub mod memory;
 pub mod options;
 pub mod pe;

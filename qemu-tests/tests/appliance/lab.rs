@@ -15,6 +15,8 @@ pub(crate) struct Lab {
     pub(crate) place: PathBuf,
     /// A board's kit, and in its root what breaks things.
     pub(crate) kit: PathBuf,
+    /// The same as everyone has it.
+    plain: PathBuf,
     hearth: PathBuf,
 }
 
@@ -33,6 +35,7 @@ impl Lab {
             speed: Speed::known(told("HEARTH_SPEED").parse().unwrap()),
             place: told("HEARTH_PLACE").into(),
             kit: told("HEARTH_KIT").into(),
+            plain: told("HEARTH_PLAIN_KIT").into(),
             hearth: told("HEARTH_PROGRAM").into(),
         })
     }
@@ -46,18 +49,29 @@ impl Lab {
         static IMAGE: OnceLock<PathBuf> = OnceLock::new();
         IMAGE.get_or_init(|| {
             let image = self.place.join("hello.img");
-            self.build(&root().join("examples/hello/edge.yaml"), &image, &[]);
+            self.build(&root().join("examples/hello/edge.yaml"), &image);
             image
         })
     }
 
+    /// An image with the two functions of `examples/edge.yaml`, as everyone would have it: nothing breaks things there.
+    pub(crate) fn plain(&self) -> PathBuf {
+        let image = self.place.join("plain.img");
+        self.build_of(&self.plain, &root().join("examples/edge.yaml"), &image);
+        image
+    }
+
     /// Builds an image.
-    pub(crate) fn build(&self, manifest: &Path, image: &Path, words: &[&str]) {
+    pub(crate) fn build(&self, manifest: &Path, image: &Path) {
+        self.build_of(&self.kit, manifest, image);
+    }
+
+    fn build_of(&self, kit: &Path, manifest: &Path, image: &Path) {
         fs::create_dir_all(&self.place).unwrap();
         let mut build = self.hearth(&["image", "build", "--board", &self.board()]);
-        build.arg("--kit").arg(&self.kit);
+        build.arg("--kit").arg(kit);
         build.arg("--manifest").arg(manifest);
-        build.arg("--output").arg(image).args(words);
+        build.arg("--output").arg(image);
         let built = build.output().unwrap();
         assert!(
             built.status.success(),

@@ -32,7 +32,7 @@ fn functions_answer_from_servers_of_the_network() {
     let own = root().join(format!("examples/.seed-{}.yaml", lab.arch.name()));
     fs::write(&own, manifest).unwrap();
     let image = lab.place.join("seed.img");
-    lab.build(&own, &image, &[]);
+    lab.build(&own, &image);
     fs::remove_file(&own).unwrap();
     let mut device = Device::new("seed", &image);
     let on = device.on();

@@ -15,18 +15,15 @@ use hearth_image::layout::{MIB, Role, SECTOR, span};
 use hearth_image::{fat, sparse};
 use hearth_qemu_tests::{Arch, Boot as Start, Guest, Initramfs, Inside, Owner, Spec, Speed};
 
-use crate::programs::{Program, build};
+use crate::programs::{INIT, NET, PLATFORM, Program, build};
 use crate::sh::say;
 use crate::{clock, kit};
 
 /// What the appliance has of programs, and where.
 const PROGRAMS: &[(Program, &str)] = &[
-    (Program::bin("hearth-init", "hearth-init"), "/init"),
-    (Program::bin("hearth-init", "hearth-net"), "/bin/hearth-net"),
-    (
-        Program::bin("hearth-guest", "guest-platform"),
-        "/bin/hearth",
-    ),
+    (INIT, "/init"),
+    (NET, "/bin/hearth-net"),
+    (PLATFORM, "/bin/hearth"),
 ];
 
 /// From the start to the platform, on a quiet machine.

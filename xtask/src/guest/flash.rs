@@ -11,19 +11,15 @@ use hearth_image::board::Board;
 use hearth_image::layout::{MIB, Role, span};
 use hearth_qemu_tests::{Arch, Initramfs, Inside, Machine, Owner, Speed};
 
-use super::{INIT, in_guest, inside, job, read};
-use crate::programs::{Program, build};
+use super::{in_guest, inside, job, read};
+use crate::programs::{DISK, GUEST_INIT, HEARTH, Program, build};
 use crate::sh::{say, target};
 use crate::{clock, kernel, kit, qemu, toolchain};
 
-const PROGRAMS: &[Program] = &[
-    INIT,
-    Program::bin("hearth", "hearth"),
-    Program::test("hearth", "disk"),
-];
+const PROGRAMS: &[Program] = &[GUEST_INIT, HEARTH, DISK];
 
 /// Disks are larger than images, by what is not written.
-const DISK: u64 = 64 * MIB;
+const SIZE: u64 = 64 * MIB;
 
 /// What lies where nothing was written.
 const BEFORE: u8 = 0xee;
@@ -89,16 +85,16 @@ impl Disks {
         kit::image(board, &file)?;
         let image = read(&file)?;
         ensure!(
-            (image.len() as u64) < DISK,
+            (image.len() as u64) < SIZE,
             "an image has {} bytes",
             image.len()
         );
         let disks = Disks { arch, place, image };
         let data = span(Role::Data, board.firmware()).start as usize;
-        disks.make("built-in", &[], DISK)?;
-        disks.make("protected", &[], DISK)?;
+        disks.make("built-in", &[], SIZE)?;
+        disks.make("protected", &[], SIZE)?;
         disks.make("small", &[], MIB)?;
-        disks.make("card", &disks.image[..data], DISK)?;
+        disks.make("card", &disks.image[..data], SIZE)?;
         Ok(disks)
     }
 
@@ -144,7 +140,7 @@ impl Disks {
 
     /// Both disks hold the image, the others what they held.
     fn compare(&self) -> anyhow::Result<()> {
-        let blank = vec![BEFORE; DISK as usize];
+        let blank = vec![BEFORE; SIZE as usize];
         for (name, begin) in [
             ("built-in", &self.image[..]),
             ("card", &self.image),

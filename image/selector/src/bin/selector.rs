@@ -10,11 +10,12 @@ extern crate alloc;
 use alloc::vec::Vec;
 
 use hearth_selector::autoboot::{Autoboot, LEN, Slot, choose};
-use hearth_selector::firmware::{TO_READ, connect, options, own_partition, partition, read, start};
+use hearth_selector::firmware::{
+    TO_READ, connect, options, own_partition, partition, read, read_large, start,
+};
 use hearth_selector::options::{TRYBOOT, is_tryboot};
 use uefi::boot::{self, LoadImageSource};
 use uefi::prelude::*;
-use uefi::proto::BootPolicy;
 use uefi::proto::device_path::{DevicePath, build};
 use uefi::{CStr16, Handle, println};
 
@@ -87,7 +88,7 @@ fn boot_slot(esp: Handle, slot: Slot, trial: bool) -> uefi::Result {
     start(image, &options)
 }
 
-/// Loads the slot's program by its path, so that it knows which partition it is from.
+/// Loads the slot's program with its path, so that it knows which partition it is from.
 fn load(partition: Handle) -> uefi::Result<Handle> {
     let place = hearth_selector::firmware::open::<DevicePath>(partition)?;
     let mut bytes = Vec::new();
@@ -100,11 +101,10 @@ fn load(partition: Handle) -> uefi::Result<Handle> {
         .push(&file)
         .and_then(build::DevicePathBuilder::finalize)
         .map_err(|_| Status::OUT_OF_RESOURCES)?;
-    boot::load_image(
-        boot::image_handle(),
-        LoadImageSource::FromDevicePath {
-            device_path: path,
-            boot_policy: BootPolicy::ExactMatch,
-        },
-    )
+    let mut file = read_large(partition, SYSTEM)?;
+    let source = LoadImageSource::FromBuffer {
+        buffer: file.bytes(),
+        file_path: Some(path),
+    };
+    boot::load_image(boot::image_handle(), source)
 }

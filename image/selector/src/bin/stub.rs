@@ -15,6 +15,7 @@ use core::fmt::{self, Display};
 use core::{ptr, slice};
 
 use hearth_selector::firmware::{TO_READ, guid_of, open, options, own_partition, start};
+use hearth_selector::memory::Pages;
 use hearth_selector::options::is_tryboot;
 use hearth_selector::pe::Headers;
 use uefi::boot::{self, LoadImageSource};
@@ -103,11 +104,7 @@ fn run() -> Result<(), Fault> {
     let command_line = section(".cmdline").map_err(malformed("read the section .cmdline"))?;
     tell().to("set the variables that say where this comes from")?;
     let command_line = wide(command_line.unwrap_or_default());
-    let source = LoadImageSource::FromBuffer {
-        buffer: linux,
-        file_path: None,
-    };
-    let kernel = boot::load_image(boot::image_handle(), source).to("load the kernel")?;
+    let kernel = load(linux).to("load the kernel")?;
     let offer = initrd.map(Offer::new).transpose();
     let offer = offer.to("offer the initramfs")?;
     let started = start(kernel, &command_line).to("start the kernel");
@@ -115,6 +112,24 @@ fn run() -> Result<(), Fault> {
         offer.withdraw().to("withdraw the initramfs")?;
     }
     started
+}
+
+/// Loads the kernel, if that can be anywhere but in the largest free piece of memory: there it unpacks itself.
+fn load(kernel: &[u8]) -> uefi::Result<Handle> {
+    let load = || {
+        let source = LoadImageSource::FromBuffer {
+            buffer: kernel,
+            file_path: None,
+        };
+        boot::load_image(boot::image_handle(), source)
+    };
+    let held = Pages::largest();
+    let loaded = load();
+    drop(held);
+    match loaded {
+        Err(error) if error.status() == Status::OUT_OF_RESOURCES => load(),
+        loaded => loaded,
+    }
 }
 
 /// This program, as the firmware has laid it into memory.
