@@ -102,6 +102,18 @@ impl On {
         curl(&[], &format!("https://{host}{path}"))
     }
 
+    /// The login of `examples/edge.yaml` answers.
+    pub(crate) fn logs_in(&self) {
+        let login = [
+            "-H",
+            "Host: auth.example.com",
+            "-d",
+            r#"{"username":"demo","password":"warm-hearth"}"#,
+        ];
+        let answer = self.ask("https", &login, "/login").unwrap();
+        assert!(answer.contains("token"), "{answer}");
+    }
+
     /// Has something done inside; what is told of it.
     pub(crate) fn order(&self, words: &[&str]) -> String {
         self.order_within(words, Duration::from_secs(30))

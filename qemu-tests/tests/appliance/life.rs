@@ -128,12 +128,6 @@ fn a_device_with_little_memory_boots_and_serves() {
     for _ in 0..50 {
         on.ask("https", &api, "/items").unwrap();
     }
-    let login = [
-        "-H",
-        "Host: auth.example.com",
-        "-d",
-        r#"{"username":"demo","password":"warm-hearth"}"#,
-    ];
-    assert!(on.ask("https", &login, "/login").unwrap().contains("token"));
+    on.logs_in();
     println!("with {} MiB it serves", device.machine.memory);
 }

@@ -62,13 +62,7 @@ fn functions_answer_from_servers_of_the_network() {
             .as_deref(),
         Some("1")
     );
-    let login = [
-        "-H",
-        "Host: auth.example.com",
-        "-d",
-        r#"{"username":"demo","password":"warm-hearth"}"#,
-    ];
-    assert!(on.ask("https", &login, "/login").unwrap().contains("token"));
+    on.logs_in();
     // Of what the tests brought along, this is all that is large.
     on.order(&["loosen"]);
     for large in ["attacks", "hostile", "hello"] {
