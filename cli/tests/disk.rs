@@ -114,6 +114,11 @@ fn a_disk_is_written_once_nothing_speaks_against_it_or_somebody_insists() {
     assert!(said.contains("holds Hearth "));
     assert!(!said.contains("built into") && !said.contains("mounted"));
 
+    let mut from_a_disk = Command::new("/bin/hearth");
+    from_a_disk.args(["image", "flash", CARD, BUILT_IN, "--yes", "--force"]);
+    let said = from_a_disk.output().unwrap().stderr;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(said.contains("/dev/sda is a disk: an image is a file"));
     refused(
         "/dev/sda1",
         &["--force"],

@@ -102,7 +102,8 @@ pub fn len(disk: &mut impl Disk) -> Result<u64, DiskError> {
     disk.seek(SeekFrom::End(0)).map_err(DiskError::Read)
 }
 
-/// Reads the table. Of a GPT, the copy at the disk's end is taken where the first is broken.
+/// Reads the table. Of a GPT, the copy at the disk's end is taken where the first is broken; unless there is an MBR of
+/// partitions, under which that copy is what an earlier owner has left.
 pub fn read(disk: &mut impl Disk) -> Result<Table, DiskError> {
     let sectors = len(disk)? / SECTOR;
     if let Some((table, _)) = gpt::read(disk, sectors)? {
@@ -305,6 +306,20 @@ mod tests {
         disk.get_mut()[512..1024].fill(0);
         disk.get_mut()[end..].fill(0);
         assert!(matches!(read(&mut disk), Err(DiskError::NoTable)));
+    }
+
+    #[test]
+    fn an_mbr_is_not_overruled_by_what_an_earlier_table_has_left_at_the_end() {
+        let mut earlier = image(Firmware::Uefi, 100 * MIB);
+        grow(&mut earlier).unwrap();
+        let fresh = image(Firmware::Pi, 100 * MIB);
+        let own = layout::image_len(Firmware::Pi) as usize;
+        let mut disk = earlier;
+        disk.get_mut()[..own].copy_from_slice(&fresh.get_ref()[..own]);
+        let table = read(&mut disk).unwrap();
+        assert_eq!(table.scheme, Scheme::Mbr);
+        assert_eq!(grow(&mut disk).unwrap().data.span.end(), 75 * MIB);
+        assert_eq!(read(&mut disk).unwrap().scheme, Scheme::Mbr);
     }
 
     #[test]

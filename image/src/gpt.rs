@@ -8,6 +8,7 @@
 use crate::disk::{Disk, DiskError, Grown, Partition, read_at, write_at};
 use crate::guid::Guid;
 use crate::layout::{Role, SECTOR, Span};
+use crate::mbr;
 
 /// EFI system partition.
 pub const ESP: Guid = Guid::new(0xc12a_7328, 0xf81f, 0x11d2, 0xba4b_00a0_c93e_c93b);
@@ -213,6 +214,7 @@ pub(crate) fn read(disk: &mut impl Disk, sectors: u64) -> Result<Option<(Gpt, Wh
             };
             Some((first, whole))
         }
+        (None, Some(_)) if mbr::is_table(disk)? => None,
         (None, Some((mut second, _))) => {
             second.place = PLACES[0];
             let whole = Whole {

@@ -17,6 +17,8 @@ const LINK: u8 = 0x05;
 const LINUX: u8 = 0x83;
 /// No file system.
 const RAW: u8 = 0xda;
+/// In front of a GPT.
+const WHOLE: u8 = 0xee;
 
 type Sector = [u8; SECTOR as usize];
 
@@ -119,6 +121,17 @@ pub fn write(disk: &mut impl Disk, signature: u32) -> Result<(), DiskError> {
     };
     set(&mut mbr, 3, Entry::new(FRAME, whole, 0));
     write_at(disk, 0, &mbr)
+}
+
+/// Whether there is one that tells of partitions itself; that of a GPT has one entry, for all of the disk.
+pub(crate) fn is_table(disk: &mut impl Disk) -> Result<bool, DiskError> {
+    let mbr = match sector(disk, 0) {
+        Ok(mbr) => mbr,
+        Err(DiskError::NoTable) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let kinds = [0, 1, 2, 3].map(|index| entry(&mbr, index).kind);
+    Ok(kinds.iter().any(|kind| *kind != 0) && !kinds.contains(&WHOLE))
 }
 
 /// The sectors that tell of partitions, and where they are.

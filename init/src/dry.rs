@@ -13,14 +13,15 @@ pub struct World {
     trial: bool,
     reset_on_esp: bool,
     reset_on_data: bool,
+    lost: bool,
     fails: Vec<(String, bool)>,
 }
 
 /// A word that says nothing about a boot.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "{0:?} is no fact: disk=NAME, disk=NAME:mbr, trial, reset=esp, reset=data, fails=STEP, fails-once=STEP, where \
-     STEP is how the step's line begins"
+    "{0:?} is no fact: disk=NAME, disk=NAME:mbr, trial, reset=esp, reset=data, lost, fails=STEP, fails-once=STEP, \
+     where STEP is how the step's line begins"
 )]
 pub struct UnknownFact(String);
 
@@ -37,6 +38,7 @@ impl World {
                 ("trial", "") => world.trial = true,
                 ("reset", "esp") => world.reset_on_esp = true,
                 ("reset", "data") => world.reset_on_data = true,
+                ("lost", "") => world.lost = true,
                 ("fails", step) if !step.is_empty() => world.fails.push((step.to_owned(), false)),
                 ("fails-once", step) if !step.is_empty() => {
                     world.fails.push((step.to_owned(), true));
@@ -73,6 +75,9 @@ impl World {
             Step::MountData(_) => Outcome::Asked {
                 reset: self.reset_on_data,
             },
+            Step::CheckData(_) if self.lost => {
+                Outcome::Lost("there is no file system any more".to_owned())
+            }
             _ => Outcome::Done,
         }
     }
@@ -110,6 +115,7 @@ pub fn tell(mut world: World) -> String {
             let outcome = world.outcome(&step);
             let failed = match &outcome {
                 Outcome::Failed(reason) => format!(" -- FAILS: {reason}"),
+                Outcome::Lost(reason) => format!(" -- LOST: {reason}"),
                 Outcome::Done | Outcome::Found(_) | Outcome::Asked { .. } => String::new(),
             };
             // Writing to a String cannot fail.

@@ -74,6 +74,8 @@ pub enum Outcome {
         /// Data shall be made anew.
         reset: bool,
     },
+    /// It is known that what is there cannot be saved, for this reason.
+    Lost(String),
     /// It failed, for this reason.
     Failed(String),
 }
@@ -175,6 +177,7 @@ impl Walk {
             Outcome::Done => self.done(step),
             Outcome::Found(disk) => self.found(disk),
             Outcome::Asked { reset } => self.asked(step, reset),
+            Outcome::Lost(reason) => self.lost(step, &reason),
             Outcome::Failed(reason) => return self.failed(step, &reason),
         }
         Ok(())
@@ -238,6 +241,14 @@ impl Walk {
         }
     }
 
+    /// Only what is lost is made anew.
+    fn lost(&mut self, step: &Step, reason: &str) {
+        if let Step::CheckData(disk) = step {
+            self.reasons.push(format!("{step}: {reason}"));
+            self.now([Step::RemakeData(disk.clone())]);
+        }
+    }
+
     fn failed(&mut self, step: &Step, reason: &str) -> Result<(), Fatal> {
         let told = format!("cannot {step}: {reason}");
         match step {
@@ -263,14 +274,11 @@ impl Walk {
                     self.reasons.push(told);
                     self.now([Step::CheckData(disk.clone())]);
                 }
-                Data::Repaired => self.now([Step::RemakeData(disk.clone())]),
-                Data::Remade | Data::Memory => self.give_data_up(told),
+                // It is sound, and this kernel may be what is not.
+                Data::Repaired | Data::Remade | Data::Memory => self.give_data_up(told),
             },
-            Step::CheckData(disk) => {
-                self.reasons.push(told);
-                self.now([Step::RemakeData(disk.clone())]);
-            }
-            Step::RemakeData(_) => self.give_data_up(told),
+            // Nothing is known of it, so it stays as it is.
+            Step::CheckData(_) | Step::RemakeData(_) => self.give_data_up(told),
             Step::UnmountData => {
                 // It stays as it is, and the wish stands for the next boot.
                 self.reasons.push(told);

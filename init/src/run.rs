@@ -149,10 +149,10 @@ impl Runner {
                 let more = reset.then(|| "a factory reset is asked for there".to_owned());
                 Ok((Outcome::Asked { reset }, more))
             }
-            Step::CheckData(disk) => {
-                data::check(disk, &mut self.log, &mut self.feeder)?;
-                done(None)
-            }
+            Step::CheckData(disk) => match data::check(disk, &mut self.log, &mut self.feeder)? {
+                data::Checked::Sound => done(None),
+                data::Checked::Lost(why) => Ok((Outcome::Lost(why.clone()), Some(why))),
+            },
             Step::UnmountData => done(mounts::unmount(crate::place::DATA).map(|()| None)?),
             Step::RemakeData(disk) => done(data::remake(disk).map(|()| None)?),
             Step::ClearReset(_) => done(mounts::clear_reset().map(|()| None)?),

@@ -60,9 +60,14 @@ fn data_that_can_be_repaired() {
 
 #[test]
 fn data_that_cannot_be_repaired() {
+    check("remade", &["disk=sda", "fails-once=mount sda5", "lost"]);
+}
+
+#[test]
+fn data_of_which_nothing_can_be_known_stays_as_it_is() {
     check(
-        "remade",
-        &["disk=sda", "fails-once=mount sda5", "fails=check"],
+        "unchecked",
+        &["disk=sda", "fails=mount sda5", "fails=check"],
     );
 }
 

@@ -66,6 +66,10 @@ fn test_on(arch: Arch) -> anyhow::Result<()> {
     case("a damaged slot gives way", &a_damaged_slot_gives_way)?;
     case("a damaged kernel gives way", &a_damaged_kernel_gives_way)?;
     case("a damaged trial is none", &a_damaged_trial_is_none)?;
+    case(
+        "a damaged trial's kernel leaves nothing",
+        &a_damaged_kernel_on_trial_leaves_nothing,
+    )?;
     case("garbage boots slot a", &garbage_boots_a)?;
     case("no slot, and the reason", &no_slot_and_the_reason)
 }
@@ -78,12 +82,6 @@ fn a_trial_holds_once(disks: &Disks) -> anyhow::Result<()> {
     let first = report(&running)?;
     ensure!(first.contains("slot=a trial=none partition="), "{first}");
     ensure!(first.contains("stub=hearth-stub"), "{first}");
-    let partition = |line: &str| -> Option<String> {
-        let word = line
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix("partition="))?;
-        (word.len() == 36 && word == word.to_uppercase()).then(|| word.to_owned())
-    };
     let of_a = partition(&first).with_context(|| format!("no GUID in {first}"))?;
     running
         .guest
@@ -159,6 +157,28 @@ fn a_damaged_trial_is_none(disks: &Disks) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The stub that was on trial has said so before it failed; the other slot's says otherwise.
+fn a_damaged_kernel_on_trial_leaves_nothing(disks: &Disks) -> anyhow::Result<()> {
+    let mut machine = disks.machine("damaged-trial-kernel")?;
+    overwrite(&machine.disk(), Role::SlotB, &disks.kernel, &[0xa5; 512])?;
+    let running = machine.boot(disks.speed)?;
+    let first = report(&running)?;
+    running
+        .guest
+        .expect("selector: starting slot b, for a trial", BOOT)?;
+    running.guest.expect("stub: cannot load the kernel", BOOT)?;
+    running
+        .guest
+        .expect("selector: starting slot a instead", BOOT)?;
+    let second = report(&running)?;
+    ensure!(second.contains("slot=a trial=none "), "{second}");
+    ensure!(
+        partition(&first).is_some() && partition(&second) == partition(&first),
+        "{first}\n{second}"
+    );
+    Ok(())
+}
+
 fn garbage_boots_a(disks: &Disks) -> anyhow::Result<()> {
     let mut machine = disks.machine("garbage")?;
     let known = Autoboot::committed(Slot::A).text();
@@ -190,6 +210,13 @@ fn no_slot_and_the_reason(disks: &Disks) -> anyhow::Result<()> {
     running.event("RESET", BOOT)?;
     running.guest.expect("selector: no slot starts", BOOT)?;
     Ok(())
+}
+
+/// The partition that a report names, in capitals.
+fn partition(line: &str) -> Option<String> {
+    let mut words = line.split_whitespace();
+    let word = words.find_map(|word| word.strip_prefix("partition="))?;
+    (word.len() == 36 && word == word.to_uppercase()).then(|| word.to_owned())
 }
 
 fn report(running: &Running) -> anyhow::Result<String> {

@@ -23,6 +23,16 @@ pub(crate) fn build(args: &Build) -> anyhow::Result<Outcome> {
         "{} is no file; `hearth image flash` writes an image to a disk",
         output.display()
     );
+    let place = output
+        .parent()
+        .filter(|place| !place.as_os_str().is_empty());
+    let place = place.unwrap_or(Path::new("."));
+    ensure!(
+        place.is_dir(),
+        "there is no directory {}, for {}",
+        place.display(),
+        output.display()
+    );
     let Some(contents) = contents(args)? else {
         return Ok(Outcome::BadManifest);
     };

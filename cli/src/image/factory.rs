@@ -1,11 +1,12 @@
 //! What a manifest brings into an image: itself, its programs, and the files that it names, at the same
 //! paths below `/factory`. Anything outside its directory stays outside, and is told.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use hearth_image::kit::{Node, Tree};
 use hearth_manifest::Manifest;
 
@@ -18,6 +19,8 @@ const MANIFEST: &str = "edge.yaml";
 #[derive(Debug, Default)]
 pub(crate) struct Factory {
     pub(crate) files: Tree,
+    /// Those of them that are functions' programs.
+    programs: BTreeSet<String>,
     /// Lines for who builds the image.
     pub(crate) notes: Vec<String>,
 }
@@ -42,7 +45,8 @@ pub(crate) fn factory(
             )
         })?;
         let bytes = read(&one.place)?;
-        factory.add(path, Node::File(0o755, bytes))?;
+        factory.add(path.clone(), Node::File(0o755, bytes))?;
+        factory.programs.insert(path);
     }
     for (name, function) in &manifest.functions {
         for path in &function.sandbox.read {
@@ -50,10 +54,16 @@ pub(crate) fn factory(
         }
         for path in &function.sandbox.write {
             let place = format!("functions.{name}.sandbox.write");
-            match inside(path) {
-                // What is in it here is this machine's.
-                Some(path) => factory.add(path, Node::Directory(0o755))?,
-                None => factory.must_have(path, &place)?,
+            if path.is_relative() {
+                bail!(
+                    "{place}: {} is beside the manifest, where an appliance can write nothing: name a directory \
+                     below /data",
+                    path.display()
+                );
+            }
+            // It is made there if it is missing; elsewhere it can be neither made nor written.
+            if !path.starts_with("/data") {
+                factory.must_have(path, &place)?;
             }
         }
     }
@@ -81,28 +91,69 @@ pub(crate) fn factory(
 impl Factory {
     /// A file or a directory with all that is in it.
     fn bring(&mut self, base: &Path, path: &Path, place: &str) -> anyhow::Result<()> {
+        self.bring_below(&mut Vec::new(), base, path, place)
+    }
+
+    /// The same below these directories, by their real places: a link may lead back to one.
+    fn bring_below(
+        &mut self,
+        above: &mut Vec<PathBuf>,
+        base: &Path,
+        path: &Path,
+        place: &str,
+    ) -> anyhow::Result<()> {
         let Some(name) = inside(path) else {
             return self.must_have(path, place);
         };
         let from = base.join(path);
-        let found = fs::metadata(&from);
-        let found = found.with_context(|| format!("{place}: cannot read {}", from.display()))?;
-        if !found.is_dir() {
+        let shown = || format!("{place}: cannot read {}", from.display());
+        let found = fs::metadata(&from).with_context(shown)?;
+        let leads = from.canonicalize().with_context(shown)?;
+        ensure!(
+            leads.starts_with(base.canonicalize().with_context(shown)?),
+            "{place}: {} leads out of the manifest's directory, to {}",
+            from.display(),
+            leads.display()
+        );
+        if found.is_file() {
+            // What a function's program is was decided when it was built, for this processor.
+            if self.programs.contains(&name) {
+                return Ok(());
+            }
             let mode = found.permissions().mode() & 0o755 | 0o444;
             return self.add(name, Node::File(mode, read(&from)?));
         }
-        let shown = || format!("{place}: cannot read {}", from.display());
+        ensure!(
+            found.is_dir(),
+            "{place}: {} is neither a file nor a directory",
+            from.display()
+        );
+        ensure!(
+            !above.contains(&leads),
+            "{place}: {} leads in a circle, to {}",
+            from.display(),
+            leads.display()
+        );
+        above.push(leads);
         self.add(name, Node::Directory(0o755))?;
         for entry in fs::read_dir(&from).with_context(shown)? {
             let entry = entry.with_context(shown)?;
-            self.bring(base, &path.join(entry.file_name()), place)?;
+            self.bring_below(above, base, &path.join(entry.file_name()), place)?;
         }
+        above.pop();
         Ok(())
     }
 
     /// What lies elsewhere: the appliance has it, or nobody.
     fn must_have(&mut self, path: &Path, place: &str) -> anyhow::Result<()> {
         let shown = path.display();
+        ensure!(
+            path.to_str().is_some(),
+            "{place}: {shown} has a name that is not UTF-8"
+        );
+        if path.components().all(|part| part == Component::CurDir) {
+            bail!("{place}: {shown} is the manifest's whole directory: name what of it is needed");
+        }
         if path.is_relative() {
             bail!(
                 "{place}: {shown} is outside the manifest's directory, of which an image is made: move it \

@@ -20,7 +20,9 @@ const CHUNK: usize = 1 << 20;
 pub(crate) fn flash(args: &Flash) -> anyhow::Result<Outcome> {
     let (image, device) = (args.image.display(), args.device.display());
     let system = system(&args.image)?;
-    let len = std::fs::metadata(&args.image)?.len();
+    let found = std::fs::metadata(&args.image)?;
+    ensure!(found.is_file(), "{image} is a disk: an image is a file");
+    let len = found.len();
     let target = target(&args.device, args.file)?;
     ensure!(
         target.bytes >= len,
@@ -38,12 +40,17 @@ pub(crate) fn flash(args: &Flash) -> anyhow::Result<Outcome> {
     for line in &target.about {
         out::talk(format_args!("  {line}"));
     }
+    // Before anybody is asked: a disk that takes its place meanwhile is another.
+    let mut disk = open(args)?;
+    ensure!(
+        disk.seek(SeekFrom::End(0))? == target.bytes,
+        "{device} has just become another disk; look again"
+    );
     if !args.yes && !confirmed(args)? {
         out::talk(format_args!("{device} is as it was"));
         return Ok(Outcome::Failed);
     }
     let mut progress = Progress::new();
-    let mut disk = open(args)?;
     write(args, &target, &mut disk, &mut progress)?;
     compare(args, &mut disk, &mut progress)?;
     progress.end();

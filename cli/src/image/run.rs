@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use hearth_image::{Arch, Board, Firmware};
 
 use super::args::Run;
@@ -40,9 +40,14 @@ pub(crate) fn run(args: &Run) -> anyhow::Result<Outcome> {
         ),
     };
     let ports = [
-        (args.http.map_or_else(free_port, Ok)?, 80),
-        (args.https.map_or_else(free_port, Ok)?, 443),
+        (port("--http", args.http)?, 80),
+        (port("--https", args.https)?, 443),
     ];
+    ensure!(
+        ports[0].0 != ports[1].0,
+        "--http and --https want the same port, {}",
+        ports[0].0
+    );
     out::talk(format_args!(
         "hearth {} for {board}, in a virtual machine; Ctrl-A X ends it",
         system.version
@@ -140,16 +145,27 @@ fn kept(image: &Path, tools: &Tools) -> anyhow::Result<(Opened, Opened)> {
     let mut variables = image.as_os_str().to_owned();
     variables.push(".vars");
     let variables = PathBuf::from(variables);
-    if !variables.exists() {
+    let len = |path: &Path| fs::metadata(path).ok().map(|found| found.len());
+    // Those of another board's firmware are of another size, and of no use to this one.
+    if len(&variables) != len(&tools.variables) {
         fs::copy(&tools.variables, &variables)
             .with_context(|| format!("cannot write {}", variables.display()))?;
     }
-    let of = |path: PathBuf| Opened { _file: None, path };
-    Ok((of(image.to_owned()), of(variables)))
+    // What is before a colon in a relative path, QEMU takes for a protocol.
+    let of = |path: &Path| -> anyhow::Result<Opened> {
+        let path = std::path::absolute(path)?;
+        Ok(Opened { _file: None, path })
+    };
+    Ok((of(image)?, of(&variables)?))
 }
 
-fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
+/// The port that an option names, or one of this machine's choice; it was free just now.
+fn port(option: &str, named: Option<u16>) -> anyhow::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, named.unwrap_or(0)));
+    let listener = listener.with_context(|| match named {
+        Some(port) => format!("port {port} of this machine cannot be had; {option} names another"),
+        None => "no port is free".to_owned(),
+    })?;
     Ok(listener.local_addr()?.port())
 }
 

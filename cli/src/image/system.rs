@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use hearth_image::autoboot::{Slot, choose};
 use hearth_image::disk::{self, Scheme, Table};
-use hearth_image::layout::{MIB, Role};
+use hearth_image::layout::{self, MIB, Role};
 use hearth_image::uki::Uki;
-use hearth_image::{Board, fat};
+use hearth_image::{Board, Firmware, fat};
 
 /// The system of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,16 @@ pub(crate) fn system(path: &Path) -> anyhow::Result<System> {
 
 fn look(file: &mut File) -> anyhow::Result<System> {
     let table = disk::read(file)?;
+    let image = layout::image_len(match table.scheme {
+        Scheme::Gpt => Firmware::Uefi,
+        Scheme::Mbr => Firmware::Pi,
+    });
+    let ends = table.partitions.iter().map(|one| one.span.end());
+    let (len, least) = (disk::len(file)?, ends.fold(image, u64::max));
+    ensure!(
+        len >= least,
+        "it is cut off: {len} bytes of at least {least}"
+    );
     let esp = partition(file, &table, Role::Esp)?;
     let text = fat::read(&esp, "autoboot.txt").context("autoboot.txt")?;
     for slot in choose(&text, false) {

@@ -47,7 +47,9 @@ fn what_was_written_is_the_image_and_nothing_of_before_is_left_at_the_end() {
 #[test]
 fn mistakes_are_refused_and_nothing_is_written() {
     let project = Project::new();
-    project.built();
+    let image = fs::read(project.built()).unwrap();
+    // A download that ended early: both slots may be whole.
+    fs::write(project.0.path("cut.img"), &image[..image.len() - 512]).unwrap();
     let before = vec![0xee; 64 << 20];
     let path = project.0.path("disk");
     fs::write(&path, &before).unwrap();
@@ -64,6 +66,10 @@ fn mistakes_are_refused_and_nothing_is_written() {
         (
             &["edge.img", "disk", "--file"],
             "nobody is there to be asked; --yes",
+        ),
+        (
+            &["cut.img", "disk", "--file", "--yes"],
+            "it is cut off: 49282560 bytes of at least 49283072",
         ),
         (
             &["worker.c", "disk", "--file", "--yes"],

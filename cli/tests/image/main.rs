@@ -12,6 +12,7 @@ mod flash;
 mod kit;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -291,6 +292,49 @@ fn what_is_wrong_is_said_and_no_image_is_made() {
         1,
         project.build(&[]),
         "functions.compiled.sandbox.read: ../pages is outside",
+    );
+    for (sandbox, link, to, part) in [
+        (
+            "read: [.]",
+            None,
+            "",
+            "sandbox.read: . is the manifest's whole directory",
+        ),
+        (
+            "write: [kept]",
+            None,
+            "",
+            "sandbox.write: kept is beside the manifest",
+        ),
+        (
+            "read: [pages]",
+            Some("pages/a/b"),
+            "..",
+            "pages/a/b leads in a circle, to ",
+        ),
+        (
+            "read: [pages]",
+            Some("pages/out"),
+            "/etc",
+            "pages/out leads out of the manifest's directory, to /etc",
+        ),
+    ] {
+        write("edge.yaml", &MANIFEST.replace("read: [pages]", sandbox));
+        let link = link.map(|link| project.0.path(link));
+        if let Some(link) = &link {
+            symlink(to, link).unwrap();
+        }
+        check(1, project.build(&[]), part);
+        if let Some(link) = &link {
+            fs::remove_file(link).unwrap();
+        }
+    }
+    let nowhere = ["--board", &board, "-o", "nowhere/edge.img"];
+    let nowhere = project.image("build", &nowhere).output().unwrap();
+    check(
+        1,
+        nowhere,
+        "there is no directory nowhere, for nowhere/edge.img",
     );
     write("edge.yaml", &MANIFEST.replace("-static ", ""));
     check(

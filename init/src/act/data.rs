@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::BufReader;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -44,19 +45,70 @@ pub fn grow_partition(found: &Disk) -> Result<Option<String>, ActError> {
     }))
 }
 
-/// Repairs what can be repaired without asking.
-pub fn check(found: &Disk, log: &mut KernelLog, feeder: &mut Feeder) -> Result<(), ActError> {
+/// What a check has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Nothing is wrong any more.
+    Sound,
+    /// There is nothing to repair, or repairing does not help.
+    Lost(String),
+}
+
+/// e2fsck(8): whatever else, errors are left.
+const LEFT: i32 = 4;
+/// It could not do its work.
+const NO_WORK: i32 = 8;
+
+/// Repairs what can be repaired: at first what is so without a doubt, then all else.
+///
+/// # Errors
+/// If that could not be tried to its end, so that nothing is known.
+pub fn check(found: &Disk, log: &mut KernelLog, feeder: &mut Feeder) -> Result<Checked, ActError> {
     let device = format!("/dev/{}", found.data);
     let program = "/sbin/e2fsck";
-    let status = program::run(program, &["-p", "-f", &device], CHECK_WITHIN, log, feeder)?;
+    let mut run = |how| program::run(program, &[how, "-f", &device], CHECK_WITHIN, log, feeder);
+    let mut status = run("-p")?;
+    if (LEFT..NO_WORK).contains(&status) {
+        status = run("-y")?;
+    }
+    let ended = format!("ended with status {status}");
     match status {
-        // Nothing wrong, corrected, corrected and a restart advised (e2fsck(8)); it is not mounted.
-        0..=2 => Ok(()),
-        status => Err(ActError::Program {
+        // Nothing wrong, corrected, corrected and a restart advised; it is not mounted.
+        0..LEFT => Ok(Checked::Sound),
+        LEFT..NO_WORK => Ok(Checked::Lost(format!("{program} {ended}"))),
+        // An interrupted remake begins with zeros, and copies of what was there before are no help to it.
+        NO_WORK if superblock(&found.data)?.is_none() => {
+            Ok(Checked::Lost("there is no file system any more".to_owned()))
+        }
+        _ => Err(ActError::Program {
             program: program.to_owned(),
-            ended: format!("ended with status {status}"),
+            ended,
         }),
     }
+}
+
+/// Whether the file system has found a fault in itself, which mounting it again does not mend.
+pub fn has_faults(partition: &str) -> Result<bool, ActError> {
+    /// `EXT4_ERROR_FS` (fs/ext4/ext4.h).
+    const FAULTS: u16 = 2;
+    let state = superblock(partition)?.map_or(0, |block| word(&block, 0x3a));
+    Ok(state & FAULTS != 0)
+}
+
+/// A partition's superblock, if there is one of ext4.
+fn superblock(partition: &str) -> Result<Option<[u8; 1024]>, ActError> {
+    const MAGIC: u16 = 0xef53;
+    let path = format!("/dev/{partition}");
+    let mut block = [0; 1024];
+    let file_at = File::open(&path).map_err(file("open", &path))?;
+    file_at
+        .read_exact_at(&mut block, 1024)
+        .map_err(file("read", &path))?;
+    Ok((word(&block, 0x38) == MAGIC).then_some(block))
+}
+
+fn word(block: &[u8; 1024], at: usize) -> u16 {
+    u16::from_le_bytes([block[at], block[at + 1]])
 }
 
 /// Makes it anew.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use super::{ActError, file};
+use super::{ActError, data, file};
 use crate::place::{BOOT, DATA, Mount, RESET};
 
 /// Mounts one of the table. What is mounted already, by the kernel, is as good.
@@ -47,7 +47,8 @@ pub fn esp(partition: &str) -> Result<bool, ActError> {
     let options = Some("umask=0077,utf8");
     mount(Some(&*device), BOOT, Some("vfat"), flags, options)
         .map_err(|errno| file("mount", &device)(errno.into()))?;
-    Ok(Path::new(BOOT).join(RESET).exists())
+    // Another thing of that name could not be removed, and would be a wish at every boot.
+    Ok(Path::new(BOOT).join(RESET).is_file())
 }
 
 /// Removes the file that asks for a factory reset from there.
@@ -73,7 +74,10 @@ const DATA_FLAGS: MsFlags = MsFlags::MS_NOSUID
 /// Mounts data; whether a factory reset is asked for there.
 pub fn data(partition: &str) -> Result<bool, ActError> {
     let device = format!("/dev/{partition}");
-    // A file system with a fault is written to no more; the next boot repairs it.
+    // A file system with a fault is written to no more; the next boot repairs it. The kernel would only warn.
+    if data::has_faults(partition)? {
+        return Err(ActError::Disk(format!("{device} has recorded faults")));
+    }
     let options = Some("errors=remount-ro");
     mount(Some(&*device), DATA, Some("ext4"), DATA_FLAGS, options)
         .map_err(|errno| file("mount", &device)(errno.into()))?;

@@ -2,9 +2,10 @@
 //! are looked at by a child, for they come from outside: PID 1 reads none.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
-use super::{ActError, Feeder, bytes, file, program, replace};
+use super::{ActError, Feeder, bytes, chain, file, program, replace};
 use crate::kernel_log::KernelLog;
 use crate::place::SETTINGS;
 
@@ -41,16 +42,28 @@ pub fn choose(log: &mut KernelLog, feeder: &mut Feeder) -> Result<Chosen, ActErr
             }
             continue;
         };
+        // A file system that lost its power shows a file that was just written as an empty one.
+        let cut =
+            path == PLACES[0].0 && content.trim_ascii().is_empty() && Path::new(KEPT).exists();
         let limit = Duration::from_secs(10);
-        match program::run("/bin/hearth-net", &["--check", path], limit, log, feeder)? {
-            0 => {
+        let mut check = || program::run("/bin/hearth-net", &["--check", path], limit, log, feeder);
+        let valid = !cut
+            && match check() {
+                Ok(status) => status == 0,
+                Err(error) => {
+                    log.error(&format!("cannot look at {path}: {}", chain(&error)));
+                    false
+                }
+            };
+        match valid {
+            true => {
                 fs::write(SETTINGS, &content).map_err(file("write", SETTINGS))?;
                 if path == PLACES[0].0 && bytes(KEPT, LONGEST).as_ref() != Some(&content) {
                     replace(KEPT, &content)?;
                 }
                 return Ok(Chosen { from, refused });
             }
-            _ => refused.push(from),
+            false => refused.push(from),
         }
     }
     // An empty file is one of defaults.

@@ -12,7 +12,7 @@ use hearth_init::plan::{Fatal, Walk};
 use hearth_init::run::Runner;
 use hearth_init::serve::{self, End};
 use hearth_init::stop::stop;
-use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::reboot::{RebootMode, reboot, set_cad_enabled};
 
 const HELP: &str = "\
 PID 1 of the Hearth appliance: the kernel starts it as /init.
@@ -55,6 +55,12 @@ fn main() -> ExitCode {
 fn boot(runner: &mut Runner, moved: bool) -> Result<End, Fatal> {
     if !moved {
         runner.walk(Walk::before_the_move())?;
+    }
+    // Else the kernel restarts the machine by itself, whatever was not written yet.
+    if let Err(errno) = set_cad_enabled(false) {
+        runner
+            .log
+            .error(&format!("Ctrl-Alt-Del stays the kernel's: {errno}"));
     }
     let signals = serve::signals().map_err(|errno| Fatal(format!("no signals: {errno}")))?;
     runner.walk(Walk::after_the_move())?;

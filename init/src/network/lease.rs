@@ -11,11 +11,12 @@ use smoltcp::time::{Duration as SmolDuration, Instant};
 use smoltcp::wire::{DhcpOption, EthernetAddress, HardwareAddress, IpCidr};
 
 /// Time servers (RFC 2132, 8.3), and the client's name (3.14).
+const ROUTERS: u8 = 3;
 const TIME_SERVERS: u8 = 42;
 const HOST_NAME: u8 = 12;
 
 /// What is asked for: subnet mask, router, name servers, time servers.
-const WANTED: &[u8] = &[1, 3, 6, TIME_SERVERS];
+const WANTED: &[u8] = &[1, ROUTERS, 6, TIME_SERVERS];
 
 /// What a server gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,15 +85,17 @@ impl<D: Device> Lease<D> {
             Event::Deconfigured => Given::default(),
             Event::Configured(config) => {
                 let packet = config.packet.as_ref();
-                let options = packet.into_iter().flat_map(|packet| packet.options());
-                let mut time = options.filter(|option| option.kind == TIME_SERVERS);
+                let option = |kind| {
+                    let mut options = packet.into_iter().flat_map(|packet| packet.options());
+                    let found = options.find(|option| option.kind == kind);
+                    found.map_or(Vec::new(), |option| addresses(option.data))
+                };
                 Given {
                     address: Some((config.address.address(), config.address.prefix_len())),
-                    router: config.router,
+                    // There may be several, of which smoltcp takes none.
+                    router: option(ROUTERS).first().copied().or(config.router),
                     dns: config.dns_servers.to_vec(),
-                    time: time
-                        .next()
-                        .map_or(Vec::new(), |option| addresses(option.data)),
+                    time: option(TIME_SERVERS),
                 }
             }
         };

@@ -16,7 +16,7 @@ use hearth_image::{fat, sparse};
 use hearth_qemu_tests::{Arch, Boot as Start, Guest, Initramfs, Inside, Owner, Spec, Speed};
 
 use crate::programs::{INIT, NET, PLATFORM, Program, build};
-use crate::sh::say;
+use crate::sh::{run, say};
 use crate::{clock, kit};
 
 /// What the appliance has of programs, and where.
@@ -42,6 +42,8 @@ enum Disk {
     Ruined,
     /// The same, with a wrong checksum, which e2fsck repairs.
     Damaged,
+    /// The same, with a fault that the file system has recorded, and one that e2fsck repairs only when told to.
+    Faulty,
 }
 
 /// One boot.
@@ -135,6 +137,19 @@ const BOOTS: &[Boot] = &[
         order: "keep",
         disk: Disk::Damaged,
         expect: &[
+            "data was damaged, and has been repaired",
+            "kept: true",
+            "the end",
+        ],
+        never: None,
+    },
+    Boot {
+        name: "faulty",
+        order: "keep",
+        disk: Disk::Faulty,
+        expect: &[
+            "/dev/vda5 has recorded faults",
+            "RUN fsck MANUALLY",
             "data was damaged, and has been repaired",
             "kept: true",
             "the end",
@@ -331,6 +346,14 @@ fn prepare(state: Disk, place: &Path, pristine: &[u8]) -> anyhow::Result<()> {
             disk.read_exact(&mut bytes)?;
             disk.seek(sum)?;
             Ok(disk.write_all(&bytes.map(|byte| byte ^ 0x55))?)
+        }
+        Disk::Faulty => {
+            let place = format!("{}?offset={}", place.display(), at(Role::Data));
+            // Inode 11 is lost+found.
+            for request in ["set_super_value state 2", "set_inode_field <11> block[0] 1"] {
+                run("debugfs", &["-w", "-R", request, &place])?;
+            }
+            Ok(())
         }
     }
 }

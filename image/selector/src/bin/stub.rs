@@ -153,21 +153,23 @@ fn wide(text: &[u8]) -> Vec<u16> {
     text.iter().copied().map(u16::from).chain([0]).collect()
 }
 
-/// Sets the variables.
+/// Sets the variables, whatever another slot's stub has left there that could not start its kernel.
 fn tell() -> uefi::Result {
-    let place = cstr16!("LoaderDevicePartUUID");
-    if let Some(guid) = guid_of(own_partition()?)?
-        && !runtime::variable_exists(place, &VENDOR)?
-    {
+    let (place, trial) = (cstr16!("LoaderDevicePartUUID"), cstr16!("HearthTrial"));
+    if let Some(guid) = guid_of(own_partition()?)? {
         set(place, &format!("{guid}").to_ascii_uppercase())?;
     }
     if is_tryboot(&options()?) {
-        set(cstr16!("HearthTrial"), "1")?;
+        set(trial, "1")?;
+    } else if runtime::variable_exists(trial, &VENDOR)? {
+        runtime::delete_variable(trial, &VENDOR)?;
     }
-    set(
+    // Nothing depends on it.
+    let _ = set(
         cstr16!("StubInfo"),
         concat!("hearth-stub ", env!("CARGO_PKG_VERSION")),
-    )
+    );
+    Ok(())
 }
 
 fn set(name: &CStr16, text: &str) -> uefi::Result {
