@@ -76,6 +76,8 @@ impl Runner {
     /// If the boot cannot go on.
     pub fn walk(&mut self, mut walk: Walk) -> Result<(), Fatal> {
         while let Some(step) = walk.step() {
+            // Each may take its time, and all of them together more than the watchdog waits.
+            self.feeder.feed();
             let begun = Instant::now();
             let outcome = match self.act(&step, &walk) {
                 Ok((outcome, more)) => {

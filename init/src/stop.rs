@@ -43,6 +43,7 @@ pub fn stop(runner: &mut Runner, end: End) -> nix::Result<Infallible> {
     }
     runner.feeder.feed();
     sync();
+    runner.feeder.feed();
     for place in [DATA, BOOT] {
         match mounts::unmount_or_seal(place) {
             Ok(()) => {}
@@ -51,6 +52,7 @@ pub fn stop(runner: &mut Runner, end: End) -> nix::Result<Infallible> {
             Err(error) => runner.log.error(&chain(&error)),
         }
     }
+    runner.feeder.feed();
     sync();
     runner.log.notice("the end");
     let word = text(RESTART_WORD, 64).filter(|word| is_word(word.trim()));

@@ -1,4 +1,5 @@
-//! What the kernel is told to refuse, since nothing on an appliance needs it (Documentation/admin-guide/sysctl).
+//! What the kernel is told to refuse, since nothing on an appliance needs it, and how much it may keep unwritten
+//! (Documentation/admin-guide/sysctl).
 
 use std::fs;
 use std::io;
@@ -29,6 +30,10 @@ const LIMITS: &[(&str, &str)] = &[
     // A kernel that has gone wrong starts again, whatever its command line says.
     ("kernel/panic", "10"),
     ("kernel/panic_on_oops", "1"),
+    // What waits to be written: as much as a slow card takes within seconds, or the watchdog bites while the end waits
+    // for all of it.
+    ("vm/dirty_bytes", "33554432"),
+    ("vm/dirty_background_bytes", "8388608"),
     // The network: an appliance is a host and no router.
     ("net/ipv4/tcp_syncookies", "1"),
     ("net/ipv4/conf/all/rp_filter", "2"),
