@@ -56,10 +56,13 @@ fn a_thousand_idle_functions_fit_and_status_stays_quick() {
     let started = begin.elapsed();
     sleep(REST);
     let taken = before.saturating_sub(memory("MemAvailable"));
-    let begin = Instant::now();
-    let output = platform.place.hearth("status", &["--json"]);
-    let asked = begin.elapsed();
-    assert!(output.status.success(), "{output:?}");
+    // The first time, an emulated processor has to learn the program, too.
+    let asked = [(); 5].map(|()| {
+        let begin = Instant::now();
+        let output = platform.place.hearth("status", &["--json"]);
+        assert!(output.status.success(), "{output:?}");
+        begin.elapsed()
+    });
     println!(
         "{FUNCTIONS} idle functions: ready after {:.1} s; of {} MiB, {} MiB are taken by them, gateway and supervisor, \
          {} MiB are left; status after {asked:.0?}",
@@ -71,5 +74,5 @@ fn a_thousand_idle_functions_fit_and_status_stays_quick() {
     for number in [0, FUNCTIONS / 2, FUNCTIONS - 1] {
         assert_eq!(platform.get(&format!("/{number}")).head.status, 200);
     }
-    assert!(asked < STATUS, "{asked:?}");
+    assert!(asked.iter().all(|asked| *asked < STATUS), "{asked:?}");
 }
