@@ -46,9 +46,11 @@ pub(crate) fn build(arch: Arch) -> anyhow::Result<Programs> {
     cargo.args(["--config", "profile.hearth.opt-level=\"s\""]);
     // Nothing catches a panic there.
     cargo.args(["--config", "profile.hearth.panic=\"abort\""]);
-    // The linker would write the time into the program, and Cargo its own paths.
+    // The linker would write the time into the program, or with /Brepro a hash, in which the paths of its own record for
+    // debuggers are; and Cargo its paths.
     let hidden = format!("--remap-path-prefix={}/=", root().display());
-    let flags = serde_json::Value::from(vec![hidden, "-Clink-arg=/Brepro".to_owned()]);
+    let link = ["-Clink-arg=/Brepro", "-Clink-arg=/DEBUG:NONE"].map(str::to_owned);
+    let flags = serde_json::Value::from([vec![hidden], link.to_vec()].concat());
     cargo.args(["--config", &format!("target.{triple}.rustflags={flags}")]);
     if !has_library {
         cargo.args([

@@ -16,12 +16,13 @@ HEARTH_SELECTOR_INSTALL_IMAGES = YES
 
 HEARTH_SELECTOR_TARGET = $(BR2_ARCH)-unknown-uefi
 
-# Nothing catches a panic there; the linker would write the time into it.
+# Nothing catches a panic there; the linker would write the time into it, or a
+# hash that depends on where it was built.
 HEARTH_SELECTOR_CARGO_ENV = \
 	CARGO_PROFILE_RELEASE_OPT_LEVEL="s" \
 	CARGO_PROFILE_RELEASE_LTO="fat" \
 	CARGO_PROFILE_RELEASE_PANIC="abort" \
-	CARGO_TARGET_$(call UPPERCASE,$(HEARTH_SELECTOR_TARGET))_RUSTFLAGS="-Clink-arg=/Brepro"
+	CARGO_TARGET_$(call UPPERCASE,$(HEARTH_SELECTOR_TARGET))_RUSTFLAGS="-Clink-arg=/Brepro -Clink-arg=/DEBUG:NONE"
 
 HEARTH_SELECTOR_CARGO_BUILD_OPTS = \
 	--package hearth-selector \
