@@ -153,7 +153,7 @@ impl Runner {
             }
             Step::CheckData(disk) => match data::check(disk, &mut self.log, &mut self.feeder)? {
                 data::Checked::Sound => done(None),
-                data::Checked::Lost(why) => Ok((Outcome::Lost(why.clone()), Some(why))),
+                data::Checked::Lost(why) => Ok((Outcome::Lost(why), None)),
             },
             Step::UnmountData => done(mounts::unmount(crate::place::DATA).map(|()| None)?),
             Step::RemakeData(disk) => done(data::remake(disk).map(|()| None)?),

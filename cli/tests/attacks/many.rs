@@ -65,7 +65,7 @@ fn a_thousand_idle_functions_fit_and_status_stays_quick() {
     });
     println!(
         "{FUNCTIONS} idle functions: ready after {:.1} s; of {} MiB, {} MiB are taken by them, gateway and supervisor, \
-         {} MiB are left; status after {asked:.0?}",
+         {} MiB are left; status after {asked:.1?}",
         started.as_secs_f64(),
         memory("MemTotal") >> 10,
         taken >> 10,

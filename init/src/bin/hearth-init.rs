@@ -20,8 +20,8 @@ PID 1 of the Hearth appliance: the kernel starts it as /init.
 usage: hearth-init --dry-run [FACT ...]   tell the boot that these facts make, and do nothing
        hearth-init --help
 
-facts: disk=NAME[:mbr]  trial  reset=esp  reset=data  fails=STEP  fails-once=STEP
-       (STEP is how the line of a step begins)
+facts: disk=NAME[:mbr]  trial  reset=esp  reset=data  lost  fails=STEP  fails-once=STEP
+       (STEP is how the line of a step begins; lost: data is beyond repair)
 ";
 
 /// How long a reason can be read before the machine restarts.

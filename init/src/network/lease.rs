@@ -10,7 +10,7 @@ use smoltcp::socket::dhcpv4::{Event, RetryConfig, Socket};
 use smoltcp::time::{Duration as SmolDuration, Instant};
 use smoltcp::wire::{DhcpOption, EthernetAddress, HardwareAddress, IpCidr};
 
-/// Time servers (RFC 2132, 8.3), and the client's name (3.14).
+/// Routers (RFC 2132, 3.5), time servers (8.3), and the client's name (3.14).
 const ROUTERS: u8 = 3;
 const TIME_SERVERS: u8 = 42;
 const HOST_NAME: u8 = 12;

@@ -56,6 +56,8 @@ struct World {
     lease: Lease<Memory>,
     now: Duration,
     answers: bool,
+    /// The server's option 3.
+    routers: &'static [u8],
     /// What the client said, in order, and whether to everybody.
     said: Vec<(DhcpMessageType, bool)>,
 }
@@ -68,6 +70,7 @@ impl World {
             lease: Lease::new(Memory::default(), CLIENT, "kitchen", 7, Duration::ZERO),
             now: Duration::ZERO,
             answers: true,
+            routers: &[10, 0, 2, 2],
             said: Vec::new(),
         }
     }
@@ -140,15 +143,21 @@ impl World {
             DhcpMessageType::Request => DhcpMessageType::Ack,
             other => panic!("{other:?}"),
         };
-        let time = [DhcpOption {
-            kind: TIME_SERVERS,
-            data: &[10, 0, 2, 4],
-        }];
+        let options = [
+            DhcpOption {
+                kind: TIME_SERVERS,
+                data: &[10, 0, 2, 4],
+            },
+            DhcpOption {
+                kind: ROUTERS,
+                data: self.routers,
+            },
+        ];
         let answer = DhcpRepr {
             message_type,
             your_ip: GIVEN,
             server_ip: SERVER_IP,
-            router: Some(SERVER_IP),
+            router: None,
             subnet_mask: Some(Ipv4Addr::new(255, 255, 255, 0)),
             requested_ip: None,
             client_identifier: None,
@@ -157,7 +166,7 @@ impl World {
             dns_servers: Some([Ipv4Addr::new(10, 0, 2, 3)].into_iter().collect()),
             max_size: None,
             lease_duration: Some(7200),
-            additional_options: &time,
+            additional_options: &options,
             ..*asked
         };
         let udp = UdpRepr {
@@ -212,6 +221,13 @@ fn an_address_is_asked_for_and_kept_by_renewal() {
     assert_eq!(world.run(day), None);
     assert!((20..=26).contains(&world.said.len()), "{:?}", world.said);
     assert!(world.said.iter().all(|said| *said == (request, false)));
+}
+
+#[test]
+fn of_several_routers_the_first_is_taken() {
+    let mut world = World::new();
+    world.routers = &[10, 0, 2, 2, 10, 0, 2, 9];
+    assert_eq!(world.run(HOUR).unwrap().router, Some(SERVER_IP));
 }
 
 #[test]
