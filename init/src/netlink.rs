@@ -148,15 +148,18 @@ impl Netlink {
     /// Makes a router of this interface's network the way to everywhere else; instead of another.
     pub fn set_router(&mut self, index: u32, router: Ipv4Addr) -> io::Result<()> {
         let flags = ACK | (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16;
-        let mut message = Message::new(libc::RTM_NEWROUTE, flags);
-        // `struct rtmsg`: family, lengths of the prefixes, service, table, protocol, scope, type, flags.
-        let boot = libc::RTPROT_BOOT;
-        let (table, unicast) = (libc::RT_TABLE_MAIN, libc::RTN_UNICAST);
-        message.put(&[libc::AF_INET as u8, 0, 0, 0, table, boot, 0, unicast]);
-        message.put(&[0; 4]);
+        let mut message = route_message(libc::RTM_NEWROUTE, flags, index);
         message.attribute(libc::RTA_GATEWAY, &router.octets());
-        message.attribute(libc::RTA_OIF, &index.to_ne_bytes());
         self.ask(message, |_, _| {})
+    }
+
+    /// Takes the way to everywhere else by this interface away; one that is gone is as good.
+    pub fn remove_router(&mut self, index: u32) -> io::Result<()> {
+        let message = route_message(libc::RTM_DELROUTE, ACK, index);
+        match self.ask(message, |_, _| {}) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            other => other,
+        }
     }
 
     /// Takes in what the kernel has told of itself; it only says that something has changed.
@@ -272,6 +275,17 @@ fn address_message(kind: u16, flags: u16, index: u32, address: Ipv4Addr, prefix:
     message.put(&index.to_ne_bytes());
     message.attribute(libc::IFA_LOCAL, &address.octets());
     message.attribute(libc::IFA_ADDRESS, &address.octets());
+    message
+}
+
+/// `struct rtmsg` (family, lengths of the prefixes, service, table, protocol, scope, type, flags) and the interface.
+fn route_message(kind: u16, flags: u16, index: u32) -> Message {
+    let mut message = Message::new(kind, flags);
+    let boot = libc::RTPROT_BOOT;
+    let (table, unicast) = (libc::RT_TABLE_MAIN, libc::RTN_UNICAST);
+    message.put(&[libc::AF_INET as u8, 0, 0, 0, table, boot, 0, unicast]);
+    message.put(&[0; 4]);
+    message.attribute(libc::RTA_OIF, &index.to_ne_bytes());
     message
 }
 

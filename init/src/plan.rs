@@ -28,6 +28,8 @@ pub enum Step {
     MountEsp(Disk),
     /// Data's entry in the partition table, then the kernel's idea of it.
     GrowPartition(Disk),
+    /// Whether the file on the selector's partition that asks for a factory reset can be taken away afterwards.
+    TryReset(Disk),
     /// Data's file system.
     MountData(Disk),
     /// What it says of itself is repaired, as far as nobody needs to be asked.
@@ -205,6 +207,7 @@ impl Walk {
                 }
                 self.now(steps);
             }
+            Step::TryReset(disk) => self.now([Step::RemakeData(disk.clone())]),
             Step::MountData(disk) => self.now([Step::GrowData(disk.clone())]),
             Step::MemoryData => self.data = Data::Memory,
             _ => {}
@@ -227,7 +230,7 @@ impl Walk {
                 self.reset = reset.then_some(Asker::Esp);
                 let grow = self.next.pop_front();
                 let data = match reset {
-                    true => Step::RemakeData(disk.clone()),
+                    true => Step::TryReset(disk.clone()),
                     false => Step::MountData(disk.clone()),
                 };
                 self.now(grow.into_iter().chain([data]));
@@ -268,6 +271,14 @@ impl Walk {
             Step::MountEsp(_) => {
                 self.reasons.push(told);
                 self.asked(step, false);
+            }
+            // A wish that stays would be one at every boot.
+            Step::TryReset(disk) => {
+                self.reset = None;
+                self.reasons.push(told);
+                self.reasons
+                    .push("NO FACTORY RESET: what asks for it could not be removed".to_owned());
+                self.now([Step::MountData(disk.clone())]);
             }
             Step::MountData(disk) => match self.data {
                 Data::Mounted => {
@@ -351,6 +362,7 @@ impl fmt::Display for Step {
                 Table::Gpt => write!(f, "grow {} in the partition table (GPT)", disk.data),
                 Table::Mbr => write!(f, "grow {} in the partition table (MBR)", disk.data),
             },
+            Step::TryReset(disk) => write!(f, "write to factory-reset on {}", disk.esp),
             Step::MountData(disk) => {
                 write!(f, "mount {} at /data (ext4, nosuid, nodev)", disk.data)
             }

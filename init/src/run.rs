@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::act::{
     ActError, Feeder, chain, clock, data, disk, file, groups, loopback, mounts, pstore, root, seed,
@@ -145,6 +145,7 @@ impl Runner {
                 let more = reset.then(|| "it asks for a factory reset".to_owned());
                 Ok((Outcome::Asked { reset }, more))
             }
+            Step::TryReset(_) => done(mounts::try_reset().map(|()| None)?),
             Step::GrowPartition(disk) => done(data::grow_partition(disk)?),
             Step::MountData(disk) => {
                 let reset = mounts::data(&disk.data)?;
@@ -192,14 +193,14 @@ impl Runner {
             Step::StartNetwork => {
                 self.children
                     .network
-                    .start(self.begun.elapsed(), &mut self.log)?;
+                    .start_or_retry(self.begun.elapsed(), &mut self.log)?;
                 done(None)
             }
             Step::StartSupervisor => {
                 self.children.listen()?;
                 self.children
                     .supervisor
-                    .start(self.begun.elapsed(), &mut self.log)?;
+                    .start_or_retry(self.begun.elapsed(), &mut self.log)?;
                 done(None)
             }
         }
@@ -230,6 +231,21 @@ impl Runner {
             "panic": self.died.panic,
         });
         std::fs::write(BOOT_RECORD, format!("{record}\n")).map_err(file("write", BOOT_RECORD))
+    }
+
+    /// Says what has gone wrong since: in the log, on the console, and in the record, for others.
+    pub fn add_reason(&mut self, reason: &str) {
+        self.log.error(reason);
+        self.reasons.push(reason.to_owned());
+        let text = text(BOOT_RECORD, 64 * 1024).unwrap_or_default();
+        let mut record: Value = serde_json::from_str(&text).unwrap_or_default();
+        record["reasons"] = json!(self.reasons);
+        let beside = format!("{BOOT_RECORD}.new");
+        let written = std::fs::write(&beside, format!("{record}\n"))
+            .and_then(|()| std::fs::rename(&beside, BOOT_RECORD));
+        if let Err(error) = written {
+            self.log.error(&chain(&file("write", BOOT_RECORD)(error)));
+        }
     }
 }
 

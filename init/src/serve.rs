@@ -7,21 +7,22 @@ mod child;
 pub use child::{Children, Service};
 
 use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use hearth_sys::datagram;
 use hearth_sys::wait::{Waiting, wait};
-use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use button::Buttons;
 
+use crate::act::mounts::{self, Mounted};
 use crate::act::{chain, clock, text};
 use crate::health::{Health, Verdict};
-use crate::kernel_log::Level;
-use crate::place::NET_RECORD;
+use crate::kernel_log::{KernelLog, Level};
+use crate::place::{DATA, NET_RECORD};
 use crate::restarts::Next;
 use crate::run::Runner;
 use crate::summary::{self, Network};
@@ -45,6 +46,9 @@ const ADDRESS: Duration = Duration::from_secs(5);
 
 /// How often a time that is known to have been is saved.
 const SAVE: Duration = Duration::from_secs(3600);
+
+/// How often data is looked at.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// The signals that mean something; all others are nothing to PID 1.
 const SIGNALS: [Signal; 5] = [
@@ -87,7 +91,10 @@ pub fn serve(runner: &mut Runner, signals: &SignalFd) -> End {
         network: None,
         show_at: Duration::MAX,
         shown: None,
+        looked: now,
+        read_only: false,
         saved: now,
+        saving: None,
     };
     let mut buttons = Buttons::find();
     loop {
@@ -117,7 +124,7 @@ fn hear(
         // What cannot be waited for is looked at every time.
         if let Err(error) = wait(&mut set, Some(limit)) {
             runner.log.error(&format!("cannot wait: {error}"));
-            std::thread::sleep(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(100));
         }
     }
     runner.children.take_output(&mut runner.log);
@@ -145,19 +152,17 @@ fn hear(
 
 /// Waits for whoever has ended: children, and those whose parents have died. Who they were, and how.
 pub(crate) fn ended() -> Option<(i32, String)> {
-    loop {
-        return match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, status)) => {
-                Some((pid.as_raw(), format!("ended with status {status}")))
-            }
-            Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                Some((pid.as_raw(), format!("was ended by {signal}")))
-            }
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => None,
-            Ok(_) | Err(Errno::EINTR) => continue,
-            Err(_) => None,
-        };
-    }
+    let (pid, status) = hearth_sys::spawn::reap()?;
+    let how = match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with status {code}"),
+        (None, Some(number)) => match Signal::try_from(number) {
+            Ok(signal) => format!("was ended by {signal}"),
+            // Those without a name (signal(7), real-time signals).
+            Err(_) => format!("was ended by signal {number}"),
+        },
+        (None, None) => format!("ended: {status}"),
+    };
+    Some((pid, how))
 }
 
 /// What is known while the machine serves.
@@ -173,8 +178,14 @@ struct State {
     show_at: Duration,
     /// The summary that was shown last.
     shown: Option<Vec<String>>,
-    /// When the clock was saved.
+    /// When data was looked at, ...
+    looked: Duration,
+    /// ... and whether nothing can be written to it any more.
+    read_only: bool,
+    /// When the clock was saved, ...
     saved: Duration,
+    /// ... and whoever did, or still does.
+    saving: Option<JoinHandle<()>>,
 }
 
 impl State {
@@ -203,11 +214,38 @@ impl State {
         if now >= self.show_at {
             self.show(runner, now);
         }
+        if !self.read_only && now >= self.looked + LOOK {
+            self.looked = now;
+            self.read_only = mounts::mounted(DATA) == Some(Mounted::ReadOnly);
+            if self.read_only {
+                runner.add_reason(
+                    "DATA IS READ ONLY: a fault was found in its file system; a restart repairs it",
+                );
+                self.show(runner, now);
+            }
+        }
         if now >= self.saved + SAVE {
             self.saved = now;
-            save_clock(runner, self.network.as_ref());
+            self.save_clock(known_time(runner, self.network.as_ref()));
         }
         None
+    }
+
+    /// Saves a time, in a thread that may wait for the disk: nobody else does.
+    fn save_clock(&mut self, time: u64) {
+        let waits = |saving: &JoinHandle<()>| !saving.is_finished();
+        if self.saving.as_ref().is_some_and(waits) {
+            return;
+        }
+        let work = move || {
+            if let Err(error) = clock::save(time) {
+                let told = format!("the time was not saved: {}", chain(&error));
+                KernelLog::open("hearth-init").error(&told);
+            }
+        };
+        let thread = thread::Builder::new().name("clock".to_owned());
+        // Without one it is saved an hour later, or at the end.
+        self.saving = thread.spawn(work).ok();
     }
 
     /// Takes in a datagram of the supervisor (sd_notify(3)).
@@ -282,15 +320,10 @@ impl State {
     }
 }
 
-/// Saves a time that is known to have been, for the next boot's floor.
-pub(crate) fn save_clock(runner: &mut Runner, network: Option<&Network>) {
+/// The time that is known to have been, now, for the next boot's floor.
+pub(crate) fn known_time(runner: &Runner, network: Option<&Network>) -> u64 {
     let synchronised = network.is_some_and(|network| network.synchronised);
-    let known = clock::known(runner.floor, runner.floor_at.elapsed(), synchronised);
-    if let Err(error) = clock::save(known) {
-        runner
-            .log
-            .error(&format!("the time was not saved: {}", chain(&error)));
-    }
+    clock::known(runner.floor, runner.floor_at.elapsed(), synchronised)
 }
 
 /// A datagram's text, if the supervisor sent it.

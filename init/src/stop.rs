@@ -1,23 +1,29 @@
 //! The machine's end, in order: the platform, the network, everybody else; what is kept; the disks; the power.
-//! The watchdog is fed while somebody is waited for, and no more after that: what hangs here is bitten.
+//! The watchdog is fed while somebody is waited for, and while the disks take what is left to be written, each for a
+//! limited time: what hangs after that is bitten.
 
 use std::convert::Infallible;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, sync};
 
-use crate::act::{chain, mounts, seed, text};
+use crate::act::{chain, clock, mounts, seed, text};
 use crate::place::{BOOT, DATA, NET_RECORD, RESTART_WORD};
 use crate::run::Runner;
-use crate::serve::{End, ended, save_clock};
+use crate::serve::{End, ended, known_time};
 use crate::summary::Network;
 
 /// What the platform may take to finish what it has begun.
 const PLATFORM: Duration = Duration::from_secs(20);
 /// What the network's process may take to say goodbye.
 const NETWORK: Duration = Duration::from_secs(2);
+/// What the disks may take. Little is unwritten at any time, but an old card may write it slowly.
+const DISKS: Duration = Duration::from_secs(90);
+/// How often the watchdog is fed meanwhile.
+const TURN: Duration = Duration::from_secs(1);
 
 /// Ends everything, then the machine.
 ///
@@ -35,25 +41,8 @@ pub fn stop(runner: &mut Runner, end: End) -> nix::Result<Infallible> {
     // Whoever lives on, in whatever group; ESRCH if nobody does.
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
     while ended().is_some() {}
-    save_clock(runner, network.as_ref());
-    if let Err(error) = seed::save(None) {
-        runner
-            .log
-            .error(&format!("the seed was not saved: {}", chain(&error)));
-    }
-    runner.feeder.feed();
-    sync();
-    runner.feeder.feed();
-    for place in [DATA, BOOT] {
-        match mounts::unmount_or_seal(place) {
-            Ok(()) => {}
-            // Nothing is mounted there.
-            Err(error) if !is_mounted(place) => drop(error),
-            Err(error) => runner.log.error(&chain(&error)),
-        }
-    }
-    runner.feeder.feed();
-    sync();
+    let time = known_time(runner, network.as_ref());
+    put_away(runner, time);
     runner.log.notice("the end");
     let word = text(RESTART_WORD, 64).filter(|word| is_word(word.trim()));
     match (end, word) {
@@ -68,17 +57,64 @@ pub fn stop(runner: &mut Runner, end: End) -> nix::Result<Infallible> {
     }
 }
 
+/// What is kept is written, and the disks are let go, in a thread that may wait for them.
+fn put_away(runner: &mut Runner, time: u64) {
+    let (done, wait) = channel();
+    let work = move || {
+        // Nobody listens any more if it took too long.
+        let _ = done.send(let_disks_go(time));
+    };
+    let thread = std::thread::Builder::new().name("disks".to_owned());
+    if let Err(error) = thread.spawn(work) {
+        runner.log.error(&format!("no thread: {error}"));
+        sync();
+        return;
+    }
+    let until = Instant::now() + DISKS;
+    while Instant::now() < until {
+        runner.feeder.feed();
+        match wait.recv_timeout(TURN) {
+            Ok(errors) => {
+                for error in errors {
+                    runner.log.error(&error);
+                }
+                return;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    let seconds = DISKS.as_secs();
+    let told = format!("the disks did not end within {seconds} seconds");
+    runner.log.error(&told);
+}
+
+/// What went wrong with it.
+fn let_disks_go(time: u64) -> Vec<String> {
+    let mut errors = Vec::new();
+    if let Err(error) = clock::save(time) {
+        errors.push(format!("the time was not saved: {}", chain(&error)));
+    }
+    if let Err(error) = seed::save(None) {
+        errors.push(format!("the seed was not saved: {}", chain(&error)));
+    }
+    sync();
+    for place in [DATA, BOOT] {
+        match mounts::unmount_or_seal(place) {
+            Ok(()) => {}
+            // Nothing is mounted there.
+            Err(error) if mounts::mounted(place).is_none() => drop(error),
+            Err(error) => errors.push(chain(&error)),
+        }
+    }
+    sync();
+    errors
+}
+
 /// What firmware takes: a number, and a word.
 fn is_word(word: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b' ';
     !word.is_empty() && word.bytes().all(known)
-}
-
-fn is_mounted(place: &str) -> bool {
-    let mounts = text("/proc/self/mounts", 64 * 1024).unwrap_or_default();
-    mounts
-        .lines()
-        .any(|line| line.split(' ').nth(1) == Some(place))
 }
 
 /// Asks a child to end, waits for it, and ends what is left of it.

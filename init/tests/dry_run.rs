@@ -49,6 +49,14 @@ fn a_factory_reset_by_a_file_on_the_fat_partition() {
 }
 
 #[test]
+fn a_factory_reset_that_would_be_asked_for_at_every_boot_is_none() {
+    check(
+        "reset_stays",
+        &["disk=sda", "reset=esp", "fails=write to factory-reset"],
+    );
+}
+
+#[test]
 fn a_factory_reset_by_the_command_line() {
     check("reset_data", &["disk=sda", "reset=data"]);
 }

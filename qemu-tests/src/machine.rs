@@ -52,6 +52,8 @@ pub struct Machine {
     /// Its time is the number of instructions that it has run, so that it can be compared from run to run: one
     /// takes a nanosecond, whatever it is. While it waits for a device time is the host's. What it writes is forgotten.
     pub counted: bool,
+    /// Further devices, in words for QEMU.
+    pub devices: Vec<String>,
     /// Is told each line of the console.
     pub on_line: Option<OnLine>,
 }
@@ -70,6 +72,7 @@ impl Machine {
             tap: None,
             clock: None,
             counted: false,
+            devices: Vec::new(),
             on_line: None,
         };
         let [_, vars] = firmware(arch);
@@ -99,7 +102,7 @@ impl Machine {
 
     /// What is not as it always is, in words for QEMU.
     fn words(&self) -> Vec<String> {
-        let mut words = Vec::new();
+        let mut words = self.devices.clone();
         if let Some(time) = &self.clock {
             words.extend(["-rtc".to_owned(), format!("base={time}")]);
         }
@@ -174,7 +177,12 @@ impl Running {
 
     /// Plugs the network's cable in, or pulls it.
     pub fn link(&mut self, up: bool) -> Result<(), GuestError> {
-        let arguments = json!({ "name": "net", "up": up });
+        self.link_of("net", up)
+    }
+
+    /// The same of another network, by QEMU's name for it.
+    pub fn link_of(&mut self, network: &str, up: bool) -> Result<(), GuestError> {
+        let arguments = json!({ "name": network, "up": up });
         self.command_with("set_link", arguments).map(drop)
     }
 

@@ -120,6 +120,21 @@ impl Child {
     }
 }
 
+/// A child of this process that has ended, whichever it was, and how; PID 1's are all that have lost their parents.
+pub fn reap() -> Option<(i32, ExitStatus)> {
+    let mut status = 0;
+    loop {
+        // SAFETY: waitpid writes one int to a place that is ours.
+        let reaped = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        match reaped {
+            pid if pid > 0 => return Some((pid, ExitStatus::from_raw(status))),
+            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            // Nobody has, or there is nobody.
+            _ => return None,
+        }
+    }
+}
+
 /// Starts the child in a session of its own, without a terminal, with stdin from `/dev/null` and
 /// stdout and stderr as pipes, which are in the returned [`Child`].
 ///

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use super::{ActError, data, file};
+use super::{ActError, data, file, text};
 use crate::place::{BOOT, DATA, Mount, RESET};
 
 /// Mounts one of the table. What is mounted already, by the kernel, is as good.
@@ -51,19 +51,28 @@ pub fn esp(partition: &str) -> Result<bool, ActError> {
     Ok(Path::new(BOOT).join(RESET).is_file())
 }
 
-/// Removes the file that asks for a factory reset from there.
+/// Writes to the file that asks for a factory reset, on its partition: who can do that can remove it.
+pub fn try_reset() -> Result<(), ActError> {
+    writable(|wish| fs::write(wish, "begun\n").map_err(file("write", wish)))
+}
+
+/// Removes it.
 pub fn clear_reset() -> Result<(), ActError> {
+    writable(|wish| fs::remove_file(wish).map_err(file("remove", wish)))
+}
+
+/// Does something to the file while its partition can be written.
+fn writable(act: impl FnOnce(&Path) -> Result<(), ActError>) -> Result<(), ActError> {
     let remount = |flags: MsFlags| {
         let none = None::<&str>;
         mount(none, BOOT, none, ESP | MsFlags::MS_REMOUNT | flags, none)
             .map_err(|errno| file("remount", BOOT)(errno.into()))
     };
     remount(MsFlags::empty())?;
-    let wish = Path::new(BOOT).join(RESET);
-    let removed = fs::remove_file(&wish).map_err(file("remove", &wish));
+    let done = act(&Path::new(BOOT).join(RESET));
     nix::unistd::sync();
     remount(MsFlags::MS_RDONLY)?;
-    removed
+    done
 }
 
 /// What data lets nobody do. Programs are executed from there: deployed functions.
@@ -104,4 +113,47 @@ pub fn unmount_or_seal(place: &str) -> Result<(), ActError> {
     let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let none = None::<&str>;
     mount(none, place, none, flags, none).map_err(|_| error)
+}
+
+/// What is mounted somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mounted {
+    /// It takes what is written.
+    Writable,
+    /// It takes no more.
+    ReadOnly,
+}
+
+/// What is mounted at a place, if anything is.
+pub fn mounted(place: &str) -> Option<Mounted> {
+    find(&text("/proc/self/mounts", 64 * 1024)?, place)
+}
+
+/// In the kernel's list, where of several at one place the last is seen.
+fn find(mounts: &str, place: &str) -> Option<Mounted> {
+    let mut lines = mounts.lines().rev().map(|line| line.split(' '));
+    let mut words = lines.find(|words| words.clone().nth(1) == Some(place))?;
+    let mut options = words.nth(3)?.split(',');
+    match options.any(|option| matches!(option, "ro" | "emergency_ro")) {
+        true => Some(Mounted::ReadOnly),
+        false => Some(Mounted::Writable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mounted_takes_writes_or_not() {
+        let mounts =
+            "tmpfs / tmpfs ro,size=1 0 0\n/dev/vda5 /data ext4 rw,noatime,errors=remount-ro 0 0\n";
+        assert_eq!(find(mounts, "/data"), Some(Mounted::Writable));
+        assert_eq!(find(mounts, "/"), Some(Mounted::ReadOnly));
+        assert_eq!(find(mounts, "/boot"), None);
+        for fault in ["ro,noatime", "rw,emergency_ro"] {
+            let faulty = format!("{mounts}/dev/vda5 /data ext4 {fault} 0 0\n");
+            assert_eq!(find(&faulty, "/data"), Some(Mounted::ReadOnly), "{fault}");
+        }
+    }
 }

@@ -46,12 +46,9 @@ impl<D: Device> Lease<D> {
         seed: u64,
         now: Duration,
     ) -> Lease<D> {
-        let address = HardwareAddress::Ethernet(EthernetAddress(mac));
-        let mut config = Config::new(address);
-        config.random_seed = seed;
-        let interface = Interface::new(config, &mut device, instant(now));
+        let interface = interface(&mut device, mac, seed, now);
         let mut socket = Socket::new();
-        // A process has one client at a time, and a new one only for another card: what these hold is kept.
+        // A process has one client, which goes from card to card: what these hold is kept.
         let name: &'static [u8] = Box::leak(hostname.as_bytes().into());
         let options = Box::leak(Box::new([DhcpOption {
             kind: HOST_NAME,
@@ -74,6 +71,14 @@ impl<D: Device> Lease<D> {
             handle,
             given: Given::default(),
         }
+    }
+
+    /// Forgets what was given and begins anew: another card, or another cable.
+    pub(super) fn move_to(&mut self, mut device: D, mac: [u8; 6], seed: u64, now: Duration) {
+        self.interface = interface(&mut device, mac, seed, now);
+        self.device = device;
+        self.given = Given::default();
+        self.sockets.get_mut::<Socket<'_>>(self.handle).reset();
     }
 
     /// Takes in what has come, and sends what is due. What has changed, if anything has.
@@ -127,11 +132,14 @@ impl<D: Device> Lease<D> {
         let delay = self.interface.poll_delay(instant(now), &self.sockets);
         delay.map(Duration::from)
     }
+}
 
-    /// The cable was pulled, or put into another socket: begins anew.
-    pub(super) fn restart(&mut self) {
-        self.sockets.get_mut::<Socket<'_>>(self.handle).reset();
-    }
+/// What the client sends and receives by.
+fn interface(device: &mut impl Device, mac: [u8; 6], seed: u64, now: Duration) -> Interface {
+    let address = HardwareAddress::Ethernet(EthernetAddress(mac));
+    let mut config = Config::new(address);
+    config.random_seed = seed;
+    Interface::new(config, device, instant(now))
 }
 
 fn instant(now: Duration) -> Instant {

@@ -31,6 +31,11 @@ impl Routers {
         }
     }
 
+    /// Forgets those of a card.
+    pub(super) fn forget(&mut self, index: u32) {
+        self.0.retain(|(card, _), _| *card != index);
+    }
+
     /// Those of a card.
     pub(super) fn servers(&self, index: u32, now: Duration) -> impl Iterator<Item = IpAddr> {
         let all = self.0.iter();
@@ -65,6 +70,11 @@ mod tests {
         assert_eq!(known(&routers, 89), [first], "told again");
         routers.hear(&told(&["fd00::1"], 0), at(31));
         assert_eq!(known(&routers, 31), [] as [IpAddr; 0], "taken back");
+        routers.hear(&told(&["fd00::1"], 60), at(31));
+        routers.forget(3);
+        assert_eq!(known(&routers, 31), [first], "another card's");
+        routers.forget(2);
+        assert_eq!(known(&routers, 31), [] as [IpAddr; 0]);
         let many: Vec<String> = (1..=20).map(|number| format!("fd00::{number}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         routers.hear(&told(&many, u64::from(u32::MAX)), at(32));

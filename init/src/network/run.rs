@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -18,12 +19,12 @@ use super::lease::{Given, Lease};
 use super::names::Names;
 use super::record::Record;
 use super::routers::Routers;
-use super::time;
+use super::time::{self, Span};
 use super::wire::Wire;
-use crate::act::{chain, clock, text};
+use crate::act::{chain, text};
 use crate::facts::Release;
 use crate::netlink::{ADDRESSES_4, ADDRESSES_6, LINKS, Link, Netlink, ROUTERS};
-use crate::place::{RELEASE, SETTINGS};
+use crate::place::{NET_RECORD, RELEASE, SETTINGS};
 
 /// What the time servers are where the settings leave them as they are, and DHCP may tell nearer ones.
 const PUBLIC: &str = "pool.ntp.org";
@@ -54,6 +55,8 @@ pub fn check(path: &str) -> Result<(), String> {
 /// What it cannot go on without.
 pub fn run() -> io::Result<()> {
     let settings = settings();
+    // Whoever saw to the network before this has left its record, or this is the first.
+    let follows = Path::new(NET_RECORD).exists();
     let mut netlink = Netlink::open(LINKS | ADDRESSES_4 | ADDRESSES_6)?;
     // Before any card is up: what routers say then is said once.
     let heard = Netlink::open(ROUTERS)?;
@@ -63,9 +66,7 @@ pub fn run() -> io::Result<()> {
     let named = settings.hostname.clone();
     record.hostname = named.unwrap_or_else(|| format!("hearth-{}", digits.unwrap_or_default()));
     nix::unistd::sethostname(&record.hostname)?;
-    let saved = text("/data/system/clock", 64);
     let built = text(RELEASE, 4096).map_or(0, |text| Release::read(&text).built);
-    let floor = Duration::from_secs(clock::floor(built, saved.as_deref()));
     if let Err(error) = confine() {
         say(&format!(
             "goes on with more than it needs: {}",
@@ -79,7 +80,7 @@ pub fn run() -> io::Result<()> {
     let synchronised = Arc::new(AtomicBool::new(false));
     let shared = Arc::clone(&synchronised);
     let clock = std::thread::Builder::new().name("clock".to_owned());
-    clock.spawn(move || time::keep(&new_servers, &shared, &told, floor))?;
+    clock.spawn(move || time::keep(&new_servers, &shared, &told, Span::of(built)))?;
     let mut network = Network {
         settings,
         netlink,
@@ -87,6 +88,8 @@ pub fn run() -> io::Result<()> {
         routers: Routers::default(),
         begun: Instant::now(),
         up: None,
+        client: None,
+        follows,
         names: None,
         servers,
         asked: Vec::new(),
@@ -118,17 +121,35 @@ fn is_card(link: &Link) -> bool {
 /// chosen, since the kernel asks for one only when a card comes up.
 fn bring_up(netlink: &mut Netlink, links: &[Link]) {
     for link in links.iter().filter(|link| is_card(link)) {
-        listen_to_routers(&link.name, true);
+        if !listens(&link.name) {
+            begin_ipv6(&link.name, true);
+        }
         if let Err(error) = netlink.link_up(link.index) {
             say(&format!("cannot bring {} up: {error}", link.name));
         }
     }
 }
 
-fn listen_to_routers(name: &str, listen: bool) {
-    let place = format!("/proc/sys/net/ipv6/conf/{name}/accept_ra");
-    // Without IPv6 in the kernel there is no such file.
-    let _ = fs::write(place, if listen { "1" } else { "0" });
+fn of_ipv6(name: &str, what: &str) -> String {
+    format!("/proc/sys/net/ipv6/conf/{name}/{what}")
+}
+
+/// Whether a card has an ear for routers.
+fn listens(name: &str) -> bool {
+    text(of_ipv6(name, "accept_ra"), 16).is_none_or(|value| value.trim() != "0")
+}
+
+/// Begins IPv6 anew on a card: what it has learnt is forgotten, and it asks for routers if it shall listen to them.
+fn begin_ipv6(name: &str, listen: bool) {
+    let listen = if listen { "1" } else { "0" };
+    for (what, value) in [
+        ("accept_ra", listen),
+        ("disable_ipv6", "1"),
+        ("disable_ipv6", "0"),
+    ] {
+        // Without IPv6 in the kernel, or without the card, there is no such file.
+        let _ = fs::write(of_ipv6(name, what), value);
+    }
 }
 
 /// Waits until there is a card: the machine's name comes of it.
@@ -158,10 +179,16 @@ fn wait_for_card(
 /// The card that is used.
 struct Up {
     link: Link,
-    lease: Option<Lease<Wire>>,
-    /// The address that it has of us.
+    /// Its address comes of the DHCP client.
+    leased: bool,
+    /// What it has of us.
     given: Given,
+    /// Its address is of whoever saw to the network before, and is kept until then unless a server gives it again.
+    adopted_until: Option<Duration>,
 }
+
+/// How long an address that was found is kept without a word of a server.
+const ADOPTED: Duration = Duration::from_secs(60);
 
 struct Network {
     settings: Device,
@@ -171,6 +198,10 @@ struct Network {
     routers: Routers,
     begun: Instant,
     up: Option<Up>,
+    /// The DHCP client, once there was a card that wants one.
+    client: Option<Lease<Wire>>,
+    /// No card was used yet, but somebody used one before this process.
+    follows: bool,
     names: Option<Names>,
     /// To the clock's thread, ...
     servers: Sender<Vec<String>>,
@@ -194,9 +225,9 @@ impl Network {
         }
         self.tell()?;
         let now = self.begun.elapsed();
-        let lease = self.up.as_mut().and_then(|up| up.lease.as_mut());
-        let (delay, wire) = match lease {
-            Some(lease) => (lease.delay(now), Some(&lease.device)),
+        let leased = self.up.as_ref().is_some_and(|up| up.leased);
+        let (delay, wire) = match self.client.as_mut().filter(|_| leased) {
+            Some(client) => (client.delay(now), Some(&client.device)),
             None => (None, None),
         };
         let delay = delay.unwrap_or(TURN).min(TURN);
@@ -239,20 +270,28 @@ impl Network {
             return Ok(());
         };
         for other in links.iter().filter(|other| is_card(other)) {
-            listen_to_routers(&other.name, other.index == link.index);
+            if other.index != link.index && listens(&other.name) {
+                begin_ipv6(&other.name, false);
+            }
+        }
+        // A card that has just come up has asked already.
+        if std::mem::take(&mut self.follows) || !listens(&link.name) {
+            begin_ipv6(&link.name, true);
         }
         say(&format!("{} has a cable", link.name));
-        self.up = Some(self.begin(link)?);
+        self.up = Some(self.begin(link, links)?);
         Ok(())
     }
 
     /// Begins to use a card.
-    fn begin(&mut self, link: &Link) -> io::Result<Up> {
+    fn begin(&mut self, link: &Link, links: &[Link]) -> io::Result<Up> {
         let mut up = Up {
             link: link.clone(),
-            lease: None,
+            leased: false,
             given: Given::default(),
+            adopted_until: None,
         };
+        self.adopt(&mut up, links)?;
         let network = &self.settings.network;
         match (network.mode, network.address) {
             (AddressMode::Static, Some(held)) => {
@@ -266,27 +305,59 @@ impl Network {
             (AddressMode::Static, None) | (AddressMode::Dhcp, _) => {
                 let mut seed = [0; 8];
                 fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
-                let mac = link.mac.unwrap_or_default();
-                up.lease = Some(Lease::new(
-                    Wire::open(link.index)?,
-                    mac,
-                    &self.record.hostname,
-                    u64::from_ne_bytes(seed),
-                    self.begun.elapsed(),
-                ));
+                let (seed, now) = (u64::from_ne_bytes(seed), self.begun.elapsed());
+                let (wire, mac) = (Wire::open(link.index)?, link.mac.unwrap_or_default());
+                match &mut self.client {
+                    Some(client) => client.move_to(wire, mac, seed, now),
+                    None => {
+                        let name = &self.record.hostname;
+                        self.client = Some(Lease::new(wire, mac, name, seed, now));
+                    }
+                }
+                up.leased = true;
             }
         }
         Ok(up)
     }
 
+    /// Takes over what whoever saw to the network before has left: an address of this card, for a while. All
+    /// others go.
+    fn adopt(&mut self, up: &mut Up, links: &[Link]) -> io::Result<()> {
+        let cards: Vec<u32> = links
+            .iter()
+            .filter(|link| is_card(link))
+            .map(|link| link.index)
+            .collect();
+        for held in self.netlink.addresses()? {
+            let IpAddr::V4(address) = held.address else {
+                continue;
+            };
+            if !cards.contains(&held.index) {
+                continue;
+            }
+            if held.index == up.link.index && up.given.address.is_none() {
+                up.given.address = Some((address, held.prefix));
+                up.adopted_until = Some(self.begun.elapsed() + ADOPTED);
+                continue;
+            }
+            self.netlink
+                .remove_address(held.index, address, held.prefix)?;
+            say(&format!("{address}/{} was left over: removed", held.prefix));
+        }
+        Ok(())
+    }
+
     /// Lets the DHCP client do what is due.
     fn lease(&mut self) {
-        let Some(mut up) = self.up.take() else {
+        let Some(mut up) = self.up.take_if(|up| up.leased) else {
             return;
         };
         let now = self.begun.elapsed();
-        if let Some(given) = up.lease.as_mut().and_then(|lease| lease.poll(now)) {
+        let news = self.client.as_mut().and_then(|client| client.poll(now));
+        if let Some(given) = news {
             self.take(&mut up, given);
+        } else if up.adopted_until.is_some_and(|until| until <= now) {
+            self.take(&mut up, Given::default());
         }
         self.up = Some(up);
     }
@@ -301,24 +372,26 @@ impl Network {
             say(&format!("{address}/{prefix} is not ours any more"));
         }
         if let Some((address, prefix)) = given.address {
-            let mut set = self.netlink.add_address(index, address, prefix);
-            if let Some(router) = given.router {
-                set = set.and_then(|()| self.netlink.set_router(index, router));
-            }
+            let set = self.netlink.add_address(index, address, prefix);
+            let set = set.and_then(|()| match given.router {
+                Some(router) => self.netlink.set_router(index, router),
+                None => self.netlink.remove_router(index),
+            });
             match set {
                 Ok(()) => say(&format!("{address}/{prefix} on {}", up.link.name)),
                 Err(error) => say(&format!("cannot use {address}/{prefix}: {error}")),
             }
         }
         up.given = given;
+        up.adopted_until = None;
     }
 
-    /// Stops using a card.
+    /// Stops using a card: nothing of it is left.
     fn forget(&mut self, up: &mut Up) {
-        if let Some(lease) = &mut up.lease {
-            lease.restart();
-        }
         self.take(up, Given::default());
+        begin_ipv6(&up.link.name, true);
+        self.routers.forget(up.link.index);
+        self.names = None;
     }
 
     /// Tells everybody what has changed.

@@ -1,7 +1,9 @@
 //! The clock, led by time servers (SNTP), in a thread of its own, since a name's look-up waits. At first it is set;
-//! later a small difference is made up for slowly. It never goes before the floor.
+//! later a small difference is made up for slowly. Nobody proves who they are here, so two servers have to agree,
+//! where there are two; what one of them alone has said is corrected as soon as others say better.
 
-use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +25,81 @@ const AGAIN: Duration = Duration::from_secs(3600);
 const SMALL: Duration = Duration::from_millis(500);
 /// Below it there is nothing to do.
 const NOTHING: Duration = Duration::from_millis(2);
+/// Two servers that differ by less say the same.
+const AGREE: Duration = Duration::from_secs(1);
+/// So many are asked in a row.
+const MOST: usize = 8;
+/// This program was written later, seconds since 1970: the first day of 2026.
+const WRITTEN: u64 = 1_767_225_600;
+/// No image is used for longer.
+const LIFE: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
+
+/// When it can be now, since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    first: Duration,
+    last: Duration,
+}
+
+impl Span {
+    /// For an image that was built at a time, in seconds since 1970. A time that was saved is no bound: it came of a
+    /// server's word, and one that was wrong must not hold for ever.
+    pub(super) fn of(built: u64) -> Span {
+        let first = Duration::from_secs(built.max(WRITTEN));
+        Span {
+            first,
+            last: first.saturating_add(LIFE),
+        }
+    }
+
+    fn holds(self, time: Duration) -> bool {
+        (self.first..=self.last).contains(&time)
+    }
+}
+
+/// What a server says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Answer {
+    from: IpAddr,
+    /// What its clock has more than ours, in microseconds.
+    offset: i64,
+}
+
+impl Answer {
+    /// What time it is, by the server, when our clock says `now`.
+    fn time(self, now: Duration) -> Option<Duration> {
+        let by = Duration::from_micros(self.offset.unsigned_abs());
+        match self.offset >= 0 {
+            true => now.checked_add(by),
+            false => now.checked_sub(by),
+        }
+    }
+
+    fn agrees(self, other: Answer) -> bool {
+        let apart = self.offset.abs_diff(other.offset);
+        Duration::from_micros(apart) < AGREE
+    }
+}
+
+/// The first of two servers that agree. Where no two do, the one that changes least.
+fn believed(
+    servers: impl Iterator<Item = IpAddr>,
+    mut ask: impl FnMut(IpAddr) -> Option<Answer>,
+) -> Option<Answer> {
+    let (mut asked, mut answers) = (BTreeSet::new(), Vec::<Answer>::new());
+    // One that has two names is one.
+    for server in servers.filter(|server| asked.insert(*server)).take(MOST) {
+        let Some(answer) = ask(server) else {
+            continue;
+        };
+        if let Some(first) = answers.iter().find(|other| other.agrees(answer)) {
+            return Some(*first);
+        }
+        answers.push(answer);
+    }
+    let least = |answer: &Answer| answer.offset.unsigned_abs();
+    answers.into_iter().min_by_key(least)
+}
 
 /// What is done about a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,25 +110,14 @@ enum Correction {
     Slew(Duration, bool),
     /// It is set, to this time since 1970.
     Step(Duration),
-    /// The server lies: it is before any time that can be now.
-    Refuse,
 }
 
-/// `now` is the clock's, `offset` what the server has more, in microseconds.
-fn correction(now: Duration, offset: i64, first: bool, floor: Duration) -> Correction {
-    let by = Duration::from_micros(offset.unsigned_abs());
-    let behind = offset >= 0;
-    let right = match behind {
-        true => now.checked_add(by),
-        false => now.checked_sub(by),
-    };
-    match right {
-        Some(right) if right >= floor => match by {
-            by if by < NOTHING => Correction::None,
-            by if first || by > SMALL => Correction::Step(right),
-            by => Correction::Slew(by, behind),
-        },
-        Some(_) | None => Correction::Refuse,
+/// `now` is the clock's, `right` the time that is believed.
+fn correction(now: Duration, right: Duration, first: bool) -> Correction {
+    match now.abs_diff(right) {
+        by if by < NOTHING => Correction::None,
+        by if first || by > SMALL => Correction::Step(right),
+        by => Correction::Slew(by, right > now),
     }
 }
 
@@ -68,7 +134,7 @@ pub(super) fn keep(
     servers: &Receiver<Vec<String>>,
     synchronised: &Arc<AtomicBool>,
     told: &UnixStream,
-    floor: Duration,
+    span: Span,
 ) {
     let (mut current, mut failures) = (Vec::new(), 0);
     let mut wait = AGAIN;
@@ -86,7 +152,9 @@ pub(super) fn keep(
             continue;
         }
         let first = !synchronised.load(Ordering::Relaxed);
-        match current.iter().find_map(|server| ask(server, first, floor)) {
+        let all = current.iter().flat_map(|server| addresses(server));
+        let answer = believed(all, |server| ask(SocketAddr::new(server, PORT), span));
+        match answer.and_then(|answer| correct(answer, first)) {
             Some(said) => {
                 failures = 0;
                 super::run::say(&said);
@@ -102,16 +170,15 @@ pub(super) fn keep(
     }
 }
 
-/// Asks a server, by all of its addresses, and corrects the clock by the first good answer; what was done.
-fn ask(server: &str, first: bool, floor: Duration) -> Option<String> {
+/// Those of a server, by name or address.
+fn addresses(server: &str) -> Vec<IpAddr> {
     let bare = server.trim_start_matches('[').trim_end_matches(']');
-    let addresses = (bare, PORT).to_socket_addrs().ok()?;
-    addresses
-        .take(4)
-        .find_map(|address| correct(address, first, floor))
+    let all = (bare, PORT).to_socket_addrs().into_iter().flatten();
+    all.map(|address| address.ip()).collect()
 }
 
-fn correct(address: SocketAddr, first: bool, floor: Duration) -> Option<String> {
+/// Asks a server; what it says, if that can be.
+fn ask(address: SocketAddr, span: Span) -> Option<Answer> {
     let any = match address {
         SocketAddr::V4(_) => "0.0.0.0:0",
         SocketAddr::V6(_) => "[::]:0",
@@ -121,10 +188,26 @@ fn correct(address: SocketAddr, first: bool, floor: Duration) -> Option<String> 
     // Only its answers are received.
     socket.connect(address).ok()?;
     let context = NtpContext::new(Stamps::default());
-    let answer = sntpc::sync::get_time(address, &Udp(socket), context).ok()?;
-    let offset = answer.offset();
+    let told = sntpc::sync::get_time(address, &Udp(socket), context).ok()?;
+    let answer = Answer {
+        from: address.ip(),
+        offset: told.offset(),
+    };
+    let time = answer.time(since_1970());
+    if time.is_some_and(|time| span.holds(time)) {
+        return Some(answer);
+    }
+    let told = time.map_or(0, |time| time.as_secs());
+    super::run::say(&format!(
+        "{address} tells a time that cannot be, {told} s since 1970: not believed"
+    ));
+    None
+}
+
+/// Corrects the clock by an answer; what was done.
+fn correct(answer: Answer, first: bool) -> Option<String> {
     let now = since_1970();
-    let what = match correction(now, offset, first, floor) {
+    let what = match correction(now, answer.time(now)?, first) {
         Correction::None => Ok("right".to_owned()),
         Correction::Slew(by, behind) => clock::slew(by, behind).map(|()| {
             let how = if behind { "slow" } else { "fast" };
@@ -132,21 +215,16 @@ fn correct(address: SocketAddr, first: bool, floor: Duration) -> Option<String> 
         }),
         Correction::Step(right) => {
             let set = clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::from(right));
-            set.map(|()| format!("set; it was {} s off", offset / 1_000_000))
+            let off = answer.offset / 1_000_000;
+            set.map(|()| format!("set; it was {off} s off"))
                 .map_err(Into::into)
-        }
-        Correction::Refuse => {
-            super::run::say(&format!(
-                "{address} tells a time that is over: not believed"
-            ));
-            return None;
         }
     };
     match what {
         Ok(what) => {
             // The hardware's clock is then kept by the kernel.
             let _ = clock::mark_synchronised();
-            Some(format!("the clock is {what}, by {address}"))
+            Some(format!("the clock is {what}, by {}", answer.from))
         }
         Err(error) => {
             super::run::say(&format!("cannot correct the clock: {error}"));
@@ -199,46 +277,88 @@ mod tests {
     use super::*;
 
     const NOW: Duration = Duration::from_secs(1_800_000_000);
-    const FLOOR: Duration = Duration::from_secs(1_790_000_000);
 
     #[test]
     fn the_clock_is_set_at_first_and_led_later() {
-        let step = |seconds| Correction::Step(Duration::from_secs(seconds));
+        let (tenth, half_minute) = (Duration::from_millis(100), Duration::from_secs(30));
+        for right in [NOW + half_minute, NOW - half_minute] {
+            for first in [true, false] {
+                assert_eq!(correction(NOW, right, first), Correction::Step(right));
+            }
+        }
+        let ahead = NOW + tenth;
+        assert_eq!(correction(NOW, ahead, true), Correction::Step(ahead));
+        assert_eq!(correction(NOW, ahead, false), Correction::Slew(tenth, true));
         assert_eq!(
-            correction(NOW, 30_000_000, true, FLOOR),
-            step(1_800_000_030)
-        );
-        assert_eq!(
-            correction(NOW, -30_000_000, false, FLOOR),
-            step(1_799_999_970)
-        );
-        let tenth = Duration::from_millis(100);
-        assert_eq!(
-            correction(NOW, 100_000, true, FLOOR),
-            Correction::Step(NOW + tenth)
-        );
-        assert_eq!(
-            correction(NOW, 100_000, false, FLOOR),
-            Correction::Slew(tenth, true)
-        );
-        assert_eq!(
-            correction(NOW, -100_000, false, FLOOR),
+            correction(NOW, NOW - tenth, false),
             Correction::Slew(tenth, false)
         );
-        assert_eq!(correction(NOW, 1_000, true, FLOOR), Correction::None);
+        let hair = NOW + Duration::from_millis(1);
+        assert_eq!(correction(NOW, hair, true), Correction::None);
     }
 
     #[test]
-    fn no_server_leads_the_clock_before_its_floor() {
-        let back = -20_000_000_000_000;
-        assert_eq!(correction(NOW, back, true, FLOOR), Correction::Refuse);
-        assert_eq!(correction(NOW, i64::MIN, true, FLOOR), Correction::Refuse);
-        // A clock that was far ahead may come back.
-        let wrong = Duration::from_secs(4_000_000_000);
-        assert!(matches!(
-            correction(wrong, -2_000_000_000_000_000, true, FLOOR),
-            Correction::Step(_)
-        ));
+    fn a_time_that_cannot_be_is_nobodys() {
+        let built = 1_790_000_000;
+        let span = Span::of(built);
+        let at = Duration::from_secs;
+        assert!(!span.holds(at(built - 1)));
+        assert!(span.holds(at(built)) && span.holds(at(built) + LIFE));
+        assert!(!span.holds(at(built + 1) + LIFE));
+        // An image that says nothing of sense is no older than its program.
+        for unknown in [0, 1] {
+            assert!(Span::of(unknown).holds(at(WRITTEN)));
+        }
+        assert!(!Span::of(u64::MAX).holds(NOW));
+        let answer = |offset| Answer {
+            from: IpAddr::from([10, 0, 0, 1]),
+            offset,
+        };
+        assert_eq!(answer(1_000_000).time(NOW), Some(NOW + at(1)));
+        assert_eq!(answer(-1_000_000).time(NOW), Some(NOW - at(1)));
+        assert_eq!(answer(i64::MIN).time(NOW), None);
+    }
+
+    /// Servers that say so many seconds, or nothing; who is believed, and how many were asked.
+    fn believe(says: &[Option<i64>]) -> (Option<i64>, usize) {
+        let mut asked = 0;
+        let servers = (0..says.len()).map(|number| IpAddr::from([10, 0, 0, number as u8]));
+        let answer = believed(servers, |from| {
+            let IpAddr::V4(address) = from else {
+                panic!("{from}")
+            };
+            asked += 1;
+            let offset = says[usize::from(address.octets()[3])]? * 1_000_000;
+            Some(Answer { from, offset })
+        });
+        (answer.map(|answer| answer.offset / 1_000_000), asked)
+    }
+
+    #[test]
+    fn two_servers_that_agree_are_believed_and_one_that_is_alone_is_better_than_none() {
+        assert_eq!(believe(&[Some(7), Some(7), Some(9)]), (Some(7), 2));
+        let years = 500_000_000;
+        assert_eq!(
+            believe(&[Some(years), None, Some(7), Some(7)]),
+            (Some(7), 4),
+            "a server that is wrong is asked first"
+        );
+        assert_eq!(believe(&[None, Some(years)]), (Some(years), 2));
+        assert_eq!(believe(&[None, None]), (None, 2));
+        // Nobody agrees.
+        assert_eq!(believe(&[Some(years), Some(7), Some(-20)]), (Some(7), 3));
+        assert_eq!(believe(&[None; 20]), (None, MOST));
+    }
+
+    #[test]
+    fn a_server_of_two_names_does_not_agree_with_itself() {
+        let twice = [[10, 0, 0, 1]; 2].map(IpAddr::from);
+        let mut asked = 0;
+        believed(twice.into_iter(), |from| {
+            asked += 1;
+            Some(Answer { from, offset: 0 })
+        });
+        assert_eq!(asked, 1);
     }
 
     #[test]
@@ -247,35 +367,38 @@ mod tests {
         assert_eq!(pauses, [3600, 2, 4, 8, 16, 32, 64, 64, 64]);
     }
 
-    #[test]
-    fn what_a_server_says_is_taken() {
+    /// What is made of a server that tells a time, in seconds since 1900 of which only the last 32 bits are sent.
+    fn told(stamp: u32) -> u64 {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
         let thread = std::thread::spawn(move || {
             let mut room = [0; 48];
             let (_, from) = server.recv_from(&mut room).unwrap();
             let mut answer = [0; 48];
-            // No leap, version 4, server; stratum 1; the client's stamp back; received and sent in 2036.
+            // No leap, version 4, server; stratum 1; the client's stamp back; received and sent.
             (answer[0], answer[1]) = (0x24, 1);
             answer[24..32].copy_from_slice(&room[40..48]);
             for at in [32, 40] {
-                answer[at..at + 4].copy_from_slice(&0xffff_0000u32.to_be_bytes());
+                answer[at..at + 4].copy_from_slice(&stamp.to_be_bytes());
             }
             server.send_to(&answer, from).unwrap();
         });
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
-        socket.connect(address).unwrap();
-        let context = NtpContext::new(Stamps::default());
-        let told = sntpc::sync::get_time(address, &Udp(socket), context).unwrap();
+        let everything = Span {
+            first: Duration::ZERO,
+            last: Duration::MAX,
+        };
+        let answer = ask(address, everything).unwrap();
         thread.join().unwrap();
-        // Seconds since 1900, of which 1970 has 2,208,988,800.
-        let expect = 0xffff_0000u64 - 2_208_988_800;
-        let got = since_1970()
-            .as_secs()
-            .saturating_add_signed(told.offset() / 1_000_000);
-        assert!(got.abs_diff(expect) < 3, "{got} {expect}");
+        answer.time(since_1970()).unwrap().as_secs()
+    }
+
+    #[test]
+    fn what_a_server_says_is_taken_and_its_clock_may_begin_anew_in_2036() {
+        /// Of the seconds since 1900, 1970 has so many.
+        const UNIX: u64 = 2_208_988_800;
+        let before = told(0xffff_0000);
+        assert!(before.abs_diff(0xffff_0000 - UNIX) < 3, "{before}");
+        let after = told(0x0001_0000);
+        assert!(after.abs_diff(0x1_0001_0000 - UNIX) < 3, "{after}");
     }
 }

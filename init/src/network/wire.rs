@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use hearth_sys::packet::{Instruction, PacketSocket};
 use smoltcp::phy::{self, Checksum, Device, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
+use smoltcp::wire::{EthernetFrame, Ipv4Packet, UdpPacket};
 
 /// The longest frame.
 const LONGEST: usize = 1514;
@@ -67,7 +68,7 @@ impl Device for Wire {
         // Of an interface that is down nothing comes.
         let count = self.socket.receive(&mut room).ok()??;
         room.truncate(count);
-        Some((Received(room), Sending(&self.socket)))
+        Some((Received::new(room), Sending(&self.socket)))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
@@ -81,7 +82,78 @@ impl Device for Wire {
 
 /// A frame that came.
 #[derive(Debug)]
-pub(super) struct Received(pub(super) Vec<u8>);
+pub(super) struct Received(Vec<u8>);
+
+impl Received {
+    /// As it came, but for times of no sense.
+    pub(super) fn new(mut frame: Vec<u8>) -> Received {
+        if let Some(options) = options(&frame) {
+            sensible_times(&mut frame[options..]);
+        }
+        Received(frame)
+    }
+}
+
+/// Where the options of a DHCP message begin in its frame.
+fn options(frame: &[u8]) -> Option<usize> {
+    /// What a message holds before its options (RFC 2131, 2), with the number that says that there are some.
+    const FIXED: usize = 240;
+    let packet = EthernetFrame::new_checked(frame).ok()?.payload();
+    let datagram = Ipv4Packet::new_checked(packet).ok()?.payload();
+    let message = UdpPacket::new_checked(datagram).ok()?.payload();
+    // Whatever fills up a short frame comes after it, and after the options' end.
+    let before = message.as_ptr().addr() - frame.as_ptr().addr();
+    message.get(FIXED..).map(|_| before + FIXED)
+}
+
+/// The shortest lease, in seconds: one of no time would be asked for without end.
+const SHORTEST: u32 = 120;
+
+/// Sees to it that a lease lasts some time, and that the times at which it is renewed (T1 and T2) come in order
+/// within it; else they become padding, and those of RFC 2131 hold. What the client makes of others ranges from
+/// questions without a pause to an end by subtraction.
+fn sensible_times(options: &mut [u8]) {
+    const PADDING: u8 = 0;
+    const END: u8 = 255;
+    const LEASE: u8 = 51;
+    const RENEWAL: u8 = 58;
+    const REBINDING: u8 = 59;
+    let mut places = Vec::new();
+    let mut at = 0;
+    while let Some(&kind) = options.get(at).filter(|kind| **kind != END) {
+        if kind == PADDING {
+            at += 1;
+            continue;
+        }
+        let Some(length) = options.get(at + 1) else {
+            break;
+        };
+        let value = at + 2..at + 2 + usize::from(*length);
+        if options.len() < value.end {
+            break;
+        }
+        if let (LEASE | RENEWAL | REBINDING, 4) = (kind, length) {
+            places.push((kind, at));
+        }
+        at = value.end;
+    }
+    let number = |options: &[u8], wanted: u8| {
+        // Of several the last counts.
+        let (_, at) = places.iter().rev().find(|(kind, _)| *kind == wanted)?;
+        let four = options[at + 2..at + 6].try_into().ok()?;
+        Some(u32::from_be_bytes(four))
+    };
+    let lease = number(options, LEASE).unwrap_or(SHORTEST).max(SHORTEST);
+    let times = (number(options, RENEWAL), number(options, REBINDING));
+    let sensible = matches!(times, (Some(first), Some(second)) if 0 < first && first <= second && second < lease);
+    for (kind, at) in places {
+        match kind {
+            LEASE => options[at + 2..at + 6].copy_from_slice(&lease.to_be_bytes()),
+            _ if !sensible => options[at..at + 6].fill(PADDING),
+            _ => {}
+        }
+    }
+}
 
 impl phy::RxToken for Received {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, take: F) -> R {

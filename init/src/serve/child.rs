@@ -80,7 +80,7 @@ impl Service {
     ///
     /// # Errors
     /// If the group cannot be made, or the program not be started.
-    pub fn start(&mut self, now: Duration, log: &mut KernelLog) -> Result<(), ActError> {
+    fn start(&mut self, now: Duration, log: &mut KernelLog) -> Result<(), ActError> {
         self.start_at = None;
         // A start that fails is a life without length.
         self.restarts.started(now);
@@ -123,6 +123,19 @@ impl Service {
         self.pid = Some(child.id());
         self.last.clear();
         Ok(())
+    }
+
+    /// Starts it; one that cannot be started has died, and is tried again.
+    ///
+    /// # Errors
+    /// Why it was not started now.
+    pub fn start_or_retry(&mut self, now: Duration, log: &mut KernelLog) -> Result<(), ActError> {
+        self.start(now, log).inspect_err(|_| {
+            // That there is no supervisor ends with the time it has to be ready.
+            if let Next::Start(then) = self.restarts.died(now, false) {
+                self.start_at = Some(then);
+            }
+        })
     }
 
     /// It has ended; the last that it said, for a message.
@@ -252,15 +265,9 @@ impl Children {
             if service.start_at.is_none_or(|then| then > now) {
                 continue;
             }
-            match service.start(now, log) {
+            match service.start_or_retry(now, log) {
                 Ok(()) => log.notice(&format!("started {}", service.name)),
-                Err(error) => {
-                    log.error(&chain(&error));
-                    // That there is no supervisor ends with the time it has to be ready.
-                    if let Next::Start(then) = service.restarts.died(now, false) {
-                        service.start_at = Some(then);
-                    }
-                }
+                Err(error) => log.error(&chain(&error)),
             }
         }
     }

@@ -55,6 +55,29 @@ fn data_that_is_damaged_beyond_repair_is_made_anew_and_that_is_said() {
 }
 
 #[test]
+fn a_fault_that_is_found_while_it_serves_is_told_and_a_restart_repairs_it() {
+    let mut device = Device::hello("fault");
+    let on = device.boot();
+    // As if the file system had met one: it takes no more from here on.
+    on.order(&["write", "/sys/fs/ext4/vda5/trigger_fs_error", "a test"]);
+    on.says("DATA IS READ ONLY", BOOT);
+    let boot = on.boot_told();
+    let reasons = boot["reasons"].to_string();
+    assert!(reasons.contains("DATA IS READ ONLY"), "{boot}");
+    assert!(
+        on.try_order(&["write", "/data/hearth/mark", "no"]).is_err(),
+        "it is written to"
+    );
+    on.answers(BOOT);
+    on.run(&["/bin/hearth-itself", "device", "reboot"]);
+    on.says("data was damaged, and has been repaired", BOOT);
+    on.answers(BOOT);
+    let boot = on.boot_told();
+    assert_eq!(boot["data"], "repaired", "{boot}");
+    on.order(&["write", "/data/hearth/mark", "here I was"]);
+}
+
+#[test]
 fn a_factory_reset_forgets_everything_once() {
     let mut device = Device::hello("reset");
     let on = device.boot();

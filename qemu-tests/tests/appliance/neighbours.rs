@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +21,9 @@ use crate::wait;
 const TAP: &str = "hearth0";
 const HOST_4: &str = "10.79.0.1";
 const HOST_6: &str = "fd79::1";
+/// More of it: a time server that is wrong, and one more that is right.
+const LIAR: &str = "10.79.0.2";
+const SECOND: &str = "10.79.0.3";
 /// What the device is given, by its card.
 const DEVICE_4: &str = "10.79.0.50";
 const MAC: &str = "52:54:00:12:34:56";
@@ -82,21 +87,21 @@ impl Neighbour {
         Neighbour::start(name, &[&words, more].concat())
     }
 
-    /// The time, as this host has it.
-    fn chrony() -> Neighbour {
+    /// The time, as this host has it, at some of its addresses.
+    fn chrony(name: &str, addresses: &[&str]) -> Neighbour {
         let place = &Lab::get().place;
-        let settings = place.join("chrony.conf");
-        let text = format!(
+        let settings = place.join(format!("{name}.conf"));
+        let mut text = format!(
             "local stratum 1\nallow all\ncmdport 0\nbindcmdaddress /\npidfile {}\n",
-            place.join("chrony.pid").display()
+            place.join(format!("{name}.pid")).display()
         );
+        for address in addresses {
+            text += &format!("bindaddress {address}\n");
+        }
         fs::write(&settings, text).unwrap();
         let settings = settings.to_str().unwrap();
         // It leaves this host's own clock alone.
-        Neighbour::start(
-            "chrony",
-            &["chronyd", "-d", "-x", "-u", "root", "-f", settings],
-        )
+        Neighbour::start(name, &["chronyd", "-d", "-x", "-u", "root", "-f", settings])
     }
 
     fn said(&self) -> String {
@@ -111,6 +116,30 @@ impl Drop for Neighbour {
     }
 }
 
+/// A time server (RFC 5905) that is nine years ahead; how often it was asked.
+fn liar() -> Arc<AtomicU32> {
+    /// Seconds from 1900 to the begin of 2035.
+    const AHEAD: u32 = 4_260_211_200;
+    let socket = UdpSocket::bind((LIAR, 123)).unwrap();
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        let mut room = [0; 48];
+        while let Ok((_, from)) = socket.recv_from(&mut room) {
+            let mut answer = [0; 48];
+            // No leap, version 4, a server; stratum 1; the client's stamp; when it came, and went.
+            (answer[0], answer[1]) = (0x24, 1);
+            answer[24..32].copy_from_slice(&room[40..48]);
+            for at in [32, 40] {
+                answer[at..at + 4].copy_from_slice(&AHEAD.to_be_bytes());
+            }
+            socket.send_to(&answer, from).unwrap();
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    asked
+}
+
 /// Does something as root of this namespace.
 fn ip(words: &str) {
     let status = Command::new("ip").args(words.split(' ')).status().unwrap();
@@ -122,6 +151,9 @@ fn cable() {
     ip("link set lo up");
     ip(&format!("tuntap add dev {TAP} mode tap"));
     ip(&format!("address add {HOST_4}/24 dev {TAP}"));
+    for more in [LIAR, SECOND] {
+        ip(&format!("address add {more}/24 dev {TAP}"));
+    }
     ip(&format!("address add {HOST_6}/64 dev {TAP} nodad"));
     ip(&format!("link set {TAP} up"));
     ip(&format!("route add 224.0.0.0/4 dev {TAP}"));
@@ -209,15 +241,29 @@ fn is_told(name: &str, address: IpAddr) -> bool {
 #[ignore = "it wants a network of its own: `cargo xtask test network` makes one"]
 fn it_lives_with_the_servers_of_a_real_network() {
     cable();
-    let chrony = Neighbour::chrony();
+    let chrony = Neighbour::chrony("chrony", &[HOST_4, HOST_6]);
+    let second = Neighbour::chrony("second", &[SECOND]);
+    // The nearest one, which is asked first, is wrong; of the others two agree.
+    let lied_to = liar();
+    let near = format!("--dhcp-option=option:ntp-server,{LIAR}");
     let time_4 = format!("--host-record={TIME},{HOST_4}");
+    let time_second = format!("--host-record={TIME},{SECOND}");
     let leases = format!("--dhcp-range=10.79.0.50,10.79.0.60,{}", LEASE.as_secs());
     let own = format!("--dhcp-host={MAC},{DEVICE_4}");
     let routers = "--dhcp-range=fd79::,ra-only,64,300";
     let servers = format!("--dhcp-option=option6:dns-server,[{HOST_6}]");
     let both = Neighbour::dnsmasq(
         "dnsmasq",
-        &[&time_4, &leases, &own, "--enable-ra", routers, &servers],
+        &[
+            &near,
+            &time_4,
+            &time_second,
+            &leases,
+            &own,
+            "--enable-ra",
+            routers,
+            &servers,
+        ],
     );
     let mut device = Device::hello("neighbours");
     device.machine.tap = Some(Tap {
@@ -234,6 +280,8 @@ fn it_lives_with_the_servers_of_a_real_network() {
     println!("{settled}");
     assert_eq!(settled["gateway"], HOST_4);
     knows_the_time(&on);
+    assert!(lied_to.load(Ordering::Relaxed) > 0, "nobody asked it");
+    drop(second);
     let over_6 = on.get_of(&format!("[{DEVICE_6}]"), "/").unwrap();
     assert!(over_6.contains("hello"), "{over_6}");
 
@@ -244,6 +292,22 @@ fn it_lives_with_the_servers_of_a_real_network() {
         assert!(is_told(&name, address.parse().unwrap()), "{address}");
         println!("{name}, asked for on the cable: {address}");
     }
+
+    // Whoever sees to the network dies: its address stays, and another one learns all of the rest anew.
+    let before = network(&on);
+    let killed = on.order(&["signal", "9", "hearth-net"]);
+    let begun = Instant::now();
+    while begun.elapsed() < scaled(Duration::from_secs(5)) {
+        let told = on.get("https", "/").unwrap();
+        assert!(told.contains("hello"), "{told}");
+    }
+    let another = on.order(&["signal", "18", "hearth-net"]);
+    assert_ne!(killed, another);
+    let after = settles(&on, "the same is known", |network| *network == before);
+    println!(
+        "hearth-net was killed; {:.1?} later: {after}",
+        begun.elapsed()
+    );
 
     // The lease is renewed at half of its time, and nobody notices.
     let acknowledged = || both.said().matches("DHCPACK").count();

@@ -40,6 +40,34 @@ fn without_a_network_it_stands_and_it_serves_when_the_cable_is_plugged_in() {
 }
 
 #[test]
+fn a_second_card_takes_over_and_back_and_nothing_of_it_is_left() {
+    let mut device = Device::hello("cards");
+    let spare = "user,id=spare,net=10.0.3.0/24,dhcpstart=10.0.3.15,ipv6-prefix=fd03::";
+    let card = "virtio-net-pci,netdev=spare,romfile=,mac=52:54:00:12:34:99";
+    let words = ["-netdev", spare, "-device", card];
+    device.machine.devices = words.map(str::to_owned).to_vec();
+    let mut on = device.on();
+    on.running.link_of("spare", false).unwrap();
+    let first = "https://10.0.2.15/  https://[fec0:";
+    on.says(first, BOOT);
+    on.running.link(false).unwrap();
+    on.running.link_of("spare", true).unwrap();
+    on.says("https://10.0.3.15/  https://[fd03:", BOOT);
+    on.running.link(true).unwrap();
+    on.running.link_of("spare", false).unwrap();
+    on.says(first, BOOT);
+    on.answers(BOOT);
+    let told = on.json("/run/hearth/net.json");
+    println!("{told}");
+    assert_eq!(told["gateway"], "10.0.2.2");
+    assert!(!told.to_string().contains("10.0.3."), "{told}");
+    let routes = on.order(&["read", "/proc/net/route"]);
+    assert!(!routes.contains("eth1"), "{routes}");
+    let addresses = on.order(&["read", "/proc/net/if_inet6"]);
+    assert!(!addresses.contains("fd03"), "{addresses}");
+}
+
+#[test]
 fn settings_on_the_disk_hold_and_bad_ones_are_told_and_passed_over() {
     let mut device = Device::hello("settings");
     set(

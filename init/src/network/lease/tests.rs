@@ -39,7 +39,7 @@ impl Device for Memory {
 
     fn receive(&mut self, _: Instant) -> Option<(Received, Outgoing<'_>)> {
         let frame = self.to_client.pop_front()?;
-        Some((Received(frame), Outgoing(&mut self.from_client)))
+        Some((Received::new(frame), Outgoing(&mut self.from_client)))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Outgoing<'_>> {
@@ -58,6 +58,8 @@ struct World {
     answers: bool,
     /// The server's option 3.
     routers: &'static [u8],
+    /// Its lease, and when it wants to be asked again (T1, T2), in seconds.
+    times: (Option<u32>, Option<u32>, Option<u32>),
     /// What the client said, in order, and whether to everybody.
     said: Vec<(DhcpMessageType, bool)>,
 }
@@ -71,6 +73,7 @@ impl World {
             now: Duration::ZERO,
             answers: true,
             routers: &[10, 0, 2, 2],
+            times: (Some(7200), None, None),
             said: Vec::new(),
         }
     }
@@ -143,16 +146,16 @@ impl World {
             DhcpMessageType::Request => DhcpMessageType::Ack,
             other => panic!("{other:?}"),
         };
-        let options = [
-            DhcpOption {
-                kind: TIME_SERVERS,
-                data: &[10, 0, 2, 4],
-            },
-            DhcpOption {
-                kind: ROUTERS,
-                data: self.routers,
-            },
+        let (lease, renew, rebind) = self.times;
+        // smoltcp writes neither T1 nor T2 by itself.
+        let [renew, rebind] = [renew, rebind].map(|time| time.map(u32::to_be_bytes));
+        let option = |kind, data| DhcpOption { kind, data };
+        let mut options = vec![
+            option(TIME_SERVERS, &[10, 0, 2, 4][..]),
+            option(ROUTERS, self.routers),
         ];
+        options.extend(renew.as_ref().map(|data| option(58, data)));
+        options.extend(rebind.as_ref().map(|data| option(59, data)));
         let answer = DhcpRepr {
             message_type,
             your_ip: GIVEN,
@@ -165,7 +168,7 @@ impl World {
             parameter_request_list: None,
             dns_servers: Some([Ipv4Addr::new(10, 0, 2, 3)].into_iter().collect()),
             max_size: None,
-            lease_duration: Some(7200),
+            lease_duration: lease,
             additional_options: &options,
             ..*asked
         };
@@ -250,12 +253,63 @@ fn a_server_that_falls_silent_is_asked_by_broadcast_and_then_given_up() {
 }
 
 #[test]
-fn a_pulled_cable_takes_the_address_away_and_another_gives_it_back() {
+fn on_another_cable_it_begins_anew() {
     let mut world = World::new();
     world.run(HOUR).unwrap();
-    world.lease.restart();
-    assert_eq!(world.run(2 * HOUR), Some(Given::default()));
-    assert_eq!(world.run(2 * HOUR).unwrap().address, Some((GIVEN, 24)));
+    world.said.clear();
+    let now = world.now;
+    world.lease.move_to(Memory::default(), CLIENT, 8, now);
+    assert_eq!(world.run(now + HOUR).unwrap().address, Some((GIVEN, 24)));
+    let (discover, request) = (DhcpMessageType::Discover, DhcpMessageType::Request);
+    assert_eq!(world.said, [(discover, true), (request, true)]);
+    // One that was in the middle of something, too.
+    world.answers = false;
+    let now = world.now;
+    world.lease.move_to(Memory::default(), CLIENT, 9, now);
+    assert_eq!(world.run(now + Duration::from_secs(10)), None);
+    world.answers = true;
+    let now = world.now;
+    world.lease.move_to(Memory::default(), CLIENT, 10, now);
+    assert_eq!(world.run(now + HOUR).unwrap().address, Some((GIVEN, 24)));
+}
+
+/// The lease is kept for a day, and how often the server is asked for that.
+fn asked_in_a_day(times: (Option<u32>, Option<u32>, Option<u32>)) -> usize {
+    let mut world = World::new();
+    world.times = times;
+    let given = world.run(HOUR).unwrap();
+    assert_eq!(given.address, Some((GIVEN, 24)), "{times:?}");
+    world.said.clear();
+    let day = world.now + 24 * HOUR;
+    assert_eq!(world.run(day), None, "{times:?}");
+    world.said.len()
+}
+
+#[test]
+fn times_of_no_sense_are_made_up_for() {
+    let hourly = 20..=26;
+    for (renew, rebind) in [
+        // Later than the lease ends, alone and together; after the last moment.
+        (Some(7201), None),
+        (Some(u32::MAX), None),
+        (Some(u32::MAX), Some(u32::MAX)),
+        (Some(6000), Some(3000)),
+        (None, Some(u32::MAX)),
+        (None, None),
+    ] {
+        let asked = asked_in_a_day((Some(7200), renew, rebind));
+        assert!(hourly.contains(&asked), "{renew:?} {rebind:?}: {asked}");
+    }
+    // What a server means is done.
+    let asked = asked_in_a_day((Some(7200), Some(1800), Some(6000)));
+    assert!((40..=50).contains(&asked), "{asked}");
+    // A lease of no time is one of two minutes.
+    for none in [0, 1, 119] {
+        let asked = asked_in_a_day((Some(none), Some(0), Some(0)));
+        assert!((1200..=1500).contains(&asked), "{none}: {asked}");
+    }
+    let asked = asked_in_a_day((None, None, None));
+    assert!((1200..=1500).contains(&asked), "{asked}");
 }
 
 #[test]
@@ -266,4 +320,24 @@ fn any_bytes_are_no_lease() {
         world.lease.device.to_client.push_back(vec![0; length]);
     }
     assert_eq!(world.lease.poll(Duration::ZERO), None);
+    // Nor is any part of a good answer one that ends the process.
+    let mut world = World::new();
+    world.times = (Some(7200), Some(1800), Some(6000));
+    world.lease.poll(Duration::ZERO);
+    let asked = world.lease.device.from_client.pop().unwrap();
+    world.serve(&asked);
+    let good = world.lease.device.to_client.pop_front().unwrap();
+    for length in 0..good.len() {
+        world
+            .lease
+            .device
+            .to_client
+            .push_back(good[..length].into());
+        for byte in [0, 1, 4, 0x45, 0xff] {
+            let mut wrong = good.clone();
+            wrong[length] = byte;
+            world.lease.device.to_client.push_back(wrong);
+        }
+    }
+    world.lease.poll(Duration::ZERO);
 }
