@@ -9,6 +9,10 @@ pub const READY_WITHIN: Duration = Duration::from_secs(120);
 /// How old its last word of health may be. The supervisor is told so and sends one in half that time.
 pub const WORD_WITHIN: Duration = Duration::from_secs(20);
 
+/// A machine whose data has failed is restarted, which repairs it, but no sooner than this after a start: one whose disk
+/// is at its end serves so long each time.
+const DATA_RESTART: Duration = Duration::from_secs(3600);
+
 /// How long the hardware may take to bite before init does it itself: four times what it is set to.
 const BITE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -18,6 +22,8 @@ pub struct Health {
     phase: Phase,
     /// Whether a hardware's watchdog runs.
     hardware: bool,
+    /// Data can be neither read nor written.
+    data_failed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +55,7 @@ impl Health {
                 until: now + READY_WITHIN,
             },
             hardware,
+            data_failed: false,
         }
     }
 
@@ -76,9 +83,19 @@ impl Health {
         }
     }
 
+    /// Data can be neither read nor written from now on.
+    pub fn data_failed(&mut self) {
+        self.data_failed = true;
+    }
+
     /// What is to be done.
     pub fn judge(&mut self, now: Duration) -> Verdict {
         match self.phase {
+            Phase::Well { last }
+                if now <= last + WORD_WITHIN && self.data_failed && now >= DATA_RESTART =>
+            {
+                Verdict::Restart("data has failed, and is repaired at the next start")
+            }
             Phase::Starting { until } if now < until => Verdict::Feed,
             Phase::Starting { .. } => {
                 Verdict::Restart("the platform was not ready within 120 seconds")
@@ -140,6 +157,16 @@ mod tests {
         let mut health = Health::new(at(0), false);
         health.ready(at(3));
         assert!(matches!(health.judge(at(24)), Verdict::Restart(_)));
+    }
+
+    #[test]
+    fn data_that_has_failed_is_repaired_but_a_bad_disk_does_not_restart_the_machine_all_the_time() {
+        let mut health = Health::new(at(0), true);
+        health.ready(at(3));
+        health.data_failed();
+        health.word(at(3590));
+        assert_eq!(health.judge(at(3599)), Verdict::Feed);
+        assert!(matches!(health.judge(at(3600)), Verdict::Restart(_)));
     }
 
     #[test]

@@ -140,7 +140,15 @@ impl Netlink {
     pub fn remove_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
         let message = address_message(libc::RTM_DELADDR, ACK, index, address, prefix);
         match self.ask(message, |_, _| {}) {
-            Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Ok(()),
+            // Nor is it there without its interface.
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EADDRNOTAVAIL | libc::ENODEV)
+                ) =>
+            {
+                Ok(())
+            }
             other => other,
         }
     }

@@ -1,7 +1,9 @@
 //! `hearth-net`: name, addresses, name servers and clock of the appliance. Decides in `lease` (DHCP) and `time`, where
 //! time is passed in; acts in `run`.
 
+mod cards;
 mod confine;
+mod kept;
 mod lease;
 mod names;
 mod record;

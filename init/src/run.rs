@@ -37,10 +37,12 @@ pub struct Runner {
     pub data: Data,
     /// `a`, `b` or `none`.
     pub slot: &'static str,
-    /// No time before it can be now: seconds since 1970, looked at ...
-    pub floor: u64,
+    /// A time that was, in seconds since 1970: of the image, of the last boot, or of servers ...
+    floor: u64,
     /// ... then.
-    pub floor_at: Instant,
+    floor_at: Instant,
+    /// Where data is, unless that is memory.
+    pub partition: Option<String>,
     /// When this program began.
     pub begun: Instant,
 }
@@ -61,6 +63,7 @@ impl Runner {
             slot: "none",
             floor: 0,
             floor_at: Instant::now(),
+            partition: None,
             begun: Instant::now(),
         }
     }
@@ -68,6 +71,16 @@ impl Runner {
     /// Time since this program began.
     pub fn now(&self) -> Duration {
         self.begun.elapsed()
+    }
+
+    /// The clock is right, by servers.
+    pub fn raise_floor(&mut self) {
+        (self.floor, self.floor_at) = (clock::now(), Instant::now());
+    }
+
+    /// The time that is known to have been, now, in seconds since 1970; a clock that nobody has set is not asked.
+    pub fn known_time(&self) -> u64 {
+        self.floor.saturating_add(self.floor_at.elapsed().as_secs())
     }
 
     /// Does all steps of a walk.
@@ -218,6 +231,8 @@ impl Runner {
 
     fn record(&mut self, walk: &Walk) -> Result<(), ActError> {
         self.data = walk.data;
+        let disk = walk.disk.as_ref().filter(|_| walk.data != Data::Memory);
+        self.partition = disk.map(|disk| disk.data.clone());
         let reasons: Vec<&String> = self.reasons.iter().chain(&walk.reasons).collect();
         let record = json!({
             "slot": self.slot,

@@ -18,11 +18,10 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use button::Buttons;
 
-use crate::act::mounts::{self, Mounted};
-use crate::act::{chain, clock, text};
+use crate::act::{chain, clock, data, text};
 use crate::health::{Health, Verdict};
 use crate::kernel_log::{KernelLog, Level};
-use crate::place::{DATA, NET_RECORD};
+use crate::place::NET_RECORD;
 use crate::restarts::Next;
 use crate::run::Runner;
 use crate::summary::{self, Network};
@@ -92,7 +91,7 @@ pub fn serve(runner: &mut Runner, signals: &SignalFd) -> End {
         show_at: Duration::MAX,
         shown: None,
         looked: now,
-        read_only: false,
+        failed: false,
         saved: now,
         saving: None,
     };
@@ -180,8 +179,8 @@ struct State {
     shown: Option<Vec<String>>,
     /// When data was looked at, ...
     looked: Duration,
-    /// ... and whether nothing can be written to it any more.
-    read_only: bool,
+    /// ... and whether it has failed.
+    failed: bool,
     /// When the clock was saved, ...
     saved: Duration,
     /// ... and whoever did, or still does.
@@ -207,6 +206,9 @@ impl State {
         runner.children.start_due(now, &mut runner.log);
         let record = text(NET_RECORD, 64 * 1024);
         let network = record.as_deref().map(Network::read);
+        if network.as_ref().is_some_and(|told| told.synchronised) {
+            runner.raise_floor();
+        }
         if network != self.network {
             self.network = network;
             self.show(runner, now);
@@ -214,24 +216,31 @@ impl State {
         if now >= self.show_at {
             self.show(runner, now);
         }
-        if !self.read_only && now >= self.looked + LOOK {
+        if now >= self.looked + LOOK {
             self.looked = now;
-            self.read_only = mounts::mounted(DATA) == Some(Mounted::ReadOnly);
-            if self.read_only {
-                runner.add_reason(
-                    "DATA IS READ ONLY: a fault was found in its file system; a restart repairs it",
-                );
-                self.show(runner, now);
-            }
+            self.look_at_data(runner, now);
         }
         if now >= self.saved + SAVE {
             self.saved = now;
-            self.save_clock(known_time(runner, self.network.as_ref()));
+            self.save_clock(runner.known_time());
         }
         None
     }
 
-    /// Saves a time, in a thread that may wait for the disk: nobody else does.
+    /// Says that data has failed, once.
+    fn look_at_data(&mut self, runner: &mut Runner, now: Duration) {
+        let failed = runner.partition.as_deref().is_some_and(data::has_failed);
+        if failed && !self.failed {
+            self.failed = true;
+            self.health.data_failed();
+            runner.add_reason(
+                "DATA HAS FAILED: a fault was found in its file system; a restart repairs it",
+            );
+            self.show(runner, now);
+        }
+    }
+
+    /// Saves a time, in a thread that may wait for the disk as PID 1 may not.
     fn save_clock(&mut self, time: u64) {
         let waits = |saving: &JoinHandle<()>| !saving.is_finished();
         if self.saving.as_ref().is_some_and(waits) {
@@ -318,12 +327,6 @@ impl State {
             self.shown = Some(lines);
         }
     }
-}
-
-/// The time that is known to have been, now, for the next boot's floor.
-pub(crate) fn known_time(runner: &Runner, network: Option<&Network>) -> u64 {
-    let synchronised = network.is_some_and(|network| network.synchronised);
-    clock::known(runner.floor, runner.floor_at.elapsed(), synchronised)
 }
 
 /// A datagram's text, if the supervisor sent it.

@@ -13,7 +13,7 @@ use nix::unistd::{Pid, sync};
 use crate::act::{chain, clock, mounts, seed, text};
 use crate::place::{BOOT, DATA, NET_RECORD, RESTART_WORD};
 use crate::run::Runner;
-use crate::serve::{End, ended, known_time};
+use crate::serve::{End, ended};
 use crate::summary::Network;
 
 /// What the platform may take to finish what it has begun.
@@ -41,7 +41,10 @@ pub fn stop(runner: &mut Runner, end: End) -> nix::Result<Infallible> {
     // Whoever lives on, in whatever group; ESRCH if nobody does.
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
     while ended().is_some() {}
-    let time = known_time(runner, network.as_ref());
+    if network.is_some_and(|network| network.synchronised) {
+        runner.raise_floor();
+    }
+    let time = runner.known_time();
     put_away(runner, time);
     runner.log.notice("the end");
     let word = text(RESTART_WORD, 64).filter(|word| is_word(word.trim()));
@@ -103,7 +106,7 @@ fn let_disks_go(time: u64) -> Vec<String> {
         match mounts::unmount_or_seal(place) {
             Ok(()) => {}
             // Nothing is mounted there.
-            Err(error) if mounts::mounted(place).is_none() => drop(error),
+            Err(error) if !is_mounted(place) => drop(error),
             Err(error) => errors.push(chain(&error)),
         }
     }
@@ -115,6 +118,13 @@ fn let_disks_go(time: u64) -> Vec<String> {
 fn is_word(word: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b' ';
     !word.is_empty() && word.bytes().all(known)
+}
+
+fn is_mounted(place: &str) -> bool {
+    let mounts = text("/proc/self/mounts", 64 * 1024).unwrap_or_default();
+    mounts
+        .lines()
+        .any(|line| line.split(' ').nth(1) == Some(place))
 }
 
 /// Asks a child to end, waits for it, and ends what is left of it.

@@ -307,6 +307,42 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_is_taken_is_named_with_its_option() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let taken = taken.local_addr().unwrap().port();
+        let error = port("--https", Some(taken)).unwrap_err().to_string();
+        assert!(
+            error.contains(&taken.to_string()) && error.contains("--https"),
+            "{error}"
+        );
+        assert_ne!(port("--https", None).unwrap(), taken);
+    }
+
+    #[test]
+    fn kept_variables_are_those_of_the_boards_firmware() {
+        let place = std::env::temp_dir().join(format!("hearth-kept-{}", std::process::id()));
+        fs::create_dir(&place).unwrap();
+        let (image, variables) = (place.join("a.img"), place.join("a.img.vars"));
+        let tools = Tools {
+            qemu: "/qemu".into(),
+            code: "/code".into(),
+            variables: place.join("fresh"),
+        };
+        fs::write(&tools.variables, b"fresh").unwrap();
+        fs::write(&image, b"").unwrap();
+        fs::write(&variables, b"of another board").unwrap();
+        let (disk, store) = kept(&image, &tools).unwrap();
+        assert_eq!(fs::read(&store.path).unwrap(), b"fresh");
+        assert!(disk.path.is_absolute());
+        assert_eq!(fs::metadata(&image).unwrap().len(), DISK);
+        // What the firmware has written there since is kept.
+        fs::write(&variables, b"since").unwrap();
+        let (_, store) = kept(&image, &tools).unwrap();
+        assert_eq!(fs::read(&store.path).unwrap(), b"since");
+        fs::remove_dir_all(&place).unwrap();
+    }
+
+    #[test]
     fn a_forgotten_copy_is_written_by_others_and_leaves_nothing() {
         let from = std::env::temp_dir().join(format!("hearth-from-{}", std::process::id()));
         fs::write(&from, b"abc").unwrap();

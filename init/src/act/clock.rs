@@ -1,6 +1,7 @@
 //! The clock's floor: the later of when the image was built and what was saved. A board without a clock of its own
 //! begins there, and SNTP leads it on; what was saved may have been wrong, so that SNTP may lead it back, too.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::time::TimeSpec;
@@ -38,16 +39,10 @@ pub fn raise(built: u64) -> Result<(u64, bool), ActError> {
 
 /// Saves a time that is known to have been.
 pub fn save(seconds: u64) -> Result<(), ActError> {
+    // Two threads may, at the end.
+    static SAVING: Mutex<()> = Mutex::new(());
+    let _saving = SAVING.lock().unwrap_or_else(PoisonError::into_inner);
     replace(PLACE, format!("{seconds}\n").as_bytes())
-}
-
-/// What is known to have been, now: the clock if it was synchronised; else the floor and the time since it was
-/// looked at, since a clock that is only fast would set the floor too high for ever.
-pub fn known(floor: u64, up: Duration, synchronised: bool) -> u64 {
-    match synchronised {
-        true => now(),
-        false => floor.saturating_add(up.as_secs()),
-    }
 }
 
 #[cfg(test)]
@@ -62,14 +57,5 @@ mod tests {
         for wrong in ["", "-5", "soon", "99999999999999999999999"] {
             assert_eq!(floor(100, Some(wrong)), 100, "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn a_clock_that_nobody_confirmed_is_not_saved() {
-        assert_eq!(known(1000, Duration::from_secs(60), false), 1060);
-        assert!(known(1000, Duration::from_secs(60), true) > 1_700_000_000);
-        // One that servers led back is: a floor that was too high holds no longer.
-        let future = now() + 1000;
-        assert!(known(future, Duration::ZERO, true) < future);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hearth_image::{disk, sparse};
 use hearth_sys::block::{grow_ext4, resize_partition};
 
-use super::{ActError, Feeder, chain, file, program};
+use super::{ActError, Feeder, chain, file, program, text};
 use crate::facts::Disk;
 use crate::kernel_log::KernelLog;
 use crate::place::{DATA, PRISTINE};
@@ -32,7 +32,7 @@ pub fn grow_partition(found: &Disk) -> Result<Option<String>, ActError> {
     let grown = disk::grow(&mut whole).map_err(|error| ActError::Disk(chain(&error)))?;
     // The kernel's idea may be older than the table, after a cut of power between the two.
     let sectors = format!("/sys/class/block/{}/size", found.data);
-    let known = super::text(&sectors, 64).and_then(|text| text.trim().parse::<u64>().ok());
+    let known = text(&sectors, 64).and_then(|text| text.trim().parse::<u64>().ok());
     let span = grown.data.span;
     if known.is_some_and(|known| known * 512 != span.len) {
         resize_partition(&whole, grown.data.number, span.start, span.len)
@@ -93,6 +93,13 @@ pub fn has_faults(partition: &str) -> Result<bool, ActError> {
     const FAULTS: u16 = 2;
     let state = superblock(partition)?.map_or(0, |block| word(&block, 0x3a));
     Ok(state & FAULTS != 0)
+}
+
+/// Whether it has found one since it was mounted; from then on nothing can be read from it that is not in memory, nor
+/// written. The disk is not asked.
+pub fn has_failed(partition: &str) -> bool {
+    let count = text(format!("/sys/fs/ext4/{partition}/errors_count"), 32);
+    count.is_some_and(|count| count.trim() != "0")
 }
 
 /// A partition's superblock, if there is one of ext4.

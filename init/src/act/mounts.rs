@@ -1,12 +1,13 @@
 //! File systems put in their places, and taken away again at the end.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use super::{ActError, data, file, text};
+use super::{ActError, data, file};
 use crate::place::{BOOT, DATA, Mount, RESET};
 
 /// Mounts one of the table. What is mounted already, by the kernel, is as good.
@@ -53,7 +54,13 @@ pub fn esp(partition: &str) -> Result<bool, ActError> {
 
 /// Writes to the file that asks for a factory reset, on its partition: who can do that can remove it.
 pub fn try_reset() -> Result<(), ActError> {
-    writable(|wish| fs::write(wish, "begun\n").map_err(file("write", wish)))
+    writable(|wish| {
+        let written = File::create(wish).and_then(|mut file| {
+            file.write_all(b"begun\n")?;
+            file.sync_all()
+        });
+        written.map_err(file("write", wish))
+    })
 }
 
 /// Removes it.
@@ -113,47 +120,4 @@ pub fn unmount_or_seal(place: &str) -> Result<(), ActError> {
     let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let none = None::<&str>;
     mount(none, place, none, flags, none).map_err(|_| error)
-}
-
-/// What is mounted somewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mounted {
-    /// It takes what is written.
-    Writable,
-    /// It takes no more.
-    ReadOnly,
-}
-
-/// What is mounted at a place, if anything is.
-pub fn mounted(place: &str) -> Option<Mounted> {
-    find(&text("/proc/self/mounts", 64 * 1024)?, place)
-}
-
-/// In the kernel's list, where of several at one place the last is seen.
-fn find(mounts: &str, place: &str) -> Option<Mounted> {
-    let mut lines = mounts.lines().rev().map(|line| line.split(' '));
-    let mut words = lines.find(|words| words.clone().nth(1) == Some(place))?;
-    let mut options = words.nth(3)?.split(',');
-    match options.any(|option| matches!(option, "ro" | "emergency_ro")) {
-        true => Some(Mounted::ReadOnly),
-        false => Some(Mounted::Writable),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_mounted_takes_writes_or_not() {
-        let mounts =
-            "tmpfs / tmpfs ro,size=1 0 0\n/dev/vda5 /data ext4 rw,noatime,errors=remount-ro 0 0\n";
-        assert_eq!(find(mounts, "/data"), Some(Mounted::Writable));
-        assert_eq!(find(mounts, "/"), Some(Mounted::ReadOnly));
-        assert_eq!(find(mounts, "/boot"), None);
-        for fault in ["ro,noatime", "rw,emergency_ro"] {
-            let faulty = format!("{mounts}/dev/vda5 /data ext4 {fault} 0 0\n");
-            assert_eq!(find(&faulty, "/data"), Some(Mounted::ReadOnly), "{fault}");
-        }
-    }
 }

@@ -30,8 +30,8 @@ const LIMITS: &[(&str, &str)] = &[
     // A kernel that has gone wrong starts again, whatever its command line says.
     ("kernel/panic", "10"),
     ("kernel/panic_on_oops", "1"),
-    // What waits to be written: as much as a slow card takes within seconds, or the watchdog bites while the end waits
-    // for all of it.
+    // What waits to be written: as much as a slow card takes within seconds, since a cut of power loses it, and the end
+    // waits for all of it.
     ("vm/dirty_bytes", "33554432"),
     ("vm/dirty_background_bytes", "8388608"),
     // The network: an appliance is a host and no router.

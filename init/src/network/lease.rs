@@ -4,22 +4,27 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::Device;
 use smoltcp::socket::dhcpv4::{Event, RetryConfig, Socket};
 use smoltcp::time::{Duration as SmolDuration, Instant};
 use smoltcp::wire::{DhcpOption, EthernetAddress, HardwareAddress, IpCidr};
 
+use super::wire::UNKNOWN;
+
 /// Routers (RFC 2132, 3.5), time servers (8.3), and the client's name (3.14).
 const ROUTERS: u8 = 3;
 const TIME_SERVERS: u8 = 42;
 const HOST_NAME: u8 = 12;
+/// How long a lease is (9.2), in seconds.
+const DURATION: u8 = 51;
 
 /// What is asked for: subnet mask, router, name servers, time servers.
 const WANTED: &[u8] = &[1, ROUTERS, 6, TIME_SERVERS];
 
 /// What a server gave.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Given {
     pub(super) address: Option<(Ipv4Addr, u8)>,
     pub(super) router: Option<Ipv4Addr>,
@@ -33,8 +38,10 @@ pub(super) struct Lease<D: Device> {
     interface: Interface,
     sockets: SocketSet<'static>,
     handle: SocketHandle,
-    /// What was given last.
+    /// What was given last, ...
     given: Given,
+    /// ... and how long that holds, as of its last renewal.
+    pub(super) until: Duration,
 }
 
 impl<D: Device> Lease<D> {
@@ -70,6 +77,7 @@ impl<D: Device> Lease<D> {
             sockets,
             handle,
             given: Given::default(),
+            until: now,
         }
     }
 
@@ -83,18 +91,22 @@ impl<D: Device> Lease<D> {
 
     /// Takes in what has come, and sends what is due. What has changed, if anything has.
     pub(super) fn poll(&mut self, now: Duration) -> Option<Given> {
-        let now = instant(now);
         self.interface
-            .poll(now, &mut self.device, &mut self.sockets);
+            .poll(instant(now), &mut self.device, &mut self.sockets);
         let given = match self.sockets.get_mut::<Socket<'_>>(self.handle).poll()? {
             Event::Deconfigured => Given::default(),
             Event::Configured(config) => {
                 let packet = config.packet.as_ref();
-                let option = |kind| {
+                let data = |kind| {
                     let mut options = packet.into_iter().flat_map(|packet| packet.options());
-                    let found = options.find(|option| option.kind == kind);
-                    found.map_or(Vec::new(), |option| addresses(option.data))
+                    options
+                        .find(|option| option.kind == kind)
+                        .map(|found| found.data)
                 };
+                let option = |kind| data(kind).map_or(Vec::new(), addresses);
+                let lasts = data(DURATION).and_then(|data| data.try_into().ok());
+                let lasts = lasts.map_or(UNKNOWN, u32::from_be_bytes);
+                self.until = now.saturating_add(Duration::from_secs(lasts.into()));
                 Given {
                     address: Some((config.address.address(), config.address.prefix_len())),
                     // There may be several, of which smoltcp takes none.

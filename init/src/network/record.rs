@@ -8,6 +8,9 @@ use serde_json::json;
 
 use crate::place::{NET_RECORD, RESOLV};
 
+/// What is told of a clock that servers have set.
+pub(super) const SYNCHRONISED: &str = "synchronised";
+
 /// The network as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Record {
@@ -27,7 +30,7 @@ impl Record {
             .mac
             .map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":"));
         let clock = if self.synchronised {
-            "synchronised"
+            SYNCHRONISED
         } else {
             "unset"
         };
@@ -59,7 +62,7 @@ impl Record {
 }
 
 /// In memory there is no power to be cut: what is written is there.
-fn replace(path: &str, content: &str) -> io::Result<()> {
+pub(super) fn replace(path: &str, content: &str) -> io::Result<()> {
     let beside = format!("{path}.new");
     fs::write(&beside, content)?;
     fs::rename(beside, path)

@@ -5,19 +5,22 @@ use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hearth_manifest::device::{self, AddressMode, Device};
 use hearth_sys::wait::{Waiting, wait};
+use nix::time::{ClockId, clock_gettime};
+use serde_json::Value;
 
+use super::cards::{begin_ipv6, bring_up, is_card, listens, wait_for_card};
 use super::confine::confine;
+use super::kept::Kept;
 use super::lease::{Given, Lease};
 use super::names::Names;
-use super::record::Record;
+use super::record::{Record, SYNCHRONISED};
 use super::routers::Routers;
 use super::time::{self, Span};
 use super::wire::Wire;
@@ -29,8 +32,11 @@ use crate::place::{NET_RECORD, RELEASE, SETTINGS};
 /// What the time servers are where the settings leave them as they are, and DHCP may tell nearer ones.
 const PUBLIC: &str = "pool.ntp.org";
 
+/// So many of those are asked.
+const NEAR: usize = 3;
+
 /// Whatever happens, everything is looked at so often.
-const TURN: Duration = Duration::from_secs(60);
+pub(super) const TURN: Duration = Duration::from_secs(60);
 
 /// Says a line to whoever started this.
 #[expect(clippy::print_stderr, reason = "init reads it, for the kernel's log")]
@@ -56,12 +62,16 @@ pub fn check(path: &str) -> Result<(), String> {
 pub fn run() -> io::Result<()> {
     let settings = settings();
     // Whoever saw to the network before this has left its record, or this is the first.
-    let follows = Path::new(NET_RECORD).exists();
-    let mut netlink = Netlink::open(LINKS | ADDRESSES_4 | ADDRESSES_6)?;
+    let before: Value = text(NET_RECORD, 64 * 1024)
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default();
+    let mut netlink = Netlink::open(0)?;
+    // A socket of its own, or an answer that is waited for would hide a change.
+    let mut changes = Netlink::open(LINKS | ADDRESSES_4 | ADDRESSES_6)?;
     // Before any card is up: what routers say then is said once.
     let heard = Netlink::open(ROUTERS)?;
     let mut record = Record::default();
-    let card = wait_for_card(&mut netlink, &settings, &mut record)?;
+    let card = wait_for_card(&mut netlink, &mut changes, &settings, &mut record)?;
     let digits = card.mac.map(|mac| format!("{:02x}{:02x}", mac[4], mac[5]));
     let named = settings.hostname.clone();
     record.hostname = named.unwrap_or_else(|| format!("hearth-{}", digits.unwrap_or_default()));
@@ -77,19 +87,20 @@ pub fn run() -> io::Result<()> {
     let (woken, told) = UnixStream::pair()?;
     woken.set_nonblocking(true)?;
     told.set_nonblocking(true)?;
-    let synchronised = Arc::new(AtomicBool::new(false));
+    // The clock goes on, whoever has set it.
+    let synchronised = Arc::new(AtomicBool::new(before["clock"] == SYNCHRONISED));
     let shared = Arc::clone(&synchronised);
     let clock = std::thread::Builder::new().name("clock".to_owned());
     clock.spawn(move || time::keep(&new_servers, &shared, &told, Span::of(built)))?;
     let mut network = Network {
         settings,
         netlink,
+        changes,
         heard,
         routers: Routers::default(),
-        begun: Instant::now(),
         up: None,
         client: None,
-        follows,
+        before: before["interface"].as_str().map(str::to_owned),
         names: None,
         servers,
         asked: Vec::new(),
@@ -112,68 +123,10 @@ fn settings() -> Device {
     })
 }
 
-fn is_card(link: &Link) -> bool {
-    // What cells and bridges make is not there yet, and never is the way out.
-    link.mac.is_some() && !link.name.starts_with("veth")
-}
-
-/// Brings every network card up, to see whether there is a cable; all of them listen to routers until one is
-/// chosen, since the kernel asks for one only when a card comes up.
-fn bring_up(netlink: &mut Netlink, links: &[Link]) {
-    for link in links.iter().filter(|link| is_card(link)) {
-        if !listens(&link.name) {
-            begin_ipv6(&link.name, true);
-        }
-        if let Err(error) = netlink.link_up(link.index) {
-            say(&format!("cannot bring {} up: {error}", link.name));
-        }
-    }
-}
-
-fn of_ipv6(name: &str, what: &str) -> String {
-    format!("/proc/sys/net/ipv6/conf/{name}/{what}")
-}
-
-/// Whether a card has an ear for routers.
-fn listens(name: &str) -> bool {
-    text(of_ipv6(name, "accept_ra"), 16).is_none_or(|value| value.trim() != "0")
-}
-
-/// Begins IPv6 anew on a card: what it has learnt is forgotten, and it asks for routers if it shall listen to them.
-fn begin_ipv6(name: &str, listen: bool) {
-    let listen = if listen { "1" } else { "0" };
-    for (what, value) in [
-        ("accept_ra", listen),
-        ("disable_ipv6", "1"),
-        ("disable_ipv6", "0"),
-    ] {
-        // Without IPv6 in the kernel, or without the card, there is no such file.
-        let _ = fs::write(of_ipv6(name, what), value);
-    }
-}
-
-/// Waits until there is a card: the machine's name comes of it.
-fn wait_for_card(
-    netlink: &mut Netlink,
-    settings: &Device,
-    record: &mut Record,
-) -> io::Result<Link> {
-    loop {
-        let links = netlink.links()?;
-        let wanted = settings.network.interface.as_deref();
-        let mut cards = links.iter().filter(|link| is_card(link));
-        if let Some(card) = cards.find(|link| wanted.is_none_or(|name| link.name == name)) {
-            return Ok(card.clone());
-        }
-        record.hostname = settings
-            .hostname
-            .clone()
-            .unwrap_or_else(|| "hearth".to_owned());
-        record.write()?;
-        let mut set = [Waiting::read(netlink.as_fd())];
-        wait(&mut set, Some(TURN))?;
-        netlink.drain();
-    }
+/// Since the machine was started: a successor counts on.
+fn now() -> Duration {
+    // There is such a clock.
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
 /// The card that is used.
@@ -183,25 +136,24 @@ struct Up {
     leased: bool,
     /// What it has of us.
     given: Given,
-    /// Its address is of whoever saw to the network before, and is kept until then unless a server gives it again.
+    /// That was given to whoever saw to the network before, and holds until then, unless a server says otherwise.
     adopted_until: Option<Duration>,
 }
 
-/// How long an address that was found is kept without a word of a server.
-const ADOPTED: Duration = Duration::from_secs(60);
-
 struct Network {
     settings: Device,
+    /// Asks and changes.
     netlink: Netlink,
+    /// Tells that something has changed.
+    changes: Netlink,
     /// What routers say is heard here.
     heard: Netlink,
     routers: Routers,
-    begun: Instant,
     up: Option<Up>,
     /// The DHCP client, once there was a card that wants one.
     client: Option<Lease<Wire>>,
-    /// No card was used yet, but somebody used one before this process.
-    follows: bool,
+    /// Until one is chosen: the card that was used by whoever saw to the network before.
+    before: Option<String>,
     names: Option<Names>,
     /// To the clock's thread, ...
     servers: Sender<Vec<String>>,
@@ -219,26 +171,24 @@ impl Network {
         let links = self.netlink.links()?;
         self.choose(&links)?;
         self.lease();
-        let now = self.begun.elapsed();
         for told in self.heard.name_servers() {
-            self.routers.hear(&told, now);
+            self.routers.hear(&told, now());
         }
         self.tell()?;
-        let now = self.begun.elapsed();
         let leased = self.up.as_ref().is_some_and(|up| up.leased);
         let (delay, wire) = match self.client.as_mut().filter(|_| leased) {
-            Some(client) => (client.delay(now), Some(&client.device)),
+            Some(client) => (client.delay(now()), Some(&client.device)),
             None => (None, None),
         };
         let delay = delay.unwrap_or(TURN).min(TURN);
         let mut set = vec![
-            Waiting::read(self.netlink.as_fd()),
+            Waiting::read(self.changes.as_fd()),
             Waiting::read(self.heard.as_fd()),
             Waiting::read(self.woken.as_fd()),
         ];
         set.extend(wire.map(|wire| Waiting::read(wire.as_fd())));
         wait(&mut set, Some(delay))?;
-        self.netlink.drain();
+        self.changes.drain();
         // What is in it says only that there is something.
         let _ = (&self.woken).read(&mut [0; 16]);
         Ok(())
@@ -250,7 +200,11 @@ impl Network {
         let fits = |link: &&Link| is_card(link) && wanted.is_none_or(|name| link.name == name);
         let used = self.up.as_ref().map(|up| up.link.index);
         let mut cards: Vec<&Link> = links.iter().filter(fits).collect();
-        cards.sort_by_key(|link| (Some(link.index) != used, link.index));
+        let before = self.before.as_deref();
+        cards.sort_by_key(|link| {
+            let used = Some(link.index) == used || Some(link.name.as_str()) == before;
+            (!used, link.index)
+        });
         let with_cable = cards.into_iter().find(|link| link.carrier);
         if let Some(mut up) = self.up.take() {
             match with_cable {
@@ -275,11 +229,15 @@ impl Network {
             }
         }
         // A card that has just come up has asked already.
-        if std::mem::take(&mut self.follows) || !listens(&link.name) {
+        if self.before.take().is_some() || !listens(&link.name) {
             begin_ipv6(&link.name, true);
         }
         say(&format!("{} has a cable", link.name));
-        self.up = Some(self.begin(link, links)?);
+        match self.begin(link, links) {
+            Ok(up) => self.up = Some(up),
+            // It may have been pulled out meanwhile.
+            Err(error) => say(&format!("cannot use {}: {error}", link.name)),
+        }
         Ok(())
     }
 
@@ -291,7 +249,12 @@ impl Network {
             given: Given::default(),
             adopted_until: None,
         };
-        self.adopt(&mut up, links)?;
+        let network = &self.settings.network;
+        let own = match network.mode {
+            AddressMode::Static => network.address.map(|held| (held.address, held.prefix)),
+            AddressMode::Dhcp => None,
+        };
+        self.adopt(&mut up, own, links)?;
         let network = &self.settings.network;
         match (network.mode, network.address) {
             (AddressMode::Static, Some(held)) => {
@@ -305,7 +268,7 @@ impl Network {
             (AddressMode::Static, None) | (AddressMode::Dhcp, _) => {
                 let mut seed = [0; 8];
                 fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
-                let (seed, now) = (u64::from_ne_bytes(seed), self.begun.elapsed());
+                let (seed, now) = (u64::from_ne_bytes(seed), now());
                 let (wire, mac) = (Wire::open(link.index)?, link.mac.unwrap_or_default());
                 match &mut self.client {
                     Some(client) => client.move_to(wire, mac, seed, now),
@@ -320,14 +283,19 @@ impl Network {
         Ok(up)
     }
 
-    /// Takes over what whoever saw to the network before has left: an address of this card, for a while. All
-    /// others go.
-    fn adopt(&mut self, up: &mut Up, links: &[Link]) -> io::Result<()> {
-        let cards: Vec<u32> = links
-            .iter()
-            .filter(|link| is_card(link))
-            .map(|link| link.index)
-            .collect();
+    /// Takes over what a server has given to whoever saw to the network before. All other addresses of cards go, but
+    /// for `own`.
+    fn adopt(
+        &mut self,
+        up: &mut Up,
+        own: Option<(Ipv4Addr, u8)>,
+        links: &[Link],
+    ) -> io::Result<()> {
+        let holds = |kept: &Kept| kept.interface == up.link.index && kept.until > now();
+        let kept = Kept::read().filter(|kept| own.is_none() && holds(kept));
+        let stays = kept.as_ref().map_or(own, |kept| kept.given.address);
+        let cards = links.iter().filter(|link| is_card(link));
+        let cards: Vec<u32> = cards.map(|link| link.index).collect();
         for held in self.netlink.addresses()? {
             let IpAddr::V4(address) = held.address else {
                 continue;
@@ -335,29 +303,47 @@ impl Network {
             if !cards.contains(&held.index) {
                 continue;
             }
-            if held.index == up.link.index && up.given.address.is_none() {
-                up.given.address = Some((address, held.prefix));
-                up.adopted_until = Some(self.begun.elapsed() + ADOPTED);
-                continue;
+            if held.index != up.link.index || stays != Some((address, held.prefix)) {
+                self.netlink
+                    .remove_address(held.index, address, held.prefix)?;
+                say(&format!("{address}/{} was left over: removed", held.prefix));
+            } else if let Some(kept) = &kept {
+                up.given = kept.given.clone();
+                up.adopted_until = Some(kept.until);
             }
-            self.netlink
-                .remove_address(held.index, address, held.prefix)?;
-            say(&format!("{address}/{} was left over: removed", held.prefix));
         }
         Ok(())
     }
 
     /// Lets the DHCP client do what is due.
     fn lease(&mut self) {
+        let Some(client) = &mut self.client else {
+            return;
+        };
         let Some(mut up) = self.up.take_if(|up| up.leased) else {
             return;
         };
-        let now = self.begun.elapsed();
-        let news = self.client.as_mut().and_then(|client| client.poll(now));
-        if let Some(given) = news {
-            self.take(&mut up, given);
-        } else if up.adopted_until.is_some_and(|until| until <= now) {
-            self.take(&mut up, Given::default());
+        let (now, before) = (now(), client.until);
+        let news = client.poll(now);
+        let until = client.until;
+        let renewed = until != before;
+        match news {
+            Some(given) => self.take(&mut up, given),
+            // It is that of before, and not given again.
+            None if up.adopted_until.is_some_and(|until| until <= now) => {
+                self.take(&mut up, Given::default());
+            }
+            None => {}
+        }
+        if renewed {
+            let kept = Kept {
+                interface: up.link.index,
+                given: up.given.clone(),
+                until,
+            };
+            if let Err(error) = kept.write() {
+                say(&format!("the lease is not kept for a successor: {error}"));
+            }
         }
         self.up = Some(up);
     }
@@ -389,6 +375,7 @@ impl Network {
     /// Stops using a card: nothing of it is left.
     fn forget(&mut self, up: &mut Up) {
         self.take(up, Given::default());
+        Kept::forget();
         begin_ipv6(&up.link.name, true);
         self.routers.forget(up.link.index);
         self.names = None;
@@ -418,9 +405,7 @@ impl Network {
         }
         self.ask_for_time(&given.time, !addresses.is_empty());
         let of_settings = &self.settings.network.dns;
-        let of_routers = self
-            .routers
-            .servers(index.unwrap_or(0), self.begun.elapsed());
+        let of_routers = self.routers.servers(index.unwrap_or(0), now());
         let record = Record {
             interface: self.up.as_ref().map(|up| up.link.name.clone()),
             mac: self.up.as_ref().and_then(|up| up.link.mac),
@@ -454,7 +439,7 @@ impl Network {
         if reachable {
             // Those of the network itself know the way, where nobody has chosen others.
             if set.as_slice() == [PUBLIC] {
-                servers.extend(near.iter().map(ToString::to_string));
+                servers.extend(near.iter().take(NEAR).map(ToString::to_string));
             }
             servers.extend(set.iter().cloned());
         }

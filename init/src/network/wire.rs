@@ -106,8 +106,10 @@ fn options(frame: &[u8]) -> Option<usize> {
     message.get(FIXED..).map(|_| before + FIXED)
 }
 
-/// The shortest lease, in seconds: one of no time would be asked for without end.
-const SHORTEST: u32 = 120;
+/// No lease is shorter, and none is renewed sooner, in seconds: one of no time would be asked for without end.
+const SHORTEST: u32 = 10;
+/// What smoltcp takes for one that has no time.
+pub(super) const UNKNOWN: u32 = 120;
 
 /// Sees to it that a lease lasts some time, and that the times at which it is renewed (T1 and T2) come in order
 /// within it; else they become padding, and those of RFC 2131 hold. What the client makes of others ranges from
@@ -143,9 +145,13 @@ fn sensible_times(options: &mut [u8]) {
         let four = options[at + 2..at + 6].try_into().ok()?;
         Some(u32::from_be_bytes(four))
     };
-    let lease = number(options, LEASE).unwrap_or(SHORTEST).max(SHORTEST);
-    let times = (number(options, RENEWAL), number(options, REBINDING));
-    let sensible = matches!(times, (Some(first), Some(second)) if 0 < first && first <= second && second < lease);
+    let lease = number(options, LEASE).unwrap_or(UNKNOWN).max(SHORTEST);
+    let inside = |time: u32| (SHORTEST..lease).contains(&time);
+    let sensible = match (number(options, RENEWAL), number(options, REBINDING)) {
+        (Some(first), Some(second)) => inside(first) && inside(second) && first <= second,
+        (Some(one), None) | (None, Some(one)) => inside(one),
+        (None, None) => true,
+    };
     for (kind, at) in places {
         match kind {
             LEASE => options[at + 2..at + 6].copy_from_slice(&lease.to_be_bytes()),

@@ -60,21 +60,21 @@ fn a_fault_that_is_found_while_it_serves_is_told_and_a_restart_repairs_it() {
     let on = device.boot();
     // As if the file system had met one: it takes no more from here on.
     on.order(&["write", "/sys/fs/ext4/vda5/trigger_fs_error", "a test"]);
-    on.says("DATA IS READ ONLY", BOOT);
+    on.says("DATA HAS FAILED", BOOT);
     let boot = on.boot_told();
     let reasons = boot["reasons"].to_string();
-    assert!(reasons.contains("DATA IS READ ONLY"), "{boot}");
-    assert!(
-        on.try_order(&["write", "/data/hearth/mark", "no"]).is_err(),
-        "it is written to"
-    );
+    assert!(reasons.contains("DATA HAS FAILED"), "{boot}");
+    let mark = ["write", "/data/hearth/mark", "here I was"];
+    assert!(on.try_order(&mark).is_err(), "it is written to");
     on.answers(BOOT);
+    let seen = on.run(&["/bin/hearth-itself", "device"]);
+    assert!(seen.contains("DATA HAS FAILED"), "{seen}");
     on.run(&["/bin/hearth-itself", "device", "reboot"]);
     on.says("data was damaged, and has been repaired", BOOT);
     on.answers(BOOT);
     let boot = on.boot_told();
     assert_eq!(boot["data"], "repaired", "{boot}");
-    on.order(&["write", "/data/hearth/mark", "here I was"]);
+    on.order(&mark);
 }
 
 #[test]

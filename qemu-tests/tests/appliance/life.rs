@@ -29,6 +29,11 @@ fn a_device_serves_over_tls_and_what_dies_in_it_comes_back() {
         "data: 10 MiB in the image, {} MiB after the first boot",
         data >> 20
     );
+    // What waits to be written is bounded.
+    assert_eq!(
+        on.order(&["read", "/proc/sys/vm/dirty_bytes"]),
+        "33554432\n"
+    );
     // Not only by TLS, and the same worker by both.
     assert!(on.get("http", "/").unwrap().contains("hello"));
     let seen = on.run(&["/bin/hearth-itself", "device"]);

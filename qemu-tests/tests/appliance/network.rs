@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use crate::device::{BOOT, Device};
 
-/// Puts settings where any computer can put them.
+/// The partition that any computer can write, for mtools(1).
+fn fat(device: &Device) -> String {
+    format!("{}@@1M", device.machine.disk().display())
+}
+
+/// Puts settings there.
 fn set(device: &Device, text: &str) {
-    let partition = format!("{}@@1M", device.machine.disk().display());
     let mut copy = Command::new("mcopy")
-        .args(["-o", "-i", &partition, "-", "::device.yaml"])
+        .args(["-o", "-i", &fat(device), "-", "::device.yaml"])
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
@@ -48,7 +52,7 @@ fn a_second_card_takes_over_and_back_and_nothing_of_it_is_left() {
     device.machine.devices = words.map(str::to_owned).to_vec();
     let mut on = device.on();
     on.running.link_of("spare", false).unwrap();
-    let first = "https://10.0.2.15/  https://[fec0:";
+    let first = "https://10.0.2.15/";
     on.says(first, BOOT);
     on.running.link(false).unwrap();
     on.running.link_of("spare", true).unwrap();
@@ -86,6 +90,17 @@ fn settings_on_the_disk_hold_and_bad_ones_are_told_and_passed_over() {
     on.says("device.yaml:1:11", BOOT);
     on.answers(BOOT);
     assert_eq!(on.json("/run/hearth/net.json")["hostname"], "kitchen");
+    on.run(&["/bin/hearth-itself", "device", "power-off"]);
+    on.goes_off(BOOT);
+    // An empty file is one that was cut off, and a folder no wish for a reset, which could not be taken away.
+    set(&device, "");
+    let made = Command::new("mmd")
+        .args(["-i", &fat(&device), "::factory-reset"])
+        .status();
+    assert!(made.unwrap().success());
+    let on = device.boot();
+    assert_eq!(on.json("/run/hearth/net.json")["hostname"], "kitchen");
+    assert_eq!(on.boot_told()["data"], "mounted");
 }
 
 #[test]

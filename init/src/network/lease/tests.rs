@@ -216,6 +216,7 @@ fn an_address_is_asked_for_and_kept_by_renewal() {
     assert_eq!(given.router, Some(SERVER_IP));
     assert_eq!(given.dns, [Ipv4Addr::new(10, 0, 2, 3)]);
     assert_eq!(given.time, [Ipv4Addr::new(10, 0, 2, 4)]);
+    assert_eq!(world.lease.until, world.now + 2 * HOUR);
     let (discover, request) = (DhcpMessageType::Discover, DhcpMessageType::Request);
     assert_eq!(world.said, [(discover, true), (request, true)]);
     // A day: every hour, half of the lease's time, the server itself is asked.
@@ -224,6 +225,7 @@ fn an_address_is_asked_for_and_kept_by_renewal() {
     assert_eq!(world.run(day), None);
     assert!((20..=26).contains(&world.said.len()), "{:?}", world.said);
     assert!(world.said.iter().all(|said| *said == (request, false)));
+    assert!(world.lease.until > day, "it was renewed");
 }
 
 #[test]
@@ -300,13 +302,20 @@ fn times_of_no_sense_are_made_up_for() {
         let asked = asked_in_a_day((Some(7200), renew, rebind));
         assert!(hourly.contains(&asked), "{renew:?} {rebind:?}: {asked}");
     }
+    // Nor is one that would be asked every second.
+    let asked = asked_in_a_day((Some(7200), Some(1), Some(2)));
+    assert!(hourly.contains(&asked), "{asked}");
     // What a server means is done.
-    let asked = asked_in_a_day((Some(7200), Some(1800), Some(6000)));
-    assert!((40..=50).contains(&asked), "{asked}");
-    // A lease of no time is one of two minutes.
-    for none in [0, 1, 119] {
+    for rebind in [Some(6000), None] {
+        let asked = asked_in_a_day((Some(7200), Some(1800), rebind));
+        assert!((40..=50).contains(&asked), "{rebind:?}: {asked}");
+    }
+    let asked = asked_in_a_day((Some(60), None, None));
+    assert!((2400..=3000).contains(&asked), "{asked}");
+    // A lease of no time is one of ten seconds.
+    for none in [0, 1, 9] {
         let asked = asked_in_a_day((Some(none), Some(0), Some(0)));
-        assert!((1200..=1500).contains(&asked), "{none}: {asked}");
+        assert!((14_000..=18_000).contains(&asked), "{none}: {asked}");
     }
     let asked = asked_in_a_day((None, None, None));
     assert!((1200..=1500).contains(&asked), "{asked}");
