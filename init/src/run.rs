@@ -250,7 +250,6 @@ impl Runner {
 
     /// Says what has gone wrong since: in the log, on the console, and in the record, for others.
     pub fn add_reason(&mut self, reason: &str) {
-        self.log.error(reason);
         self.reasons.push(reason.to_owned());
         let text = text(BOOT_RECORD, 64 * 1024).unwrap_or_default();
         let mut record: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -261,6 +260,7 @@ impl Runner {
         if let Err(error) = written {
             self.log.error(&chain(&file("write", BOOT_RECORD)(error)));
         }
+        self.log.error(reason);
     }
 }
 

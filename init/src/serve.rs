@@ -18,11 +18,12 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use button::Buttons;
 
-use crate::act::{chain, clock, data, text};
+use crate::act::{chain, clock, data, mounts, text};
 use crate::health::{Health, Verdict};
 use crate::kernel_log::{KernelLog, Level};
 use crate::place::NET_RECORD;
-use crate::restarts::Next;
+use crate::plan::Data;
+use crate::restarts::{Next, Restarts};
 use crate::run::Runner;
 use crate::summary::{self, Network};
 
@@ -240,6 +241,25 @@ impl State {
         }
     }
 
+    /// Whether the platform, which died too often, did so for its data: then memory takes its place, once, so that the
+    /// image's functions are served until the machine is restarted.
+    fn goes_on_in_memory(&mut self, runner: &mut Runner, now: Duration) -> bool {
+        self.look_at_data(runner, now);
+        if !self.failed || runner.partition.take().is_none() {
+            return false;
+        }
+        if let Err(error) = mounts::memory_as_data().and_then(|()| data::directories()) {
+            runner.log.error(&chain(&error));
+            return false;
+        }
+        runner.data = Data::Memory;
+        runner.add_reason("NO DATA, nothing is kept: the disk does not work");
+        let supervisor = &mut runner.children.supervisor;
+        supervisor.restarts = Restarts::default();
+        supervisor.start_at = Some(now);
+        true
+    }
+
     /// Saves a time, in a thread that may wait for the disk as PID 1 may not.
     fn save_clock(&mut self, time: u64) {
         let waits = |saving: &JoinHandle<()>| !saving.is_finished();
@@ -303,6 +323,7 @@ impl State {
             }
             match service.restarts.died(now, vital) {
                 Next::Start(then) => service.start_at = Some(then),
+                Next::GiveUp if self.goes_on_in_memory(runner, now) => {}
                 Next::GiveUp => {
                     runner.log.error(&format!("{name} died too often: restart"));
                     return Some(End::Restart);

@@ -90,13 +90,19 @@ const DATA_FLAGS: MsFlags = MsFlags::MS_NOSUID
 /// Mounts data; whether a factory reset is asked for there.
 pub fn data(partition: &str) -> Result<bool, ActError> {
     let device = format!("/dev/{partition}");
-    // A file system with a fault is written to no more; the next boot repairs it. The kernel would only warn.
+    // A file system with a fault is used no more; the next boot repairs it. The kernel would only warn.
+    let faults = || ActError::Disk(format!("{device} has recorded faults"));
     if data::has_faults(partition)? {
-        return Err(ActError::Disk(format!("{device} has recorded faults")));
+        return Err(faults());
     }
     let options = Some("errors=remount-ro");
     mount(Some(&*device), DATA, Some("ext4"), DATA_FLAGS, options)
         .map_err(|errno| file("mount", &device)(errno.into()))?;
+    // One that stood in the journal alone is known only now.
+    if data::has_faults(partition)? {
+        unmount(DATA)?;
+        return Err(faults());
+    }
     Ok(Path::new(crate::place::SYSTEM).join(RESET).exists())
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::Device;
+use smoltcp::socket::Socket as AnyKind;
 use smoltcp::socket::dhcpv4::{Event, RetryConfig, Socket};
 use smoltcp::time::{Duration as SmolDuration, Instant};
 use smoltcp::wire::{DhcpOption, EthernetAddress, HardwareAddress, IpCidr};
@@ -22,6 +23,9 @@ const DURATION: u8 = 51;
 
 /// What is asked for: subnet mask, router, name servers, time servers.
 const WANTED: &[u8] = &[1, ROUTERS, 6, TIME_SERVERS];
+
+/// It is not polled more often without a frame: one that waits for a neighbour would want it without a pause.
+const SOONEST: Duration = Duration::from_millis(250);
 
 /// What a server gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +91,14 @@ impl<D: Device> Lease<D> {
         self.device = device;
         self.given = Given::default();
         self.sockets.get_mut::<Socket<'_>>(self.handle).reset();
+        self.forget_neighbours();
+    }
+
+    /// A socket that waits for a neighbour's answer wants to be polled at once, for ever, where that never comes; one
+    /// that has just been added waits for nobody.
+    fn forget_neighbours(&mut self) {
+        let AnyKind::Dhcpv4(socket) = self.sockets.remove(self.handle);
+        self.handle = self.sockets.add(socket);
     }
 
     /// Takes in what has come, and sends what is due. What has changed, if anything has.
@@ -120,6 +132,9 @@ impl<D: Device> Lease<D> {
         if given == self.given {
             return None;
         }
+        if given.address.is_none() {
+            self.forget_neighbours();
+        }
         self.given = given.clone();
         // By these it renews.
         self.interface.update_ip_addrs(|held| {
@@ -142,7 +157,7 @@ impl<D: Device> Lease<D> {
     /// When it wants to be polled, at the latest.
     pub(super) fn delay(&mut self, now: Duration) -> Option<Duration> {
         let delay = self.interface.poll_delay(instant(now), &self.sockets);
-        delay.map(Duration::from)
+        delay.map(|delay| Duration::from(delay).max(SOONEST))
     }
 }
 

@@ -22,7 +22,7 @@ use super::lease::{Given, Lease};
 use super::names::Names;
 use super::record::{Record, SYNCHRONISED};
 use super::routers::Routers;
-use super::time::{self, Span};
+use super::time::{self, Span, Trust};
 use super::wire::Wire;
 use crate::act::{chain, text};
 use crate::facts::Release;
@@ -70,7 +70,12 @@ pub fn run() -> io::Result<()> {
     let mut changes = Netlink::open(LINKS | ADDRESSES_4 | ADDRESSES_6)?;
     // Before any card is up: what routers say then is said once.
     let heard = Netlink::open(ROUTERS)?;
-    let mut record = Record::default();
+    // The clock goes on, whoever has set it.
+    let set = before["clock"] == SYNCHRONISED;
+    let mut record = Record {
+        synchronised: set,
+        ..Record::default()
+    };
     let card = wait_for_card(&mut netlink, &mut changes, &settings, &mut record)?;
     let digits = card.mac.map(|mac| format!("{:02x}{:02x}", mac[4], mac[5]));
     let named = settings.hostname.clone();
@@ -87,11 +92,11 @@ pub fn run() -> io::Result<()> {
     let (woken, told) = UnixStream::pair()?;
     woken.set_nonblocking(true)?;
     told.set_nonblocking(true)?;
-    // The clock goes on, whoever has set it.
-    let synchronised = Arc::new(AtomicBool::new(before["clock"] == SYNCHRONISED));
+    let synchronised = Arc::new(AtomicBool::new(set));
+    let held = if set { Trust::Two } else { Trust::None };
     let shared = Arc::clone(&synchronised);
     let clock = std::thread::Builder::new().name("clock".to_owned());
-    clock.spawn(move || time::keep(&new_servers, &shared, &told, Span::of(built)))?;
+    clock.spawn(move || time::keep(&new_servers, held, &shared, &told, Span::of(built)))?;
     let mut network = Network {
         settings,
         netlink,
@@ -219,6 +224,8 @@ impl Network {
             }
         }
         let Some(link) = with_cable else {
+            // What was given was given for another cable.
+            Kept::forget();
             // A card that came late, or went down.
             bring_up(&mut self.netlink, links);
             return Ok(());

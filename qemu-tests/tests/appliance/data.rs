@@ -69,11 +69,17 @@ fn a_fault_that_is_found_while_it_serves_is_told_and_a_restart_repairs_it() {
     on.answers(BOOT);
     let seen = on.run(&["/bin/hearth-itself", "device"]);
     assert!(seen.contains("DATA HAS FAILED"), "{seen}");
+    // A platform that can do nothing without its data goes on in memory.
+    on.order(&["signal", "9", "hearth-itself up"]);
+    on.says("NO DATA, nothing is kept", BOOT);
+    on.answers(BOOT);
+    on.order(&mark);
     on.run(&["/bin/hearth-itself", "device", "reboot"]);
     on.says("data was damaged, and has been repaired", BOOT);
     on.answers(BOOT);
     let boot = on.boot_told();
     assert_eq!(boot["data"], "repaired", "{boot}");
+    assert!(!has_a_mark(&on));
     on.order(&mark);
 }
 

@@ -56,6 +56,10 @@ struct World {
     lease: Lease<Memory>,
     now: Duration,
     answers: bool,
+    /// Nor does it answer whoever looks for it on the cable.
+    gone: bool,
+    /// How often the client was polled.
+    polls: u32,
     /// The server's option 3.
     routers: &'static [u8],
     /// Its lease, and when it wants to be asked again (T1, T2), in seconds.
@@ -72,6 +76,8 @@ impl World {
             lease: Lease::new(Memory::default(), CLIENT, "kitchen", 7, Duration::ZERO),
             now: Duration::ZERO,
             answers: true,
+            gone: false,
+            polls: 0,
             routers: &[10, 0, 2, 2],
             times: (Some(7200), None, None),
             said: Vec::new(),
@@ -82,6 +88,7 @@ impl World {
     fn run(&mut self, until: Duration) -> Option<Given> {
         loop {
             let changed = self.lease.poll(self.now);
+            self.polls += 1;
             for frame in std::mem::take(&mut self.lease.device.from_client) {
                 self.serve(&frame);
             }
@@ -90,7 +97,8 @@ impl World {
             }
             if self.lease.device.to_client.is_empty() {
                 let delay = self.lease.delay(self.now).unwrap_or(HOUR);
-                self.now += delay.max(Duration::from_millis(1));
+                assert!(!delay.is_zero(), "without a pause");
+                self.now += delay;
                 if self.now >= until {
                     return None;
                 }
@@ -113,6 +121,9 @@ impl World {
                     panic!("no ARP of IPv4")
                 };
                 assert_eq!(target_protocol_addr, SERVER_IP);
+                if self.gone {
+                    return;
+                }
                 let answer = ArpRepr::EthernetIpv4 {
                     operation: smoltcp::wire::ArpOperation::Reply,
                     source_hardware_addr: SERVER,
@@ -252,6 +263,31 @@ fn a_server_that_falls_silent_is_asked_by_broadcast_and_then_given_up() {
     // One that is there again serves again.
     world.answers = true;
     assert_eq!(world.run(200 * HOUR).unwrap().address, Some((GIVEN, 24)));
+}
+
+#[test]
+fn a_server_that_is_gone_costs_no_time() {
+    let mut world = World::new();
+    world.run(HOUR).unwrap();
+    (world.answers, world.gone, world.polls) = (false, true, 0);
+    assert_eq!(world.run(100 * HOUR), Some(Given::default()));
+    // Once a second it is looked for in the middle of the lease, and four times at its end; then all are asked.
+    assert!(world.polls < 7200, "{}", world.polls);
+    world.polls = 0;
+    let day = world.now + 24 * HOUR;
+    assert_eq!(world.run(day), None);
+    assert!(world.polls < 24 * 3600 / 2, "{}", world.polls);
+    // On another cable there is nobody to be waited for.
+    let mut world = World::new();
+    world.run(HOUR).unwrap();
+    (world.answers, world.gone) = (false, true);
+    let later = world.now + HOUR + HOUR / 2;
+    assert_eq!(world.run(later), None);
+    world.polls = 0;
+    let now = world.now;
+    world.lease.move_to(Memory::default(), CLIENT, 8, now);
+    assert_eq!(world.run(now + HOUR), None);
+    assert!(world.polls < 3600 / 2, "{}", world.polls);
 }
 
 #[test]
