@@ -6,7 +6,7 @@ use hearth_image::autoboot::{Autoboot, LEN, choose};
 /// Reads the bytes.
 pub fn run(text: &[u8]) {
     for tryboot in [false, true] {
-        let [first, then] = choose(text, tryboot);
+        let [first, then] = choose(text, tryboot).slots;
         assert_eq!(then, first.other());
     }
     let Ok(said) = Autoboot::parse(text) else {

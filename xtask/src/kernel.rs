@@ -355,15 +355,17 @@ fn make(source: &Path, scratch: &Path, target: &Target, goals: &[&str]) -> anyho
     Ok(())
 }
 
-/// What fragments ask for and a configuration does not have, as they put it.
+/// What fragments ask for and a configuration does not have, as they put it. What a later one says holds.
 fn lost<'a>(wanted: &'a str, config: &str) -> Vec<&'a str> {
     let config: BTreeMap<&str, &str> = config.lines().filter_map(setting).collect();
+    let named = |line: &'a str| setting(line).map(|(name, _)| (name, line));
+    let wanted: BTreeMap<&str, &str> = wanted.lines().filter_map(named).collect();
     let missing = |line: &&str| match setting(line) {
         Some((name, "n")) => config.get(name).is_some_and(|value| *value != "n"),
         Some((name, value)) => config.get(name) != Some(&value),
         None => false,
     };
-    wanted.lines().filter(missing).collect()
+    wanted.into_values().filter(missing).collect()
 }
 
 /// `CONFIG_NAME=value` or `# CONFIG_NAME is not set`, which is the value n.
@@ -402,6 +404,9 @@ mod tests {
             ["CONFIG_B=y", "# CONFIG_C is not set", "CONFIG_F=\"x\""]
         );
         assert!(lost(wanted, "CONFIG_A=y\nCONFIG_B=y\nCONFIG_F=\"x\"\n").is_empty());
+        let later = "# CONFIG_A is not set\nCONFIG_A=y\n";
+        assert!(lost(later, "CONFIG_A=y\n").is_empty());
+        assert_eq!(lost(later, ""), ["CONFIG_A=y"]);
     }
 
     #[test]

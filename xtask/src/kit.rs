@@ -144,8 +144,9 @@ pub(crate) fn command_line(board: Board) -> String {
     let console = match board {
         Board::QemuX86_64 | Board::Nuc => "console=tty0 console=ttyS0,115200",
         Board::QemuAarch64 => "console=tty0 console=ttyAMA0",
-        // The firmware gives the Pi's own serial port this name; QEMU's is the other one.
-        Board::Rpi4 => "console=tty0 console=ttyAMA0,115200",
+        // The firmware gives the Pi's own serial port this name; QEMU's is the other one. The Pi's device tree says
+        // cgroup_disable=memory, and what comes later holds.
+        Board::Rpi4 => "console=tty0 console=ttyAMA0,115200 cgroup_enable=memory",
     };
     format!("{console} {QUIET} hearth.board={board}\n")
 }

@@ -24,6 +24,8 @@ rpi4)
 	# Compressed, which the firmware understands: as it is, it would fill a slot.
 	KERNEL=Image.gz
 	CONSOLE="console=tty0 console=ttyAMA0,115200"
+	# The Pi's device tree says cgroup_disable=memory; what comes later holds.
+	CONSOLE="${CONSOLE} cgroup_enable=memory"
 	;;
 *)
 	echo "post-image: ${BOARD} is no board (BR2_ROOTFS_POST_SCRIPT_ARGS)" >&2
@@ -109,7 +111,7 @@ echo "post-image: ${KIT}"
 
 MANIFEST=$(sed -n 's/^BR2_PACKAGE_HEARTH_MANIFEST="\(.*\)"$/\1/p' "${BR2_CONFIG}")
 if [ -n "${MANIFEST}" ]; then
-	"${HOST_DIR}/bin/hearth" image build --board "${BOARD}" --kit "${KIT}" \
+	"${HOST_DIR}/bin/hearth" image build --no-build --board "${BOARD}" --kit "${KIT}" \
 		--manifest "${MANIFEST}" -o "${BINARIES_DIR}/edge.img"
 else
 	echo "post-image: no manifest is set (BR2_PACKAGE_HEARTH_MANIFEST);" \

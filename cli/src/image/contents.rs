@@ -27,10 +27,17 @@ fn kit(args: &Build) -> anyhow::Result<Kit> {
         .context("no home directory; --kit names the kit")?;
     let kit = match Kit::open(&path) {
         Err(KitError::Open { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            // What xtask makes for a Pi is for QEMU.
+            let maker = match board {
+                Board::Rpi4 => "Buildroot makes it (buildroot/README.md)".to_owned(),
+                _ => format!(
+                    "`cargo xtask kit {board}` in Hearth's repository makes it, or Buildroot does \
+                     (buildroot/README.md)"
+                ),
+            };
             bail!(
                 "no kit for {board}: {} is not there. A kit is the kernel and all else that is the same for \
-             everyone's functions. `cargo xtask kit {board}` in Hearth's repository makes it, or Buildroot \
-             does (buildroot/README.md); --kit or $HEARTH_KIT names one that lies elsewhere",
+             everyone's functions. {maker}; --kit or $HEARTH_KIT names one that lies elsewhere",
                 path.display()
             )
         }
@@ -99,6 +106,11 @@ pub(crate) fn contents(args: &Build) -> anyhow::Result<Option<Contents>> {
             String::from_utf8_lossy(text).contains("-----BEGIN CERTIFICATE-----"),
             "{} has no certificate in PEM",
             path.display()
+        );
+    }
+    if parsed.manifest.gateway.listen.https.is_none() {
+        out::talk(
+            "no HTTPS: the manifest's `gateway.listen` names no `https` (`127.0.0.1:8443` becomes port 443 there)",
         );
     }
     let text = read(&args.manifest)?;

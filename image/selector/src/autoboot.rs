@@ -167,15 +167,27 @@ impl Autoboot {
     }
 }
 
-/// The slots in the order in which they are to be tried: the one that the text wants, then the other. A text
-/// that wants none is no reason to boot nothing: then it is a, then b.
-pub fn choose(text: &[u8], tryboot: bool) -> [Slot; 2] {
-    let wanted = match Autoboot::parse(text) {
-        Ok(said) if tryboot => said.trial,
-        Ok(said) => said.default,
-        Err(_) => Slot::A,
+/// What is to be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The slots in the order in which they are to be tried.
+    pub slots: [Slot; 2],
+    /// Whether the first one is on trial: only one that the text names for that, and that is not the default anyway.
+    pub trial: bool,
+}
+
+/// The slot that the text wants, then the other. A text that wants none is no reason to boot nothing: then it is a,
+/// then b.
+pub fn choose(text: &[u8], tryboot: bool) -> Choice {
+    let (wanted, trial) = match Autoboot::parse(text) {
+        Ok(said) if tryboot => (said.trial, said.trial != said.default),
+        Ok(said) => (said.default, false),
+        Err(_) => (Slot::A, false),
     };
-    [wanted, wanted.other()]
+    Choice {
+        slots: [wanted, wanted.other()],
+        trial,
+    }
 }
 
 /// When lines hold.
@@ -239,9 +251,20 @@ mod tests {
         let said = Autoboot::parse(text.as_bytes()).map(|said| (said.default, said.trial));
         assert_eq!(said, expect, "{text:?}");
         let (default, trial) = expect.unwrap_or((Slot::A, Slot::A));
-        let order = |slot: Slot| [slot, slot.other()];
-        assert_eq!(choose(text.as_bytes(), false), order(default), "{text:?}");
-        assert_eq!(choose(text.as_bytes(), true), order(trial), "{text:?}");
+        let order = |slot: Slot, trial| Choice {
+            slots: [slot, slot.other()],
+            trial,
+        };
+        assert_eq!(
+            choose(text.as_bytes(), false),
+            order(default, false),
+            "{text:?}"
+        );
+        assert_eq!(
+            choose(text.as_bytes(), true),
+            order(trial, default != trial),
+            "{text:?}"
+        );
     }
 
     #[test]
@@ -313,9 +336,13 @@ mod tests {
         let mut long = [b'\n'; LEN + 1];
         long[..16].copy_from_slice(b"boot_partition=3");
         assert_eq!(Autoboot::parse(&long), Err(AutobootError::Long(LEN + 1)));
-        assert_eq!(choose(&long, false), [Slot::A, Slot::B]);
+        assert_eq!(choose(&long, false).slots, [Slot::A, Slot::B]);
         assert!(Autoboot::parse(&long[..LEN]).is_ok());
-        assert_eq!(choose(&[0xff; LEN], true), [Slot::A, Slot::B]);
+        let of_garbage = Choice {
+            slots: [Slot::A, Slot::B],
+            trial: false,
+        };
+        assert_eq!(choose(&[0xff; LEN], true), of_garbage);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | [`autoboot`] | `autoboot.txt`: which slot, and which for a trial |
 //! | [`options`] | whether a program was started for a trial |
 //! | [`pe`] | the sections of an EFI program |
+//! | `console` | what is said on the firmware's console, and a panic's end |
 //! | `firmware` | what both UEFI programs ask of the firmware |
 //! | `memory` | room for a file, where it leaves no hole |
 //!
@@ -16,6 +17,8 @@
 #![cfg_attr(not(feature = "firmware"), forbid(unsafe_code))]
 
 pub mod autoboot;
+#[cfg(feature = "firmware")]
+pub mod console;
 #[cfg(feature = "firmware")]
 pub mod firmware;
 #[cfg(feature = "firmware")]

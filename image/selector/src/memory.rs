@@ -14,6 +14,12 @@ use uefi::{Result, Status};
 /// What is below belongs to the processor's start and to old ways into firmware.
 const LOWEST: u64 = 1 << 20;
 
+/// Firmware's drivers are asked for nothing above, where many a disk's controller reads nothing, or garbage.
+const TOP: u64 = 1 << 32;
+
+/// Where so many pages are free in one piece (256 MiB), nothing needs to be held for the kernel.
+const ENOUGH: usize = (256 << 20) / PAGE_SIZE;
+
 /// Pages that nobody else has.
 pub struct Pages {
     start: NonNull<u8>,
@@ -21,10 +27,11 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// All of the largest free piece, so that what is loaded meanwhile goes elsewhere.
-    pub fn largest() -> Result<Pages> {
-        let (start, count) = largest()?;
-        Pages::take(AllocateType::Address(start), count)
+    /// All of the largest free piece where memory is scarce, so that what is loaded meanwhile goes elsewhere.
+    pub fn scarce() -> Option<Pages> {
+        let (start, count) = largest().ok()?;
+        let held = (count < ENOUGH).then(|| Pages::take(AllocateType::Address(start), count));
+        held?.ok()
     }
 
     fn take(from: AllocateType, count: usize) -> Result<Pages> {
@@ -55,7 +62,9 @@ impl Buffer {
         }
         let count = len.div_ceil(PAGE_SIZE);
         let low = largest().and_then(|(start, _)| Pages::take(AllocateType::Address(start), count));
-        let pages = low.or_else(|_| Pages::take(AllocateType::AnyPages, count))?;
+        let pages = low
+            .or_else(|_| Pages::take(AllocateType::MaxAddress(TOP - 1), count))
+            .or_else(|_| Pages::take(AllocateType::AnyPages, count))?;
         // SAFETY: the firmware has just given these pages to us, and they are at least `len` bytes.
         unsafe { pages.start.write_bytes(0, len) };
         Ok(Buffer { pages, len })
@@ -68,14 +77,18 @@ impl Buffer {
     }
 }
 
-/// Address and pages of the largest free piece.
+/// Address and pages of the largest free piece, as far as it lies below [`TOP`].
 fn largest() -> Result<(u64, usize)> {
     let map = boot::memory_map(MemoryType::LOADER_DATA)?;
     let free = map
         .entries()
         .filter(|piece| piece.ty == MemoryType::CONVENTIONAL && piece.phys_start >= LOWEST);
-    let largest = free.max_by_key(|piece| piece.page_count);
-    let largest = largest.ok_or(Status::OUT_OF_RESOURCES)?;
-    let count = usize::try_from(largest.page_count).map_err(|_| Status::OUT_OF_RESOURCES)?;
-    Ok((largest.phys_start, count))
+    let below = free.map(|piece| {
+        let room = TOP.saturating_sub(piece.phys_start) / PAGE_SIZE as u64;
+        (piece.phys_start, piece.page_count.min(room))
+    });
+    let largest = below.max_by_key(|(_, count)| *count);
+    let (start, count) = largest.ok_or(Status::OUT_OF_RESOURCES)?;
+    let count = usize::try_from(count).map_err(|_| Status::OUT_OF_RESOURCES)?;
+    Ok((start, count))
 }

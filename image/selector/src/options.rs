@@ -4,8 +4,44 @@
 pub const TRYBOOT: &str = "tryboot";
 
 /// Whether they ask for a trial: the word, in UTF-16 as UEFI's tools write it or in plain bytes, with or
-/// without a zero at its end.
+/// without a zero at its end. Some firmware gives all of the boot entry, at whose end they are.
 pub fn is_tryboot(options: &[u8]) -> bool {
+    is_word(options) || of_entry(options).is_some_and(is_word)
+}
+
+/// The optional data of a boot entry (EFI_LOAD_OPTION): attributes, the length of its device paths, its name in
+/// UTF-16 with a zero, the paths, and what is wanted here.
+fn of_entry(bytes: &[u8]) -> Option<&[u8]> {
+    /// Active, reconnect, hidden, and its category.
+    const KNOWN: u32 = 0x1f0b;
+    let (attributes, rest) = bytes.split_first_chunk::<4>()?;
+    let (paths, rest) = rest.split_first_chunk::<2>()?;
+    if u32::from_le_bytes(*attributes) & !KNOWN != 0 {
+        return None;
+    }
+    let name = rest.chunks_exact(2).position(|unit| unit == [0, 0])?;
+    let rest = rest.get((name + 1) * 2..)?;
+    let (paths, data) = rest.split_at_checked(usize::from(u16::from_le_bytes(*paths)))?;
+    is_path(paths).then_some(data)
+}
+
+/// Whether they are device paths: nodes with their lengths, the last of which is an end.
+fn is_path(mut nodes: &[u8]) -> bool {
+    const END: [u8; 4] = [0x7f, 0xff, 4, 0];
+    while nodes != END {
+        let length = match nodes {
+            [_, _, low, high, ..] => usize::from(u16::from_le_bytes([*low, *high])),
+            _ => return false,
+        };
+        match nodes.get(length..) {
+            Some(rest) if length >= 4 => nodes = rest,
+            _ => return false,
+        }
+    }
+    true
+}
+
+fn is_word(options: &[u8]) -> bool {
     let trimmed = |mut bytes: &[u8]| -> bool {
         while let [rest @ .., 0] = bytes {
             bytes = rest;
@@ -38,6 +74,25 @@ mod tests {
             b"tryboot\0".to_vec(),
         ] {
             assert!(is_tryboot(&yes), "{yes:?}");
+        }
+        // The whole entry: active; a path of one node and its end; its name.
+        let entry = |length: u8, word: &str| {
+            let head = [1, 0, 0, 0, length, 0];
+            let path = [4, 4, 6, 0, b'a', 0, 0x7f, 0xff, 4, 0];
+            [&head[..], &wide("Hearth\0"), &path, &wide(word)].concat()
+        };
+        assert!(is_tryboot(&entry(10, "tryboot\0")));
+        for (length, word) in [
+            (10, ""),
+            (10, "try"),
+            (9, "tryboot"),
+            (4, "tryboot"),
+            (0, "tryboot"),
+        ] {
+            assert!(!is_tryboot(&entry(length, word)), "{length} {word}");
+        }
+        for length in 0..entry(10, "tryboot").len() {
+            assert!(!is_tryboot(&entry(10, "tryboot")[..length]), "{length}");
         }
         for no in [
             Vec::new(),

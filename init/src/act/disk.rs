@@ -19,8 +19,8 @@ const VENDOR: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 const VARIABLES: &str = "/sys/firmware/efi/efivars";
 const PI: &str = "/proc/device-tree/chosen/bootloader";
 
-/// Where the firmware started us from. `hearth.origin=GUID` on the kernel's command line stands for it where the
-/// kernel was started without one, as QEMU can.
+/// Where the firmware started us from: `hearth.origin=GUID` on the kernel's command line, as the stub has put it there, or
+/// whoever starts a kernel without firmware, as QEMU can; or what its variables say.
 pub fn origin(command_line: &str) -> Option<Origin> {
     if let Some(guid) = word(command_line, "hearth.origin")
         .map(str::to_owned)
@@ -34,11 +34,14 @@ pub fn origin(command_line: &str) -> Option<Origin> {
     cell(&format!("{PI}/partition")).map(Origin::Number)
 }
 
-/// Whether this boot is a trial, which the firmware does not repeat.
+/// Whether this boot is a trial, which the firmware does not repeat: `hearth.trial=1` or `0` on the command line has the
+/// last word, since a variable may be of another slot's stub.
 pub fn is_trial(command_line: &str) -> bool {
+    if let Some(said) = word(command_line, "hearth.trial") {
+        return said == "1";
+    }
     let variable = format!("{VARIABLES}/HearthTrial-{VENDOR}");
-    word(command_line, "hearth.trial") == Some("1")
-        || bytes(variable, 1024).is_some_and(|raw| efi_text(&raw).as_deref() == Some("1"))
+    bytes(variable, 1024).is_some_and(|raw| efi_text(&raw).as_deref() == Some("1"))
         || cell(&format!("{PI}/tryboot")).is_some_and(|tried| tried != 0)
 }
 

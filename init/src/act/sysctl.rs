@@ -9,6 +9,7 @@ use super::{ActError, file};
 /// Place below /proc/sys, and value.
 const LIMITS: &[(&str, &str)] = &[
     // Ways into the kernel that neither the platform nor a function takes.
+    ("kernel/modules_disabled", "1"),
     ("kernel/io_uring_disabled", "2"),
     ("kernel/unprivileged_bpf_disabled", "1"),
     ("vm/unprivileged_userfaultfd", "0"),

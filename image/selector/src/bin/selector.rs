@@ -8,19 +8,25 @@
 extern crate alloc;
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use hearth_selector::autoboot::{Autoboot, LEN, Slot, choose};
 use hearth_selector::firmware::{
     TO_READ, connect, options, own_partition, partition, read, read_large, start,
 };
 use hearth_selector::options::{TRYBOOT, is_tryboot};
+use hearth_selector::say;
 use uefi::boot::{self, LoadImageSource};
 use uefi::prelude::*;
 use uefi::proto::device_path::{DevicePath, build};
-use uefi::{CStr16, Handle, println};
+use uefi::{CStr16, Handle};
 
 const SETTING: &CStr16 = cstr16!("\\autoboot.txt");
 const SYSTEM: &CStr16 = cstr16!("\\hearth.efi");
+
+/// How often both slots are tried again, after what pause.
+const MORE_ROUNDS: usize = 2;
+const PAUSE: Duration = Duration::from_secs(2);
 
 #[entry]
 fn main() -> Status {
@@ -31,7 +37,7 @@ fn main() -> Status {
         // Neither: each has been said.
         Ok(status) => status,
         Err(error) => {
-            println!(
+            say!(
                 "selector: cannot tell where this was started from: {}",
                 error.status()
             );
@@ -45,36 +51,48 @@ fn main() -> Status {
 fn boot_any() -> uefi::Result<Status> {
     let esp = own_partition()?;
     let trial = is_tryboot(&options()?);
+    let mut last = boot_round(esp, trial);
+    for _ in 0..MORE_ROUNDS {
+        // A disk that is slow to wake may have been read too early. What was on trial is not tried again.
+        say!("selector: trying both again");
+        boot::stall(PAUSE);
+        last = boot_round(esp, false);
+    }
+    say!("selector: no slot starts; write the image anew, or start from another disk");
+    boot::stall(TO_READ);
+    Ok(last)
+}
+
+/// Tries one slot, then the other; why the last one did not start.
+fn boot_round(esp: Handle, tryboot: bool) -> Status {
     // One byte more than may be: a file that is too long is none.
     let text = match read(esp, SETTING, LEN + 1) {
         Ok(text) => text,
         Err(error) => {
-            println!("selector: cannot read {SETTING}: {}", error.status());
+            say!("selector: cannot read {SETTING}: {}", error.status());
             Vec::new()
         }
     };
     if let (false, Err(error)) = (text.is_empty(), Autoboot::parse(&text)) {
-        println!("selector: {error}");
+        say!("selector: {error}");
     }
-    let order = choose(&text, trial);
+    let choice = choose(&text, tryboot);
     let mut last = Status::NOT_FOUND;
-    for (place, slot) in order.into_iter().enumerate() {
+    for (place, slot) in choice.slots.into_iter().enumerate() {
         // If the slot on trial does not start, the one that is started instead is not on trial.
-        let trial = trial && place == 0;
+        let trial = choice.trial && place == 0;
         match (trial, place) {
-            (true, _) => println!("selector: starting slot {slot}, for a trial"),
-            (false, 0) => println!("selector: starting slot {slot}"),
-            (false, _) => println!("selector: starting slot {slot} instead"),
+            (true, _) => say!("selector: starting slot {slot}, for a trial"),
+            (false, 0) => say!("selector: starting slot {slot}"),
+            (false, _) => say!("selector: starting slot {slot} instead"),
         }
         last = match boot_slot(esp, slot, trial) {
             Ok(()) => Status::ABORTED,
             Err(error) => error.status(),
         };
-        println!("selector: slot {slot} does not start: {last}");
+        say!("selector: slot {slot} does not start: {last}");
     }
-    println!("selector: no slot starts; write the image anew, or start from another disk");
-    boot::stall(TO_READ);
-    Ok(last)
+    last
 }
 
 fn boot_slot(esp: Handle, slot: Slot, trial: bool) -> uefi::Result {

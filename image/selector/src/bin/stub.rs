@@ -1,6 +1,6 @@
 //! The begin of a slot's `\hearth.efi`, a Unified Kernel Image: starts the kernel that lies in the same file,
-//! with its command line and its initramfs, and tells it by variables which partition it came from and whether
-//! this is a trial.
+//! with its command line and its initramfs, and tells it there, and by variables, which partition it came from and
+//! whether this is a trial.
 
 #![no_std]
 #![no_main]
@@ -18,11 +18,12 @@ use hearth_selector::firmware::{TO_READ, guid_of, open, options, own_partition, 
 use hearth_selector::memory::Pages;
 use hearth_selector::options::is_tryboot;
 use hearth_selector::pe::Headers;
+use hearth_selector::say;
 use uefi::boot::{self, LoadImageSource};
 use uefi::prelude::*;
 use uefi::proto::loaded_image::LoadedImage;
 use uefi::runtime::{self, VariableAttributes, VariableVendor};
-use uefi::{CStr16, Guid, Handle, guid, println};
+use uefi::{CStr16, Guid, Handle, guid};
 use uefi_raw::Boolean;
 use uefi_raw::protocol::device_path::DevicePathProtocol;
 use uefi_raw::protocol::media::LoadFile2Protocol;
@@ -71,11 +72,11 @@ fn main() -> Status {
     // The kernel does not come back, unless it could not start.
     let why = match run() {
         Ok(()) => {
-            println!("stub: the kernel came back");
+            say!("stub: the kernel came back");
             Status::ABORTED
         }
         Err(fault) => {
-            println!("stub: {fault}");
+            say!("stub: {fault}");
             fault.why
         }
     };
@@ -87,7 +88,7 @@ fn run() -> Result<(), Fault> {
     let image = own_image().to("find this program in memory")?;
     let malformed = |what| {
         move |error| {
-            println!("stub: {error}");
+            say!("stub: {error}");
             let why = Status::LOAD_ERROR;
             Fault { what, why }
         }
@@ -102,8 +103,9 @@ fn run() -> Result<(), Fault> {
     let linux = linux.ok_or(absent("find a section .linux"))?;
     let initrd = section(".initrd").map_err(malformed("read the section .initrd"))?;
     let command_line = section(".cmdline").map_err(malformed("read the section .cmdline"))?;
-    tell().to("set the variables that say where this comes from")?;
-    let command_line = wide(command_line.unwrap_or_default());
+    let origin = Origin::find().to("tell where this was started from")?;
+    origin.tell();
+    let command_line = origin.command_line(command_line.unwrap_or_default());
     let kernel = load(linux).to("load the kernel")?;
     let offer = initrd.map(Offer::new).transpose();
     let offer = offer.to("offer the initramfs")?;
@@ -114,7 +116,7 @@ fn run() -> Result<(), Fault> {
     started
 }
 
-/// Loads the kernel, if that can be anywhere but in the largest free piece of memory: there it unpacks itself.
+/// Loads the kernel, where memory is scarce anywhere but in the largest free piece: there it unpacks itself.
 fn load(kernel: &[u8]) -> uefi::Result<Handle> {
     let load = || {
         let source = LoadImageSource::FromBuffer {
@@ -123,12 +125,15 @@ fn load(kernel: &[u8]) -> uefi::Result<Handle> {
         };
         boot::load_image(boot::image_handle(), source)
     };
-    let held = Pages::largest();
+    let held = Pages::scarce();
     let loaded = load();
-    drop(held);
-    match loaded {
-        Err(error) if error.status() == Status::OUT_OF_RESOURCES => load(),
-        loaded => loaded,
+    match held {
+        // Whatever wanted that memory may have it.
+        Some(held) if loaded.is_err() => {
+            drop(held);
+            load()
+        }
+        _ => loaded,
     }
 }
 
@@ -145,31 +150,50 @@ fn own_image() -> uefi::Result<&'static [u8]> {
     Ok(unsafe { slice::from_raw_parts(base.cast(), size) })
 }
 
-/// Text for Linux: UTF-16 with a zero at its end.
-fn wide(text: &[u8]) -> Vec<u16> {
-    let end = text.iter().position(|byte| *byte == 0 || *byte == b'\n');
-    let text = &text[..end.unwrap_or(text.len())];
-    // The builder of images lets nothing but ASCII in.
-    text.iter().copied().map(u16::from).chain([0]).collect()
+/// Where this was started from, and whether for a trial.
+struct Origin {
+    partition: Option<Guid>,
+    trial: bool,
 }
 
-/// Sets the variables, whatever another slot's stub has left there that could not start its kernel.
-fn tell() -> uefi::Result {
-    let (place, trial) = (cstr16!("LoaderDevicePartUUID"), cstr16!("HearthTrial"));
-    if let Some(guid) = guid_of(own_partition()?)? {
-        set(place, &format!("{guid}").to_ascii_uppercase())?;
+impl Origin {
+    fn find() -> uefi::Result<Origin> {
+        Ok(Origin {
+            partition: guid_of(own_partition()?)?,
+            trial: is_tryboot(&options()?),
+        })
     }
-    if is_tryboot(&options()?) {
-        set(trial, "1")?;
-    } else if runtime::variable_exists(trial, &VENDOR)? {
-        runtime::delete_variable(trial, &VENDOR)?;
+
+    /// Sets the variables, whatever another slot's stub has left there that could not start its kernel. Firmware may
+    /// refuse that; the command line says the same, and holds for `hearth-init`.
+    fn tell(&self) {
+        let trial = cstr16!("HearthTrial");
+        if let Some(guid) = self.partition {
+            let guid = format!("{guid}").to_ascii_uppercase();
+            let _ = set(cstr16!("LoaderDevicePartUUID"), &guid);
+        }
+        let _ = match self.trial {
+            true => set(trial, "1"),
+            false => runtime::delete_variable(trial, &VENDOR),
+        };
+        let _ = set(
+            cstr16!("StubInfo"),
+            concat!("hearth-stub ", env!("CARGO_PKG_VERSION")),
+        );
     }
-    // Nothing depends on it.
-    let _ = set(
-        cstr16!("StubInfo"),
-        concat!("hearth-stub ", env!("CARGO_PKG_VERSION")),
-    );
-    Ok(())
+
+    /// What the image says, and this; for Linux: UTF-16 with a zero at its end.
+    fn command_line(&self, text: &[u8]) -> Vec<u16> {
+        let end = text.iter().position(|byte| *byte == 0 || *byte == b'\n');
+        let text = &text[..end.unwrap_or(text.len())];
+        let mut more = format!(" hearth.trial={}", u8::from(self.trial));
+        if let Some(guid) = self.partition {
+            more.push_str(&format!(" hearth.origin={guid}"));
+        }
+        // The builder of images lets nothing but ASCII in.
+        let all = text.iter().copied().chain(more.bytes());
+        all.map(u16::from).chain([0]).collect()
+    }
 }
 
 fn set(name: &CStr16, text: &str) -> uefi::Result {
