@@ -102,7 +102,7 @@ pub fn take(card: &Path, trial: bool, place: &Path) -> Result<Taken, PiError> {
     let mut opened = File::open(card).map_err(file("open", card))?;
     let table = disk::read(&mut opened)?;
     let autoboot = read(&mut opened, &table, 1, "autoboot.txt")?;
-    let [slot, _] = choose(&autoboot, trial);
+    let [slot, _] = choose(&autoboot, trial).slots;
     let partition = slot.partition();
     let mut of_slot = |path: &str| read(&mut opened, &table, partition, path);
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();

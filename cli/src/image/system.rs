@@ -53,7 +53,7 @@ fn look(file: &mut File) -> anyhow::Result<System> {
     );
     let esp = partition(file, &table, Role::Esp)?;
     let text = fat::read(&esp, "autoboot.txt").context("autoboot.txt")?;
-    for slot in choose(&text, false) {
+    for slot in choose(&text, false).slots {
         let role = match slot {
             Slot::A => Role::SlotA,
             Slot::B => Role::SlotB,
