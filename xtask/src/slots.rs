@@ -63,6 +63,7 @@ fn test_on(arch: Arch) -> anyhow::Result<()> {
     };
     case("a trial holds once", &a_trial_holds_once)?;
     case("the other slot is the default", &the_default_is_read)?;
+    case("much memory", &much_memory)?;
     case("a damaged slot gives way", &a_damaged_slot_gives_way)?;
     case("a damaged kernel gives way", &a_damaged_kernel_gives_way)?;
     case("a damaged trial is none", &a_damaged_trial_is_none)?;
@@ -107,6 +108,16 @@ fn the_default_is_read(disks: &Disks) -> anyhow::Result<()> {
     let running = machine.boot(disks.speed)?;
     let line = report(&running)?;
     ensure!(line.contains("slot=b trial=none "), "{line}");
+    Ok(())
+}
+
+/// Most of it lies where firmware's drivers may not reach.
+fn much_memory(disks: &Disks) -> anyhow::Result<()> {
+    let mut machine = disks.machine("memory")?;
+    machine.memory = 8192;
+    let running = machine.boot(disks.speed)?;
+    let line = report(&running)?;
+    ensure!(line.contains("slot=a trial=none "), "{line}");
     Ok(())
 }
 

@@ -37,14 +37,23 @@ fn main() -> anyhow::Result<()> {
     )
     .context("cannot mount the firmware's variables")?;
     let command_line = fs::read_to_string("/proc/cmdline")?;
-    let slot = command_line
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix("test.slot="));
+    let word = |key: &str| {
+        let mut words = command_line.split_whitespace();
+        words.find_map(|word| word.strip_prefix(key))
+    };
+    let slot = word("test.slot=");
     let text = |name: &str| -> anyhow::Result<String> {
         let content = read(name, LOADER)?;
         Ok(content.map_or_else(|| "none".to_owned(), |content| wide(&content)))
     };
     let (trial, partition) = (text("HearthTrial")?, text("LoaderDevicePartUUID")?);
+    // The command line says the same, for where the firmware refuses variables.
+    let on_trial = if trial == "1" { "1" } else { "0" };
+    let origin = word("hearth.origin=").map(str::to_uppercase);
+    ensure!(
+        word("hearth.trial=") == Some(on_trial) && origin.as_deref() == Some(&*partition),
+        "trial {trial}, partition {partition}, and not so on the command line: {command_line}"
+    );
     println!(
         "{REPORT}slot={} trial={trial} partition={partition} stub={}",
         slot.unwrap_or("none"),
