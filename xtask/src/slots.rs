@@ -213,6 +213,7 @@ fn no_slot_and_the_reason(disks: &Disks) -> anyhow::Result<()> {
     running
         .guest
         .expect("selector: slot b does not start", BOOT)?;
+    running.guest.expect("selector: trying both again", BOOT)?;
     running.guest.expect("selector: no slot starts", BOOT)?;
     let status = running.status()?;
     ensure!(status == "running", "the machine is {status}");

@@ -110,7 +110,7 @@ pub(crate) fn contents(args: &Build) -> anyhow::Result<Option<Contents>> {
     }
     if parsed.manifest.gateway.listen.https.is_none() {
         out::talk(
-            "no HTTPS: the manifest's `gateway.listen` names no `https` (`127.0.0.1:8443` becomes port 443 there)",
+            "no HTTPS: the manifest's `gateway.listen.https` is absent or off (`127.0.0.1:8443` becomes port 443 there)",
         );
     }
     let text = read(&args.manifest)?;

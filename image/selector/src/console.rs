@@ -2,6 +2,9 @@
 //! reason not to boot: what it answers is not looked at.
 
 use core::fmt::{self, Write};
+use core::sync::atomic::AtomicBool;
+#[cfg(target_os = "uefi")]
+use core::sync::atomic::Ordering;
 
 use uefi::table::system_table_raw;
 use uefi_raw::protocol::console::SimpleTextOutputProtocol;
@@ -25,7 +28,7 @@ pub fn line(words: fmt::Arguments<'_>) {
     };
     // It never fails, and an argument's own error is only less that is said.
     let _ = text.write_fmt(words);
-    let _ = text.write_str("\r\n");
+    let _ = text.write_char('\n');
     text.flush();
 }
 
@@ -50,12 +53,16 @@ impl Text {
 impl Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let plain = |letter: char| u16::try_from(u32::from(letter)).unwrap_or(u16::from(b'?'));
-        for unit in text.chars().map(plain) {
-            if self.len == LENGTH {
-                self.flush();
+        for letter in text.chars() {
+            // A line feed alone only moves down.
+            let before = (letter == '\n').then_some('\r');
+            for letter in before.into_iter().chain([letter]) {
+                if self.len == LENGTH {
+                    self.flush();
+                }
+                self.units[self.len] = plain(letter);
+                self.len += 1;
             }
-            self.units[self.len] = unit;
-            self.len += 1;
         }
         Ok(())
     }
@@ -69,11 +76,22 @@ fn output() -> Option<*mut SimpleTextOutputProtocol> {
     (!output.is_null()).then_some(output)
 }
 
-/// Says why, and restarts the machine: a trial is over then, and the other slot's turn has come.
+/// The firmware has pointers into this program, which must not go now.
+pub static HELD: AtomicBool = AtomicBool::new(false);
+
+/// Says why, and gives up: the selector goes on with the other slot, and the firmware with its next entry, as after any
+/// program that failed. Where this program must stay, the machine is restarted.
 #[cfg(target_os = "uefi")]
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    use uefi::Status;
     line(format_args!("a fault of this program itself: {info}"));
     uefi::boot::stall(crate::firmware::TO_READ);
-    uefi::runtime::reset(uefi::runtime::ResetType::COLD, uefi::Status::ABORTED, None)
+    if !HELD.load(Ordering::Relaxed) {
+        let own = uefi::boot::image_handle();
+        // SAFETY: nothing of this program is used by anybody else, and what it holds of the firmware's is only not
+        // freed. It comes back only if the firmware refuses.
+        let _ = unsafe { uefi::boot::exit(own, Status::ABORTED, 0, core::ptr::null_mut()) };
+    }
+    uefi::runtime::reset(uefi::runtime::ResetType::COLD, Status::ABORTED, None)
 }

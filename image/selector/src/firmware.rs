@@ -150,10 +150,9 @@ pub fn connect(partition: Handle) {
 /// A file's bytes, at most `limit` of them.
 pub fn read(partition: Handle, path: &CStr16, limit: usize) -> Result<Vec<u8>> {
     let mut file = open_file(partition, path)?;
-    let mut bytes = alloc::vec![0; limit];
-    let filled = fill(&mut file, &mut bytes)?;
-    bytes.truncate(filled);
-    Ok(bytes)
+    let mut buffer = Buffer::new(limit)?;
+    let filled = fill(&mut file, buffer.bytes())?;
+    Ok(buffer.bytes()[..filled].to_vec())
 }
 
 /// The whole of a large file.

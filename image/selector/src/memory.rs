@@ -87,7 +87,8 @@ fn largest() -> Result<(u64, usize)> {
         let room = TOP.saturating_sub(piece.phys_start) / PAGE_SIZE as u64;
         (piece.phys_start, piece.page_count.min(room))
     });
-    let largest = below.max_by_key(|(_, count)| *count);
+    let some = below.filter(|(_, count)| *count > 0);
+    let largest = some.max_by_key(|(_, count)| *count);
     let (start, count) = largest.ok_or(Status::OUT_OF_RESOURCES)?;
     let count = usize::try_from(count).map_err(|_| Status::OUT_OF_RESOURCES)?;
     Ok((start, count))

@@ -53,7 +53,7 @@ fn boot_any() -> uefi::Result<Status> {
     let trial = is_tryboot(&options()?);
     let mut last = boot_round(esp, trial);
     for _ in 0..MORE_ROUNDS {
-        // A disk that is slow to wake may have been read too early. What was on trial is not tried again.
+        // A disk that is slow to wake may have been read too early. Nothing is on trial any more.
         say!("selector: trying both again");
         boot::stall(PAUSE);
         last = boot_round(esp, false);
@@ -65,14 +65,7 @@ fn boot_any() -> uefi::Result<Status> {
 
 /// Tries one slot, then the other; why the last one did not start.
 fn boot_round(esp: Handle, tryboot: bool) -> Status {
-    // One byte more than may be: a file that is too long is none.
-    let text = match read(esp, SETTING, LEN + 1) {
-        Ok(text) => text,
-        Err(error) => {
-            say!("selector: cannot read {SETTING}: {}", error.status());
-            Vec::new()
-        }
-    };
+    let text = setting(esp);
     if let (false, Err(error)) = (text.is_empty(), Autoboot::parse(&text)) {
         say!("selector: {error}");
     }
@@ -93,6 +86,24 @@ fn boot_round(esp: Handle, tryboot: bool) -> Status {
         say!("selector: slot {slot} does not start: {last}");
     }
     last
+}
+
+/// What `autoboot.txt` says: nothing, if it is not there or cannot be read, even once more.
+fn setting(esp: Handle) -> Vec<u8> {
+    for _ in 0..=MORE_ROUNDS {
+        // One byte more than may be: a file that is too long is none.
+        match read(esp, SETTING, LEN + 1) {
+            Ok(text) => return text,
+            Err(error) => {
+                say!("selector: cannot read {SETTING}: {}", error.status());
+                if error.status() == Status::NOT_FOUND {
+                    break;
+                }
+                boot::stall(PAUSE);
+            }
+        }
+    }
+    Vec::new()
 }
 
 fn boot_slot(esp: Handle, slot: Slot, trial: bool) -> uefi::Result {

@@ -12,8 +12,10 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::ffi::c_void;
 use core::fmt::{self, Display};
+use core::sync::atomic::Ordering;
 use core::{ptr, slice};
 
+use hearth_selector::console::HELD;
 use hearth_selector::firmware::{TO_READ, guid_of, open, options, own_partition, start};
 use hearth_selector::memory::Pages;
 use hearth_selector::options::is_tryboot;
@@ -108,10 +110,15 @@ fn run() -> Result<(), Fault> {
     let command_line = origin.command_line(command_line.unwrap_or_default());
     let kernel = load(linux).to("load the kernel")?;
     let offer = initrd.map(Offer::new).transpose();
-    let offer = offer.to("offer the initramfs")?;
+    let offer = offer.to("offer the initramfs").inspect_err(|_| {
+        // It was not started, and is not needed any more.
+        let _ = boot::unload_image(kernel);
+    })?;
     let started = start(kernel, &command_line).to("start the kernel");
-    if let Some(offer) = offer {
-        offer.withdraw().to("withdraw the initramfs")?;
+    if let Some(offer) = offer
+        && let Err(fault) = offer.withdraw().to("withdraw the initramfs")
+    {
+        say!("stub: {fault}");
     }
     started
 }
@@ -244,14 +251,24 @@ impl Offer {
         // SAFETY: `PATH` is a device path as the specification lays it out, and lives as long as this program.
         let handle =
             unsafe { boot::install_protocol_interface(None, &DevicePathProtocol::GUID, path) }?;
+        HELD.store(true, Ordering::Relaxed);
         // SAFETY: `source` begins with the interface of that protocol, and is not freed before `withdraw`.
-        unsafe {
+        let installed = unsafe {
             boot::install_protocol_interface(
                 Some(handle),
                 &LoadFile2Protocol::GUID,
                 source.cast_const().cast(),
             )
-        }?;
+        };
+        if let Err(error) = installed {
+            // SAFETY: it was installed just now with this very pointer, and nobody has seen it.
+            unsafe {
+                boot::uninstall_protocol_interface(handle, &DevicePathProtocol::GUID, path)?;
+                drop(Box::from_raw(source));
+            }
+            HELD.store(false, Ordering::Relaxed);
+            return Err(error);
+        }
         Ok(Offer { handle, source })
     }
 
@@ -273,6 +290,7 @@ impl Offer {
         }
         // SAFETY: it came from `Box::into_raw`, and the firmware has just forgotten it.
         drop(unsafe { Box::from_raw(self.source) });
+        HELD.store(false, Ordering::Relaxed);
         Ok(())
     }
 }
