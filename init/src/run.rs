@@ -269,3 +269,21 @@ impl Default for Runner {
         Runner::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_nobody_has_set_is_not_saved_and_one_that_was_led_back_is() {
+        let mut runner = Runner::new();
+        runner.floor = 1000;
+        runner.floor_at = Instant::now() - Duration::from_secs(60);
+        assert_eq!(runner.known_time(), 1060);
+        // A floor that was too high, by a server's wrong word, holds no longer.
+        runner.floor = clock::now() + 1000;
+        runner.raise_floor();
+        assert!(runner.known_time() <= clock::now() + 1);
+        assert!(runner.known_time() > 1_700_000_000);
+    }
+}

@@ -11,10 +11,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, sync};
 
 use crate::act::{chain, clock, mounts, seed, text};
-use crate::place::{BOOT, DATA, NET_RECORD, RESTART_WORD};
+use crate::place::{BOOT, DATA, RESTART_WORD};
 use crate::run::Runner;
 use crate::serve::{End, ended};
-use crate::summary::Network;
 
 /// What the platform may take to finish what it has begun.
 const PLATFORM: Duration = Duration::from_secs(20);
@@ -35,17 +34,12 @@ pub fn stop(runner: &mut Runner, end: End) -> nix::Result<Infallible> {
         End::PowerOff => "the machine switches itself off",
         End::Halt => "the machine stops",
     });
-    let network = text(NET_RECORD, 64 * 1024).map(|text| Network::read(&text));
     finish(runner, true, PLATFORM);
     finish(runner, false, NETWORK);
     // Whoever lives on, in whatever group; ESRCH if nobody does.
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
     while ended().is_some() {}
-    if network.is_some_and(|network| network.synchronised) {
-        runner.raise_floor();
-    }
-    let time = runner.known_time();
-    put_away(runner, time);
+    put_away(runner);
     runner.log.notice("the end");
     let word = text(RESTART_WORD, 64).filter(|word| is_word(word.trim()));
     match (end, word) {
@@ -61,8 +55,9 @@ pub fn stop(runner: &mut Runner, end: End) -> nix::Result<Infallible> {
 }
 
 /// What is kept is written, and the disks are let go, in a thread that may wait for them.
-fn put_away(runner: &mut Runner, time: u64) {
+fn put_away(runner: &mut Runner) {
     let (done, wait) = channel();
+    let time = runner.known_time();
     let work = move || {
         // Nobody listens any more if it took too long.
         let _ = done.send(let_disks_go(time));
