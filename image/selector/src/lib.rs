@@ -6,6 +6,7 @@
 //! | [`autoboot`] | `autoboot.txt`: which slot, and which for a trial |
 //! | [`options`] | whether a program was started for a trial |
 //! | [`pe`] | the sections of an EFI program |
+//! | [`room`] | the piece of memory that a file is read into |
 //! | `console` | what is said on the firmware's console, and a panic's end |
 //! | `firmware` | what both UEFI programs ask of the firmware |
 //! | `memory` | room for a file, where it leaves no hole |
@@ -25,3 +26,4 @@ pub mod firmware;
 pub mod memory;
 pub mod options;
 pub mod pe;
+pub mod room;

@@ -11,11 +11,7 @@ use uefi::boot::{self, AllocateType, MemoryType, PAGE_SIZE};
 use uefi::mem::memory_map::MemoryMap;
 use uefi::{Result, Status};
 
-/// What is below belongs to the processor's start and to old ways into firmware.
-const LOWEST: u64 = 1 << 20;
-
-/// Firmware's drivers are asked for nothing above, where many a disk's controller reads nothing, or garbage.
-const TOP: u64 = 1 << 32;
+use crate::room;
 
 /// Where so many pages are free in one piece (256 MiB), nothing needs to be held for the kernel.
 const ENOUGH: usize = (256 << 20) / PAGE_SIZE;
@@ -63,7 +59,7 @@ impl Buffer {
         let count = len.div_ceil(PAGE_SIZE);
         let low = largest().and_then(|(start, _)| Pages::take(AllocateType::Address(start), count));
         let pages = low
-            .or_else(|_| Pages::take(AllocateType::MaxAddress(TOP - 1), count))
+            .or_else(|_| Pages::take(AllocateType::MaxAddress(room::TOP - 1), count))
             .or_else(|_| Pages::take(AllocateType::AnyPages, count))?;
         // SAFETY: the firmware has just given these pages to us, and they are at least `len` bytes.
         unsafe { pages.start.write_bytes(0, len) };
@@ -77,18 +73,14 @@ impl Buffer {
     }
 }
 
-/// Address and pages of the largest free piece, as far as it lies below [`TOP`].
+/// Address and pages of the largest free piece.
 fn largest() -> Result<(u64, usize)> {
     let map = boot::memory_map(MemoryType::LOADER_DATA)?;
     let free = map
         .entries()
-        .filter(|piece| piece.ty == MemoryType::CONVENTIONAL && piece.phys_start >= LOWEST);
-    let below = free.map(|piece| {
-        let room = TOP.saturating_sub(piece.phys_start) / PAGE_SIZE as u64;
-        (piece.phys_start, piece.page_count.min(room))
-    });
-    let some = below.filter(|(_, count)| *count > 0);
-    let largest = some.max_by_key(|(_, count)| *count);
+        .filter(|piece| piece.ty == MemoryType::CONVENTIONAL)
+        .map(|piece| (piece.phys_start, piece.page_count));
+    let largest = room::largest(free, PAGE_SIZE as u64);
     let (start, count) = largest.ok_or(Status::OUT_OF_RESOURCES)?;
     let count = usize::try_from(count).map_err(|_| Status::OUT_OF_RESOURCES)?;
     Ok((start, count))
