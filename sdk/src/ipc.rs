@@ -16,7 +16,7 @@
 //! }
 //! ```
 //!
-//! A process is one worker, so its sockets are this module's one global. [`crate::serve`] does the
+//! A process is one worker, so its sockets are this module's one global. [`crate::serve`](fn@crate::serve) does the
 //! same and turns a panic of the handler into a 500 besides; here a panic ends the worker, and a new
 //! one is started.
 

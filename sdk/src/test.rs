@@ -31,7 +31,7 @@ use crate::response::{BodyWriter, IntoResponse, Response, ResponseBody};
 pub use worker::{Broken, Worker};
 
 /// What a manifest would say, for functions that ask: [`env`](crate::env),
-/// [`resource`](crate::resource), [`secret`](crate::secret). One for all tests of a program.
+/// [`resource`](crate::resource()), [`secret`](crate::secret). One for all tests of a program.
 #[derive(Clone, Debug, Default)]
 pub struct Platform(Config);
 

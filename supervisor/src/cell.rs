@@ -1,6 +1,6 @@
 //! Cells: what a process of ours is started in, so that it gets what its manifest says and nothing else.
 //!
-//! [`plan`] derives a [`Plan`] from the manifest and the machine, purely. A copy of the [`zygote()`] becomes the
+//! `plan` derives a [`Plan`] from the manifest and the machine, purely. A copy of the [`zygote()`] becomes the
 //! worker: step by step it gives up what the plan does not name, tells the supervisor what holds
 //! ([`Word`]), and executes the program. The order of the steps is that of `enter.rs`.
 

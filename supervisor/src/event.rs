@@ -58,6 +58,6 @@ pub enum Event {
     GiveUp(String),
     /// Somebody asked to stop; the second time it is urgent.
     Stop,
-    /// The time that [`Platform::deadline`] named has come.
+    /// The time that `Platform::deadline` named has come.
     Timer,
 }

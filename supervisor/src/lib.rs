@@ -1,6 +1,6 @@
 //! The supervisor: owns listeners, workers, the gateway's process, the log and the control API.
 //!
-//! Events come from processes, sockets, signals and clocks; [`plan`] decides, purely; [`run`] does it.
+//! Events come from processes, sockets, signals and clocks; [`plan`] decides, purely; [`run`](mod@run) does it.
 
 pub mod accept;
 pub mod action;

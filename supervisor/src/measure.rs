@@ -40,7 +40,7 @@ struct Stat {
 }
 
 impl Meter {
-    /// Fills in what every process of a status uses. Takes [`SHORTEST`] where nobody has asked lately.
+    /// Fills in what every process of a status uses. Takes `SHORTEST` where nobody has asked lately.
     pub fn fill(&mut self, status: &mut Status) {
         let pids: HashSet<u32> = status.processes().filter_map(|one| one.pid).collect();
         self.0.retain(|pid, _| pids.contains(pid));

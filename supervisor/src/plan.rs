@@ -1,4 +1,4 @@
-//! What the supervisor decides. Pure: events in, actions out; the runner in [`crate::run`] does them.
+//! What the supervisor decides. Pure: events in, actions out; the runner in [`crate::run`](mod@crate::run) does them.
 //!
 //! Knows workers and the gateway by their phases only: no process, no socket, no clock. Time comes
 //! with each event. The traces in this file's tests are the specification.

@@ -145,7 +145,7 @@ impl Kind {
         }
     }
 
-    /// Its filter, compiled, as [`restrict`] reads it. Every start of a worker would have to wait for this; so it
+    /// Its filter, compiled, as `restrict` reads it. Every start of a worker would have to wait for this; so it
     /// is done once, by the supervisor.
     pub fn compiled(self) -> io::Result<Vec<u8>> {
         Ok(packed(&self.filter()?))

@@ -1,0 +1,77 @@
+//! The programs that UEFI firmware starts, for either processor: the selector, and the stub of a slot's image.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use hearth_image::Arch;
+
+use crate::sh::{root, said, say};
+use crate::toolchain;
+
+/// What is built.
+pub(crate) struct Programs {
+    /// `\EFI\BOOT\BOOTX64.EFI` or `BOOTAA64.EFI`.
+    pub(crate) selector: PathBuf,
+    /// What an image of a slot begins with.
+    pub(crate) stub: PathBuf,
+}
+
+/// Builds both, with the toolchain's library for UEFI where it has one, else with one that is built for it.
+pub(crate) fn build(arch: Arch) -> anyhow::Result<Programs> {
+    let triple = format!("{}-unknown-uefi", arch.name());
+    let nightly = toolchain::nightly().map(PathBuf::from);
+    let libraries = said("rustc", &["--print", "target-libdir", "--target", &triple]);
+    let has_library = libraries.is_some_and(|place| PathBuf::from(place).is_dir());
+    let mut cargo = match (has_library, nightly) {
+        (true, _) => Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())),
+        (false, nightly) => {
+            let nightly =
+                nightly.context("rustup has no nightly toolchain (cargo xtask toolchain)")?;
+            let mut cargo = Command::new(nightly.join("bin/cargo"));
+            cargo.env("RUSTC", nightly.join("bin/rustc"));
+            cargo
+        }
+    };
+    say(&format!("selector and stub for {triple}"));
+    cargo.args(["build", "--quiet", "--package", "hearth-selector", "--bins"]);
+    cargo.args([
+        "--features",
+        "firmware",
+        "--profile",
+        "hearth",
+        "--target",
+        &triple,
+    ]);
+    cargo.args(["--config", "profile.hearth.opt-level=\"s\""]);
+    // Nothing catches a panic there.
+    cargo.args(["--config", "profile.hearth.panic=\"abort\""]);
+    // The linker would write the time into the program, or with /Brepro a hash, in which the paths of its own record for
+    // debuggers are; and Cargo its paths.
+    let hidden = format!("--remap-path-prefix={}/=", root().display());
+    let link = ["-Clink-arg=/Brepro", "-Clink-arg=/DEBUG:NONE"].map(str::to_owned);
+    let flags = serde_json::Value::from([vec![hidden], link.to_vec()].concat());
+    cargo.args(["--config", &format!("target.{triple}.rustflags={flags}")]);
+    if !has_library {
+        cargo.args([
+            "-Zbuild-std=core,alloc,compiler_builtins",
+            "-Zbuild-std-features=compiler-builtins-mem",
+        ]);
+    }
+    cargo
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    let status = cargo
+        .current_dir(root())
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(
+        status.success(),
+        "cargo could not build for {triple}; its reasons are above"
+    );
+    let place = crate::sh::target().join(&triple).join("hearth");
+    Ok(Programs {
+        selector: place.join("selector.efi"),
+        stub: place.join("stub.efi"),
+    })
+}

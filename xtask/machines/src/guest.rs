@@ -1,0 +1,291 @@
+//! `cargo xtask test guest`: tests that need a kernel of their own, root and cgroup v2, inside machines of
+//! either processor. What runs there is the list [`RUNS`].
+
+mod boots;
+pub(crate) mod flash;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use hearth_guest::Job;
+use hearth_qemu_tests::{Arch, Initramfs, Inside, Owner, Speed};
+
+use crate::programs::{ATTACKS, CELL, GUEST_INIT, HEARTH, HELLO, HOSTILE, Program, SMOKE, build};
+use crate::sh::{root, say, target};
+use crate::{clock, kernel, kit, qemu, toolchain};
+
+/// A test program, run in a machine of its own.
+struct Run {
+    name: &'static str,
+    test: Program,
+    args: &'static [&'static str],
+    /// The machine's memory, in MiB.
+    memory: u32,
+    /// For the program alone, on a quiet machine.
+    limit: Duration,
+    /// It finds [`SHIPPED`] as devices have them, and nothing else.
+    shipped: bool,
+}
+
+/// The run of most tests of cells.
+const CELLS: &str = "attacks";
+
+/// What runs inside, in this order.
+const RUNS: &[Run] = &[
+    Run {
+        name: "smoke",
+        test: SMOKE,
+        args: &[],
+        memory: 512,
+        limit: Duration::from_secs(60),
+        shipped: false,
+    },
+    // One test after the other: they are about what is taken from the machine as a whole.
+    Run {
+        name: CELLS,
+        test: ATTACKS,
+        args: &["--test-threads", "1", "--nocapture"],
+        memory: 1024,
+        limit: Duration::from_secs(240),
+        shipped: false,
+    },
+    // A thousand functions in little memory.
+    Run {
+        name: "many",
+        test: ATTACKS,
+        args: &["--nocapture", "--ignored", "many::"],
+        memory: 384,
+        limit: Duration::from_secs(240),
+        shipped: true,
+    },
+];
+
+/// What the tests find in `/bin`, beside themselves.
+const PROGRAMS: &[Program] = &[HEARTH, CELL, HELLO, HOSTILE];
+
+/// What is said of memory is said of these.
+const SHIPPED: [&str; 3] = ["hearth", "hearth-cell", "hello"];
+
+/// A file of the machine's root: path, content, owner, mode.
+type Extra = (&'static str, &'static str, Owner, u32);
+
+/// Somebody whom no function is.
+const SOMEBODY: Owner = Owner {
+    uid: 4000,
+    gid: 4000,
+};
+
+/// What the tests find besides programs: things that a worker must not read, write, or gain from.
+const FILES: &[Extra] = &[
+    ("/secret/root", "root's alone\n", Owner::ROOT, 0o600),
+    ("/secret/somebody", "somebody's alone\n", SOMEBODY, 0o600),
+    (
+        "/secret/everybody",
+        "for all to read and write\n",
+        Owner::ROOT,
+        0o666,
+    ),
+];
+
+/// `/bin/hello` once more, as root's with the bit setuid: a way up for who may start it.
+const SETUID: &str = "/bin/setuid";
+
+/// A platform as an operator has it, with its state beside it.
+const MANIFEST: &str = "/edge.yaml";
+
+/// Where it listens inside.
+const PORT: u16 = 8080;
+
+/// Runs everything inside machines of these processors; if `names` are given, only runs that are called so, and the
+/// tests of cells that have one of them.
+pub(crate) fn test(arches: &[Arch], names: &[&str]) -> anyhow::Result<()> {
+    qemu::ensure()?;
+    toolchain::ensure()?;
+    for arch in arches {
+        let begun = Instant::now();
+        test_on(*arch, names)?;
+        say(&format!(
+            "guest {}: passed in {}",
+            arch.name(),
+            clock::took(begun)
+        ));
+    }
+    Ok(())
+}
+
+/// Only boots the appliance's own init.
+pub(crate) fn boots(arches: &[Arch]) -> anyhow::Result<()> {
+    qemu::ensure()?;
+    toolchain::ensure()?;
+    for arch in arches {
+        let built = build(*arch, &[GUEST_INIT])?;
+        let inside = inside(*arch, kernel::ensure(*arch)?, built[0].clone());
+        boots::test(&inside, inside.measure()?)?;
+    }
+    Ok(())
+}
+
+fn inside(arch: Arch, kernel: PathBuf, init: PathBuf) -> Inside {
+    Inside {
+        arch,
+        kernel,
+        init,
+        memory: 512,
+        cpus: 2,
+        devices: Vec::new(),
+        place: place().join(arch.name()),
+        on_line: Some(show),
+    }
+}
+
+fn test_on(arch: Arch, names: &[&str]) -> anyhow::Result<()> {
+    let name = arch.name();
+    let begun = Instant::now();
+    let kernel = kernel::ensure(arch)?;
+    say(&format!(
+        "guest {name}: kernel after {}",
+        clock::took(begun)
+    ));
+    let wanted = [&[GUEST_INIT], PROGRAMS, &[SMOKE, ATTACKS]].concat();
+    let built = build(arch, &wanted)?;
+    let inside = inside(arch, kernel, built[0].clone());
+    let mut archive = Initramfs::new();
+    for (program, path) in wanted.iter().zip(&built).skip(1) {
+        archive.file(&in_guest(program), read(path)?, Owner::ROOT, 0o755)?;
+    }
+    for (path, content, owner, mode) in FILES {
+        archive.file(path, content.as_bytes().to_vec(), *owner, *mode)?;
+    }
+    let hello = wanted.iter().position(|program| program.name == "hello");
+    let hello = hello.context("hello is none of the programs")?;
+    archive.file(SETUID, read(&built[hello])?, Owner::ROOT, 0o4755)?;
+    let manifest = read(&root().join("examples/hello/edge.yaml"))?;
+    archive.file(MANIFEST, manifest, Owner::ROOT, 0o644)?;
+    let speed = inside.measure()?;
+    say(&format!("guest {name}: time limits here are {speed}"));
+    let all = names.is_empty();
+    let is_run = |name: &&str| RUNS.iter().any(|run| run.name == *name);
+    let (runs, tests): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| is_run(name));
+    let wants =
+        |run: &&Run| all || runs.contains(&run.name) || (run.name == CELLS && !tests.is_empty());
+    for run in RUNS.iter().filter(wants) {
+        let begun = Instant::now();
+        let program = in_guest(&run.test);
+        let words = [&[program.as_str()], run.args].concat();
+        let words = match run.name {
+            CELLS => [&words[..], &tests].concat(),
+            _ => words,
+        };
+        let log = format!("{name}-{}", run.name);
+        let inside = Inside {
+            memory: run.memory,
+            ..inside.clone()
+        };
+        let shipped = match run.shipped {
+            true => Some(shipped(arch, &run.test, &wanted, &built)?),
+            false => None,
+        };
+        let archive = shipped.as_ref().unwrap_or(&archive);
+        inside.run(&log, archive, &job(&words), run.limit, speed)?;
+        say(&format!(
+            "guest {name}: {} passed in {}",
+            run.name,
+            clock::took(begun)
+        ));
+    }
+    if !all {
+        return Ok(());
+    }
+    boots::test(&inside, speed)?;
+    let begun = Instant::now();
+    reach(&inside, &archive, speed)?;
+    say(&format!(
+        "guest {name}: an answer through a forwarded port in {}",
+        clock::took(begun)
+    ));
+    Ok(())
+}
+
+/// What a run finds that is about programs as devices have them: these and itself.
+fn shipped(
+    arch: Arch,
+    test: &Program,
+    wanted: &[Program],
+    built: &[PathBuf],
+) -> anyhow::Result<Initramfs> {
+    let mut archive = Initramfs::new();
+    let place = wanted.iter().position(|program| program == test);
+    let place = place.context("a run's test is none of the programs")?;
+    archive.file(&in_guest(test), read(&built[place])?, Owner::ROOT, 0o755)?;
+    for (name, path) in SHIPPED.iter().zip(kit::build(arch.name(), &SHIPPED)?) {
+        archive.file(&format!("/bin/{name}"), read(&path)?, Owner::ROOT, 0o755)?;
+    }
+    Ok(archive)
+}
+
+/// A platform inside answers this host.
+fn reach(inside: &Inside, archive: &Initramfs, speed: Speed) -> anyhow::Result<()> {
+    let name = format!("{}-reach", inside.arch.name());
+    let listen = format!("http=0.0.0.0:{PORT}");
+    let job = job(&["/bin/hearth", "up", MANIFEST, "--listen", &listen]);
+    let guest = inside.start(&name, archive, &job, &[PORT], speed)?;
+    guest.expect(" is up", Duration::from_secs(20))?;
+    let answer =
+        get(guest.address(PORT), speed.scale(Duration::from_secs(10))).with_context(|| {
+            format!(
+                "no answer from the guest; its console: {}",
+                guest.log().display()
+            )
+        })?;
+    ensure!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("hello"),
+        "the platform in the guest answers:\n{answer}"
+    );
+    Ok(())
+}
+
+fn get(address: SocketAddr, limit: Duration) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: guest\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn in_guest(program: &Program) -> String {
+    format!("/bin/{}", program.name)
+}
+
+/// What every program inside finds in its environment.
+fn job(words: &[&str]) -> Job {
+    Job::new(words)
+        .env("PATH", "/bin")
+        .env("HOME", "/")
+        .env("TMPDIR", "/tmp")
+        .env("RUST_BACKTRACE", "1")
+        // Where tests that run on the host, too, find the programs.
+        .env("HEARTH_PROGRAMS", "/bin")
+}
+
+fn read(path: &std::path::Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Where archives and logs are, beside what Cargo builds.
+fn place() -> PathBuf {
+    target().join("qemu")
+}
+
+/// Shows a line of the console, but for the kernel's own (`[    1.234567] ...`), which are in the log.
+#[expect(clippy::print_stderr, reason = "a chore talks to whoever started it")]
+fn show(line: &str) {
+    let of_kernel = line.starts_with("[ ") && line.contains("] ");
+    if !of_kernel && !line.is_empty() {
+        eprintln!("   {line}");
+    }
+}

@@ -1,0 +1,243 @@
+//! Static programs for either processor: what lies in a guest's root. With glibc within, since that needs
+//! nothing but the toolchain on x86_64; workers for the appliance are built by `hearth build`.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use hearth_qemu_tests::Arch;
+use serde_json::Value;
+
+use crate::sh::{root, said, say};
+use crate::{clock, toolchain};
+
+/// What is built of a package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A program.
+    Bin,
+    /// An integration test: a program with the standard library's harness.
+    Test,
+}
+
+/// A program to build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Program {
+    /// Cargo's package.
+    pub(crate) package: &'static str,
+    /// Which kind of target it is.
+    pub(crate) kind: Kind,
+    /// Its name.
+    pub(crate) name: &'static str,
+}
+
+impl Program {
+    const fn bin(package: &'static str, name: &'static str) -> Program {
+        Program {
+            package,
+            kind: Kind::Bin,
+            name,
+        }
+    }
+
+    const fn test(package: &'static str, name: &'static str) -> Program {
+        Program {
+            package,
+            kind: Kind::Test,
+            name,
+        }
+    }
+}
+
+/// The platform.
+pub(crate) const HEARTH: Program = Program::bin("hearth", "hearth");
+/// What cells are copied from.
+pub(crate) const CELL: Program = Program::bin("hearth", "hearth-cell");
+/// A function.
+pub(crate) const HELLO: Program = Program::bin("hello", "hello");
+/// A function that attacks.
+pub(crate) const HOSTILE: Program = Program::bin("hearth-hostile", "hostile");
+/// The appliance's init.
+pub(crate) const INIT: Program = Program::bin("hearth-init", "hearth-init");
+/// And its network.
+pub(crate) const NET: Program = Program::bin("hearth-init", "hearth-net");
+/// The init of machines that tests run in, whose start is the measure of all time limits.
+pub(crate) const GUEST_INIT: Program = Program::bin("hearth-guest", "guest-init");
+/// A stand-in for the platform.
+pub(crate) const PLATFORM: Program = Program::bin("hearth-guest", "guest-platform");
+/// Breaks what it stands in for.
+pub(crate) const SABOTEUR: Program = Program::bin("hearth-guest", "saboteur");
+/// Says how it was started.
+pub(crate) const BOOT_REPORT: Program = Program::bin("hearth-guest", "boot-report");
+/// Tests of the machine itself.
+pub(crate) const SMOKE: Program = Program::test("hearth-guest", "smoke");
+/// Tests of cells.
+pub(crate) const ATTACKS: Program = Program::test("hearth", "attacks");
+/// Tests of disks that are written.
+pub(crate) const DISK: Program = Program::test("hearth", "disk");
+
+/// What [`build`] builds: always all of it. What a library is compiled with depends on everything that is built with
+/// it, so that each selection would compile most libraries anew.
+const ALL: &[Program] = &[
+    HEARTH,
+    CELL,
+    HELLO,
+    HOSTILE,
+    INIT,
+    NET,
+    GUEST_INIT,
+    PLATFORM,
+    SABOTEUR,
+    BOOT_REPORT,
+    SMOKE,
+    ATTACKS,
+    DISK,
+];
+
+/// Builds [`ALL`] by one run of Cargo, in the profile `guest`; where each of `programs` is, in their order.
+pub(crate) fn build(arch: Arch, programs: &[Program]) -> anyhow::Result<Vec<PathBuf>> {
+    let begun = Instant::now();
+    let (mut cargo, way) = cargo(arch)?;
+    say(&format!("static programs for {}, {way}", arch.name()));
+    let packages: BTreeSet<&str> = ALL.iter().map(|one| one.package).collect();
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
+    for program in ALL {
+        let kind = match program.kind {
+            Kind::Bin => "--bin",
+            Kind::Test => "--test",
+        };
+        cargo.args([kind, program.name]);
+    }
+    cargo.args(["--message-format", "json-render-diagnostics"]);
+    let mut child = cargo
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo")?;
+    let messages = child.stdout.take().context("cargo has no output")?;
+    let mut built = Vec::new();
+    for line in BufReader::new(messages).lines() {
+        built.extend(executable(&line?));
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    ensure!(
+        status.success(),
+        "cargo could not build for {}; its reasons are above",
+        arch.name()
+    );
+    let place = |program: &Program| {
+        let found = built.iter().find(|one| one.is(program));
+        found
+            .map(|one| one.place.clone())
+            .with_context(|| format!("cargo built no {}", program.name))
+    };
+    let places = programs.iter().map(place).collect::<Result<_, _>>();
+    say(&format!(
+        "static programs for {}: built in {}",
+        arch.name(),
+        clock::took(begun)
+    ));
+    places
+}
+
+/// `cargo build` for a static program, and how it goes about that.
+fn cargo(arch: Arch) -> anyhow::Result<(Command, &'static str)> {
+    let triple = format!("{}-unknown-linux-gnu", arch.name());
+    // A static glibc cannot look names of users and hosts up, and the linker says so at length. No test in
+    // a guest asks for any.
+    let mut flags = ["-Ctarget-feature=+crt-static", "-Alinker_messages"]
+        .map(str::to_owned)
+        .to_vec();
+    if arch.name() != std::env::consts::ARCH {
+        flags.push(format!("-Clinker={}-linux-gnu-gcc", arch.name()));
+    }
+    let in_use = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let (mut command, way) = match has_library(&triple) {
+        true => (
+            Command::new(in_use),
+            "with the toolchain's standard library",
+        ),
+        // Else with one that is built for it.
+        false => {
+            let nightly = toolchain::nightly().context("rustup has no nightly toolchain")?;
+            let nightly = PathBuf::from(nightly);
+            let mut command = Command::new(nightly.join("bin/cargo"));
+            command.env("RUSTC", nightly.join("bin/rustc"));
+            (
+                command,
+                "with the standard library built for it by the nightly toolchain",
+            )
+        }
+    };
+    command.args(["build", "--profile", "guest", "--target", &triple]);
+    if command.get_envs().any(|(name, _)| name == "RUSTC") {
+        command.arg("-Zbuild-std=std,panic_unwind,test");
+    }
+    // JSON's way to write a list of texts is TOML's, too.
+    let flags = Value::from(flags);
+    command.args(["--config", &format!("target.{triple}.rustflags={flags}")]);
+    command
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    Ok((command, way))
+}
+
+/// Whether the toolchain in use has the standard library for a target.
+fn has_library(triple: &str) -> bool {
+    let place = said("rustc", &["--print", "target-libdir", "--target", triple]);
+    place.is_some_and(|place| PathBuf::from(place).is_dir())
+}
+
+/// What Cargo says that it has made.
+#[derive(Debug)]
+struct Built {
+    name: String,
+    kinds: Vec<String>,
+    place: PathBuf,
+}
+
+impl Built {
+    fn is(&self, program: &Program) -> bool {
+        let kind = match program.kind {
+            Kind::Bin => "bin",
+            Kind::Test => "test",
+        };
+        self.name == program.name && self.kinds.iter().any(|one| one == kind)
+    }
+}
+
+fn executable(line: &str) -> Option<Built> {
+    let message: Value = serde_json::from_str(line).ok()?;
+    let kinds = message["target"]["kind"].as_array()?.iter();
+    Some(Built {
+        name: message["target"]["name"].as_str()?.to_owned(),
+        kinds: kinds
+            .filter_map(|kind| Some(kind.as_str()?.to_owned()))
+            .collect(),
+        place: message["executable"].as_str()?.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_among_what_cargo_says() {
+        let line = r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"smoke"},
+            "executable":"/target/smoke-1"}"#
+            .replace('\n', "");
+        let built = executable(&line).unwrap();
+        assert_eq!(built.place, PathBuf::from("/target/smoke-1"));
+        assert!(built.is(&SMOKE));
+        assert!(!built.is(&HEARTH));
+        let library = r#"{"target":{"kind":["lib"],"name":"a"},"executable":null}"#;
+        assert!(executable(library).is_none());
+    }
+}

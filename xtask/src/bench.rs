@@ -1,0 +1,27 @@
+//! `cargo xtask bench` and `cargo xtask chaos`: hand over to the harness in `bench/`.
+
+use xtask::install::ensure;
+use xtask::needs;
+use xtask::sh::cargo;
+
+/// Measures with the programs as they are shipped.
+pub(crate) fn bench(args: &[String]) -> anyhow::Result<()> {
+    match args.first().map(String::as_str) {
+        Some("postgres") => ensure(needs::BENCH_POSTGRES)?,
+        _ => ensure(needs::BENCH)?,
+    }
+    harness("dist", args)
+}
+
+/// Breaks a loaded platform. What is lost does not depend on how much the compiler optimises.
+pub(crate) fn chaos(args: &[String]) -> anyhow::Result<()> {
+    ensure(needs::CHAOS)?;
+    harness("release", &[&["chaos".to_owned()], args].concat())
+}
+
+/// Runs a verb of the harness, built with this profile.
+fn harness(profile: &str, args: &[String]) -> anyhow::Result<()> {
+    let mut words = vec!["run", "--profile", profile, "--package", "bench", "--"];
+    words.extend(args.iter().map(String::as_str));
+    cargo(&words)
+}
