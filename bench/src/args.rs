@@ -34,6 +34,11 @@ What a worker's cell costs each request: CPU beside the same platform without ce
 A row of a PostgreSQL table by its number: through gateway and worker over connections that are kept
 and over one for each request, beside pgbench; and whether the kept ones stay the same.
 
+  cargo xtask soak [--minutes N]
+
+Hearth under 80 % of the load that it can carry, for N minutes (default 120): fails if a request fails
+or the memory of a process is not flat.
+
   cargo xtask chaos [--minutes N | --seconds N | --only FAULT --times N]
 
 Hearth under mixed load while it is reloaded, its workers and gateway are killed and stopped, and its
@@ -59,6 +64,8 @@ pub(crate) enum Task {
     Bare(String),
     /// Measure a function that asks a PostgreSQL server.
     Postgres(Pace),
+    /// Carry load for so long.
+    Soak(Duration),
     /// Break things under load.
     Chaos(Course),
     /// Be the hyper that Hearth is compared with; the harness starts itself with `peer ADDRESS`.
@@ -125,6 +132,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, Stri
             "--help" | "-h" | "help" => return Ok(Task::Help),
             "exec" => return Ok(Task::Exec(args.collect())),
             "chaos" => return chaos(args),
+            "soak" => return soak(args),
             "postgres" => return pace(name, args).map(Task::Postgres),
             "cells" => return pace(name, args).map(Task::Cells),
             "bare" => return Ok(Task::Bare(value()?)),
@@ -174,6 +182,20 @@ fn chaos(mut args: impl Iterator<Item = String>) -> Result<Task, String> {
         Some(fault) => Course::Only(fault, times),
         None => Course::All { length, rest },
     }))
+}
+
+fn soak(mut args: impl Iterator<Item = String>) -> Result<Task, String> {
+    let mut minutes = 120;
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--minutes" => {
+                let value = args.next().ok_or("--minutes needs a value")?;
+                minutes = positive(&arg, &value)?;
+            }
+            _ => return Err(format!("unknown option `{arg}` of soak")),
+        }
+    }
+    Ok(Task::Soak(Duration::from_secs(u64::from(minutes) * 60)))
 }
 
 fn fault(text: &str) -> Result<Fault, String> {

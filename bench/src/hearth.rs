@@ -22,7 +22,7 @@ pub(crate) const MANIFEST: &str = "edge.yaml";
 /// Programs of the tree that nobody is given.
 const CHORES: [&str; 2] = ["bench", "xtask"];
 
-/// The release programs, in the directory where this program is.
+/// The programs that are measured, in the directory where this program is: built by the same profile.
 #[derive(Debug)]
 pub(crate) struct Programs(PathBuf);
 
@@ -55,6 +55,9 @@ impl Programs {
     }
 }
 
+/// Set by `cargo xtask test`, which has built the whole workspace.
+const BUILT: &str = "HEARTH_WORKSPACE_BUILT";
+
 /// Builds what is looked at, like this program and into the target directory that it came from.
 pub(crate) async fn build(packages: &[&str], examples_of: &[&str]) -> anyhow::Result<Programs> {
     let own = env::current_exe().context("cannot tell where this program is")?;
@@ -66,9 +69,8 @@ pub(crate) async fn build(packages: &[&str], examples_of: &[&str]) -> anyhow::Re
         "building {}",
         [packages, examples_of].concat().join(", ")
     ));
-    if cfg!(debug_assertions) {
-        // For tests, which have built everything: a selection has libraries with other features, and builds those.
-        cargo_build(&["--workspace", "--all-targets"], target).await?;
+    // `cargo xtask test` has built everything: a selection has libraries with other features, and builds those.
+    if env::var_os(BUILT).is_some() {
         return Ok(Programs(directory.to_owned()));
     }
     for (what, of) in [(None, packages), (Some("--examples"), examples_of)] {
@@ -99,12 +101,10 @@ pub(crate) async fn build_example(
 }
 
 async fn cargo_build(args: &[&str], target: &Path) -> anyhow::Result<()> {
+    let profile = profile()?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = tokio::process::Command::new(&cargo);
-    command.arg("build").args(args);
-    if !cfg!(debug_assertions) {
-        command.arg("--release");
-    }
+    command.args(["build", "--profile", &profile]).args(args);
     let status = command
         .arg("--target-dir")
         .arg(target)
@@ -116,6 +116,17 @@ async fn cargo_build(args: &[&str], target: &Path) -> anyhow::Result<()> {
         .context("cannot run cargo")?;
     ensure!(status.success(), "it was not built: {status}");
     Ok(())
+}
+
+/// The profile that this program was built by: Cargo names the directory after it, except that of `dev`.
+fn profile() -> anyhow::Result<String> {
+    let own = env::current_exe().context("cannot tell where this program is")?;
+    let directory = own.parent().and_then(Path::file_name);
+    let name = directory.context("a program is in a directory")?;
+    match name.to_string_lossy().into_owned() {
+        name if name == "debug" => Ok("dev".to_owned()),
+        name => Ok(name),
+    }
 }
 
 /// The workspace's root.

@@ -21,6 +21,7 @@ mod replacement;
 mod run;
 mod scratch;
 mod server;
+mod soak;
 mod supervisor;
 mod table;
 mod targets;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Ok(Task::Idle) => until_told_to_stop(idle::run()),
         Ok(Task::Supervisor) => until_told_to_stop(supervisor::run()),
         Ok(Task::Postgres(pace)) => until_told_to_stop(postgres::run(pace)),
+        Ok(Task::Soak(length)) => until_told_to_stop(soak::run(length)),
         Ok(Task::Chaos(course)) => until_told_to_stop(chaos::run(course)),
         Err(fault) => {
             out::say(format_args!("bench: {fault}\n\n{}", args::HELP));

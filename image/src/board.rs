@@ -71,6 +71,9 @@ impl Board {
 }
 
 impl Arch {
+    /// All of them.
+    pub const ALL: [Arch; 2] = [Arch::X86_64, Arch::Aarch64];
+
     /// As kernels and kits name it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -105,6 +108,21 @@ impl FromStr for Board {
         let mut all = Board::ALL.into_iter();
         all.find(|board| board.name() == text)
             .ok_or_else(|| UnknownBoard(text.to_owned()))
+    }
+}
+
+/// Not the name of a processor architecture that Hearth has images for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown architecture {0:?}: expected x86_64 or aarch64")]
+pub struct UnknownArch(pub String);
+
+impl FromStr for Arch {
+    type Err = UnknownArch;
+
+    fn from_str(name: &str) -> Result<Arch, UnknownArch> {
+        let mut all = Arch::ALL.into_iter();
+        all.find(|arch| arch.name() == name)
+            .ok_or_else(|| UnknownArch(name.to_owned()))
     }
 }
 

@@ -6,14 +6,16 @@ use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use hearth_sys::spawn::{Child, Spawn, spawn};
 
-use crate::arch::Arch;
+use crate::arch::{self, Arch};
 use crate::console::{Console, Missing, OnLine};
 use crate::pi::Taken;
 use crate::speed::Speed;
+use crate::timings;
 
 /// Where a program of this name is, by `PATH`.
 fn found(program: &str) -> PathBuf {
@@ -170,6 +172,9 @@ pub struct Guest {
     console: Console,
     ports: Vec<(u16, SocketAddr)>,
     speed: Speed,
+    started: Instant,
+    /// From the start to the first line that somebody waited for.
+    boot: OnceLock<Duration>,
 }
 
 impl Guest {
@@ -189,7 +194,8 @@ impl Guest {
                 spec.ports.iter().map(own).collect()
             }
         };
-        let program = spec.arch.qemu();
+        let program = arch::qemu(spec.arch);
+        let started = Instant::now();
         let mut child = spawn(Spawn {
             args: arguments(spec, &ports)
                 .into_iter()
@@ -230,6 +236,8 @@ impl Guest {
             console,
             ports,
             speed: spec.speed,
+            started,
+            boot: OnceLock::new(),
         })
     }
 
@@ -246,7 +254,9 @@ impl Guest {
     /// line. `limit` is for a quiet machine of two processors, and is stretched on a slower one.
     pub fn expect(&self, marker: &str, limit: Duration) -> Result<String, GuestError> {
         let limit = self.speed.scale(limit);
-        self.console.expect(marker, limit).map_err(|missing| {
+        let found = self.console.expect(marker, limit);
+        self.booted();
+        found.map_err(|missing| {
             let (name, marker) = (self.name.clone(), marker.to_owned());
             let (log, tail) = (self.console.log().to_owned(), self.console.tail());
             match missing {
@@ -265,6 +275,12 @@ impl Guest {
                 },
             }
         })
+    }
+
+    /// The machine has done the first thing that a test waited for: its boot ends here, as the run's table has it.
+    /// [`Guest::expect`] calls it.
+    pub fn booted(&self) {
+        self.boot.get_or_init(|| self.started.elapsed());
     }
 
     /// Waits until the machine has switched itself off, and all it said is in the log.
@@ -310,6 +326,9 @@ impl Drop for Guest {
     fn drop(&mut self) {
         end(&mut self.child);
         self.console.finish();
+        let total = self.started.elapsed();
+        let boot = self.boot.get().copied().unwrap_or_default();
+        timings::machine(&self.name, boot, total);
     }
 }
 
@@ -345,7 +364,7 @@ fn free_ports(guest: &[u16]) -> Result<Vec<(u16, SocketAddr)>, GuestError> {
 fn arguments(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
     let mut arguments = words(match spec.boot {
         Boot::Pi { .. } => &["-machine", "raspi4b"],
-        Boot::Kernel { .. } | Boot::Disk { .. } => spec.arch.machine(),
+        Boot::Kernel { .. } | Boot::Disk { .. } => arch::machine(spec.arch),
     });
     let (cpus, memory) = (spec.cpus.to_string(), spec.memory.to_string());
     arguments.extend(words(&["-smp", &cpus, "-m", &memory]));
@@ -381,7 +400,7 @@ fn boot(spec: &Spec) -> Vec<String> {
             initramfs,
             command_line,
         } => {
-            let serial = spec.arch.serial();
+            let serial = arch::serial(spec.arch);
             let append = format!(
                 "console={serial} panic=-1 ip=10.0.2.15::10.0.2.2:255.255.255.0:hearth:eth0:off \
                  {command_line}"

@@ -9,6 +9,7 @@
 //! | [`machine`] | one machine that firmware starts from its own disk, again and again; QEMU's commands |
 //! | [`pi`] | what a Raspberry Pi's firmware does with a card, done by this host |
 //! | [`speed`] | how much slower than planned this host is |
+//! | [`timings`] | how long machines ran, for the test run that starts them |
 //! | [`inside`] | one program run inside a machine, to its exit status |
 //!
 //! What runs inside is the crate `hearth-guest` (`qemu-tests/guest`), built for the guest's processor.
@@ -21,6 +22,7 @@ pub mod inside;
 pub mod machine;
 pub mod pi;
 pub mod speed;
+pub mod timings;
 
 pub use arch::Arch;
 pub use guest::{Boot, Guest, GuestError, Spec, Tap};

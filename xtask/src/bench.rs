@@ -25,3 +25,10 @@ fn harness(profile: &str, args: &[String]) -> anyhow::Result<()> {
     words.extend(args.iter().map(String::as_str));
     cargo(&words)
 }
+
+/// Keeps a platform under load for long.
+pub(crate) fn soak(minutes: u32) -> anyhow::Result<()> {
+    ensure(needs::CHAOS)?;
+    let words = ["soak", "--minutes", &minutes.to_string()].map(str::to_owned);
+    harness("release", &words)
+}

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
-use hearth_qemu_tests::Arch;
+use hearth_image::Arch;
 use serde_json::Value;
 
-use crate::install::{self, Need};
-use crate::kernel;
-use crate::sh::{root, say, target};
+use xtask::install;
+use xtask::kernel;
+use xtask::needs::Need;
+use xtask::sh::{root, say, target};
 
 /// What Buildroot's make asks for, and what its check of style runs.
 const NEEDS: &[Need] = &[

@@ -1,11 +1,17 @@
 //! Where slow and large products are kept between runs.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
+use hearth_sys::lock::{Lock, Taken, take};
+
+use crate::key::Key;
+use crate::sh::say;
 
 /// `hearth` in the user's directory of caches (XDG Base Directory Specification).
-pub(crate) fn place() -> anyhow::Result<PathBuf> {
+pub fn place() -> anyhow::Result<PathBuf> {
     let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let own = || std::env::home_dir().map(|home| home.join(".cache"));
     let Some(cache) = named.or_else(own) else {
@@ -13,3 +19,95 @@ pub(crate) fn place() -> anyhow::Result<PathBuf> {
     };
     Ok(cache.join("hearth"))
 }
+
+/// Waits until no other process holds the lock of this name. `what` says what its holder does.
+pub fn lock(name: &str, what: &str) -> anyhow::Result<Lock> {
+    let directory = place()?;
+    fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    let path = directory.join(format!("{name}.lock"));
+    let mut reported = false;
+    loop {
+        match take(&path).with_context(|| format!("cannot lock {}", path.display()))? {
+            Taken::Ours(lock) => return Ok(lock),
+            Taken::Held(by) if !reported => say(&format!("process {by} {what}; waiting")),
+            Taken::Held(_) => {}
+        }
+        reported = true;
+        // The lock tells nobody when it becomes free.
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// How many products of one kind are kept: one for the work at hand, and some for other branches and clones.
+const KEPT_PRODUCTS: usize = 6;
+
+/// A directory of files that were all made from the inputs of one key.
+#[derive(Clone, Debug)]
+pub struct Product {
+    kind: PathBuf,
+    directory: PathBuf,
+}
+
+impl Product {
+    /// The product of this kind with this key, whether it exists or not.
+    pub fn new(kind: &str, key: &Key) -> anyhow::Result<Product> {
+        let kind = place()?.join("products").join(kind);
+        let directory = kind.join(key.short());
+        Ok(Product { kind, directory })
+    }
+
+    /// One of its files, if the product exists.
+    pub fn file(&self, name: &str) -> Option<PathBuf> {
+        let file = self.directory.join(name);
+        file.is_file().then_some(file)
+    }
+
+    /// All of these files, in their order, if each exists. Marks the product as used.
+    pub fn files(&self, names: &[&str]) -> Option<Vec<PathBuf>> {
+        let files: Option<Vec<PathBuf>> = names.iter().map(|name| self.file(name)).collect();
+        if files.is_some() {
+            // A failure only makes the product look older than it is.
+            let _ = fs::write(self.directory.join(USED), "");
+        }
+        files
+    }
+
+    /// Keeps copies of these files under these names, in one step, and forgets the products of the same kind that were
+    /// not used for longest.
+    pub fn keep(&self, files: &[(&str, &Path)]) -> anyhow::Result<()> {
+        let fresh = self.kind.join(format!("{}.new", std::process::id()));
+        fs::create_dir_all(&fresh).with_context(|| format!("cannot make {}", fresh.display()))?;
+        for (name, from) in files {
+            fs::copy(from, fresh.join(name))
+                .with_context(|| format!("cannot keep {}", from.display()))?;
+        }
+        fs::write(fresh.join(USED), "")?;
+        if self.directory.exists() {
+            fs::remove_dir_all(&self.directory)?;
+        }
+        fs::rename(&fresh, &self.directory)
+            .with_context(|| format!("cannot make {}", self.directory.display()))?;
+        self.forget_oldest();
+        Ok(())
+    }
+
+    fn forget_oldest(&self) {
+        let entries = fs::read_dir(&self.kind).into_iter().flatten().flatten();
+        let mut used: Vec<_> = entries
+            .map(|entry| {
+                let time = fs::metadata(entry.path().join(USED)).and_then(|mark| mark.modified());
+                (time.ok(), entry.path())
+            })
+            .collect();
+        used.sort();
+        let surplus = used.len().saturating_sub(KEPT_PRODUCTS);
+        for (_, path) in used.drain(..surplus) {
+            // It costs disk space, and nothing else.
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
+/// The file in a product whose time says when the product was last used.
+const USED: &str = ".used";

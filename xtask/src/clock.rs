@@ -1,13 +1,15 @@
-//! How long something took, for people.
+//! Times for people.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// `42 s` or `6 min 14 s`, since then.
-pub(crate) fn took(since: Instant) -> String {
-    text(since.elapsed().as_secs())
+/// How long ago that was: `42 s` or `6 min 14 s`.
+pub fn took(since: Instant) -> String {
+    text(since.elapsed())
 }
 
-fn text(seconds: u64) -> String {
+/// `42 s` or `6 min 14 s`.
+pub fn text(time: Duration) -> String {
+    let seconds = time.as_secs();
     match (seconds / 60, seconds % 60) {
         (0, seconds) => format!("{seconds} s"),
         (minutes, seconds) => format!("{minutes} min {seconds} s"),
@@ -19,8 +21,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_told_in_minutes_where_there_are_some() {
-        assert_eq!(text(42), "42 s");
-        assert_eq!(text(374), "6 min 14 s");
+    fn times_from_a_minute_on_have_minutes() {
+        assert_eq!(text(Duration::from_millis(42_900)), "42 s");
+        assert_eq!(text(Duration::from_secs(374)), "6 min 14 s");
     }
 }

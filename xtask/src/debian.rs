@@ -14,14 +14,14 @@ use crate::sh::{run, say};
 const OWN: &str = "/etc/apt/sources.list.d/debian.sources";
 
 /// Lists of packages in a directory of their own.
-pub(crate) struct Repository {
+pub struct Repository {
     directory: PathBuf,
     options: Vec<String>,
 }
 
 impl Repository {
     /// Reads the lists that `sources` names, in apt's form of stanzas.
-    pub(crate) fn new(
+    pub fn new(
         directory: &Path,
         sources: &str,
         architectures: &[&str],
@@ -52,7 +52,7 @@ impl Repository {
     }
 
     /// Downloads a package; its file.
-    pub(crate) fn download(&self, package: &str) -> anyhow::Result<PathBuf> {
+    pub fn download(&self, package: &str) -> anyhow::Result<PathBuf> {
         self.apt(&[], &["download", package])?;
         let files = fs::read_dir(&self.directory)?.flatten();
         let mut packages = files.map(|file| file.path());
@@ -62,10 +62,13 @@ impl Repository {
     }
 
     /// Installs packages, of this suite where it has them.
-    pub(crate) fn install(&self, suite: &str, packages: &[&str]) -> anyhow::Result<()> {
+    pub fn install(&self, suite: &str, packages: &[&str]) -> anyhow::Result<()> {
         let Some(root) = install::root() else {
             bail!("as root: apt-get install -t {suite} {}", packages.join(" "));
         };
+        if !install::agreed(&format!("install {}", packages.join(", ")))? {
+            bail!("nothing was installed");
+        }
         let install = ["install", "-y", "--no-install-recommends", "-t", suite];
         self.apt(root, &[&install[..], packages].concat())
     }
@@ -94,19 +97,19 @@ impl Repository {
 }
 
 /// All sources of the system's.
-pub(crate) fn own_sources() -> anyhow::Result<String> {
+pub fn own_sources() -> anyhow::Result<String> {
     fs::read_to_string(OWN).with_context(|| format!("cannot read {OWN}"))
 }
 
 /// The first of them: Debian itself.
-pub(crate) fn own_stanza() -> anyhow::Result<String> {
+pub fn own_stanza() -> anyhow::Result<String> {
     let sources = own_sources()?;
     let first = sources.split("\n\n").next().unwrap_or_default();
     Ok(format!("{first}\n"))
 }
 
 /// The same with another suite.
-pub(crate) fn stanza_of(suite: &str) -> anyhow::Result<String> {
+pub fn stanza_of(suite: &str) -> anyhow::Result<String> {
     let own = own_stanza()?;
     let lines = own.lines().map(|line| match line.starts_with("Suites:") {
         true => format!("Suites: {suite}\n"),
@@ -116,7 +119,7 @@ pub(crate) fn stanza_of(suite: &str) -> anyhow::Result<String> {
 }
 
 /// The suite that the system is of, such as `bookworm`.
-pub(crate) fn own_suite() -> anyhow::Result<String> {
+pub fn own_suite() -> anyhow::Result<String> {
     let own = own_stanza()?;
     let suites = own.lines().find_map(|line| line.strip_prefix("Suites:"));
     let suite = suites.and_then(|suites| suites.split_whitespace().next());
@@ -126,7 +129,7 @@ pub(crate) fn own_suite() -> anyhow::Result<String> {
 }
 
 /// Unpacks a package below a directory, and removes its file.
-pub(crate) fn unpack(package: &Path, place: &Path) -> anyhow::Result<()> {
+pub fn unpack(package: &Path, place: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(place)?;
     let (from, to) = (package.to_string_lossy(), place.to_string_lossy());
     run("dpkg-deb", &["-x", &from, &to])?;

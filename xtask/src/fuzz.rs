@@ -3,8 +3,7 @@
 use std::{fs, io};
 
 use anyhow::bail;
-
-use crate::sh::{has, root, run};
+use xtask::sh::{has, root, run};
 
 /// All of them: each has a directory of seeds.
 fn targets() -> anyhow::Result<Vec<String>> {
@@ -17,20 +16,17 @@ fn targets() -> anyhow::Result<Vec<String>> {
 
 /// Runs every target, or the one that is named. New inputs go to `fuzz/libfuzzer/corpus`, which is
 /// kept on this machine; `fuzz/corpus` has the seeds that everybody begins with.
-pub(crate) fn fuzz(runs: &str, only: Option<&str>) -> anyhow::Result<()> {
-    if runs.parse::<u64>().is_err() {
-        bail!("{runs:?} is no number of runs");
-    }
+pub(crate) fn fuzz(runs: u64, only: Option<&str>) -> anyhow::Result<()> {
     let mut wanted = targets()?;
     if let Some(name) = only {
         let all = wanted.join(", ");
         wanted.retain(|target| target == name);
         if wanted.is_empty() {
-            bail!("there is no target {name}, only {all}");
+            bail!("unknown target {name}: expected one of {all}");
         }
     }
     if !has("cargo-fuzz") {
-        bail!("needs cargo-fuzz: cargo install cargo-fuzz");
+        bail!("cargo-fuzz is not installed; to install it: cargo install cargo-fuzz");
     }
     let directory = root().join("fuzz/libfuzzer");
     for target in &wanted {

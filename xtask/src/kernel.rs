@@ -9,17 +9,15 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use hearth_qemu_tests::Arch;
-use hearth_sys::lock::{Lock, Taken, take};
-use sha2::{Digest, Sha256};
+use hearth_image::Arch;
 
-use crate::install::{self, Need};
-use crate::sh::{root, said, say};
-use crate::{cache, clock};
+use crate::key::{Key, KeyBuilder};
+use crate::sh::{has, root, said, say};
+use crate::{cache, clock, install, needs};
 
 /// The series, as Debian names it, and its source as that package brings it.
-const PACKAGE: &str = "linux-source-6.12";
-const ARCHIVE: &str = "/usr/src/linux-source-6.12.tar.xz";
+const PACKAGE: &str = needs::KERNEL_PACKAGE;
+const ARCHIVE: &str = needs::KERNEL_ARCHIVE;
 
 /// Where the fragments are.
 const FRAGMENTS: &str = "buildroot/board/hearth/kernel";
@@ -27,22 +25,11 @@ const FRAGMENTS: &str = "buildroot/board/hearth/kernel";
 /// Counted up when a kernel of the same source, fragments and compiler comes out otherwise.
 const RECIPE: u32 = 1;
 
+/// Enough for the objects of several kernels of both architectures.
+const CCACHE_SIZE: &str = "1G";
+
 /// How often a long build says that it goes on.
 const PROGRESS: Duration = Duration::from_secs(30);
-
-const NEEDS: &[Need] = &[
-    (ARCHIVE, PACKAGE),
-    ("cc", "gcc"),
-    ("make", "make"),
-    ("flex", "flex"),
-    ("bison", "bison"),
-    ("bc", "bc"),
-    ("xz", "xz-utils"),
-    ("zstd", "zstd"),
-    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
-    ("/usr/include/libelf.h", "libelf-dev"),
-    ("/usr/include/openssl/ssl.h", "libssl-dev"),
-];
 
 /// How the kernel calls an architecture, and what is built for it.
 struct Target {
@@ -93,56 +80,58 @@ fn cross(arch: Arch) -> &'static str {
 
 /// `cargo xtask kernel`: builds them, and prints where they are.
 #[expect(clippy::print_stdout, reason = "the path is this chore's result")]
-pub(crate) fn kernel(arches: &[Arch]) -> anyhow::Result<()> {
+pub fn kernel(arches: &[Arch]) -> anyhow::Result<()> {
     for arch in arches {
         println!("{}", ensure(*arch)?.display());
     }
     Ok(())
 }
 
+/// The key of an architecture's kernel: what it is built from, and by what.
+pub fn key(arch: Arch) -> anyhow::Result<Key> {
+    let compiler = format!("{}gcc", cross(arch));
+    let compiler = said(&compiler, &["--version"]).with_context(|| format!("no {compiler}"))?;
+    let mut key = KeyBuilder::new("kernel")
+        .add("source", version()?.as_bytes())
+        .add("arch", arch.name().as_bytes())
+        .add(
+            "compiler",
+            compiler.lines().next().unwrap_or_default().as_bytes(),
+        )
+        .add("recipe", &RECIPE.to_le_bytes());
+    for path in fragments(arch) {
+        key = key.add_file(&path)?;
+    }
+    Ok(key.finish())
+}
+
 /// A kernel that QEMU can start; beside it lie `kernel.efi`, `config` and `System.map`.
-pub(crate) fn ensure(arch: Arch) -> anyhow::Result<PathBuf> {
-    install::ensure(NEEDS)?;
+pub fn ensure(arch: Arch) -> anyhow::Result<PathBuf> {
+    install::ensure(needs::KERNEL)?;
     let target = target(arch);
-    let version = said("dpkg-query", &["-W", "-f", "${Version}", PACKAGE])
-        .with_context(|| format!("{PACKAGE} has no version"))?;
-    let compiler = format!("{}gcc", target.cross);
-    let compiler = said(&compiler, &["--version"]).context("the compiler has no version")?;
-    let fragments = fragments(arch)?;
-    let mut hash = Sha256::new();
-    for part in [
-        &version,
-        arch.name(),
-        compiler.lines().next().unwrap_or_default(),
-        &RECIPE.to_string(),
-    ] {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    for path in &fragments {
-        hash.update(fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
-    }
-    let hash: String = hash.finalize()[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
     let kernels = cache::place()?.join("kernel");
-    let place = kernels.join(format!("{}-{hash}", arch.name()));
+    let place = kernels.join(format!("{}-{}", arch.name(), key(arch)?.short()));
     let image = place.join("image");
     if image.is_file() {
         return Ok(image);
     }
     fs::create_dir_all(&kernels)?;
-    let _alone = wait_for(&kernels.join("lock"))?;
+    let _alone = cache::lock("kernel", "builds a kernel")?;
     if !image.is_file() {
-        let source = source(&kernels, &version)?;
-        // Whoever is killed here leaves a directory behind, which the next one begins with.
+        let source = source(&kernels, &version()?)?;
+        // A build that is killed here leaves its directory behind; the next build removes it first.
         let scratch = kernels.join(format!("{}-building", arch.name()));
-        build(&source, &scratch, &target, &fragments)?;
+        build(&source, &scratch, &target, &fragments(arch))?;
         keep(&scratch, &place, &target)?;
         fs::remove_dir_all(&scratch)?;
     }
     Ok(image)
+}
+
+/// The version of Debian's source package that is installed.
+fn version() -> anyhow::Result<String> {
+    said("dpkg-query", &["-W", "-f", "${Version}", PACKAGE])
+        .with_context(|| format!("{PACKAGE} is not installed"))
 }
 
 /// Puts fragments upon a configuration, or upon the architecture's `defconfig`, and has the kernel complete it; how
@@ -150,23 +139,22 @@ pub(crate) fn ensure(arch: Arch) -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// Among others: the completed configuration lacks one of them.
-pub(crate) fn configure(
+pub fn configure(
     arch: Arch,
     begin: Option<&Path>,
     fragments: &[PathBuf],
     scratch: &Path,
 ) -> anyhow::Result<usize> {
-    install::ensure(NEEDS)?;
+    install::ensure(needs::KERNEL)?;
     let target = target(arch);
-    let version = said("dpkg-query", &["-W", "-f", "${Version}", PACKAGE])
-        .with_context(|| format!("{PACKAGE} has no version"))?;
+    let version = version()?;
     let kernels = cache::place()?.join("kernel");
     fs::create_dir_all(&kernels)?;
     // Nothing is written into the source: only its unpacking must be waited for.
     let source = match unpacked(&kernels, &version) {
         Some(there) => there,
         None => {
-            let _alone = wait_for(&kernels.join("lock"))?;
+            let _alone = cache::lock("kernel", "builds a kernel")?;
             source(&kernels, &version)?
         }
     };
@@ -182,28 +170,14 @@ pub(crate) fn configure(
 }
 
 /// What all share, and what only this architecture and its boards have.
-fn fragments(arch: Arch) -> anyhow::Result<Vec<PathBuf>> {
+fn fragments(arch: Arch) -> Vec<PathBuf> {
     let names: &[&str] = match arch {
         Arch::X86_64 => &["common", "x86_64"],
         // One kernel serves boards with UEFI and QEMU's Raspberry Pi.
         Arch::Aarch64 => &["common", "aarch64", "rpi4"],
     };
     let path = |name: &&str| root().join(FRAGMENTS).join(format!("{name}.config"));
-    Ok(names.iter().map(path).collect())
-}
-
-/// One build at a time on this machine: two would only get in each other's way.
-fn wait_for(path: &Path) -> anyhow::Result<Lock> {
-    let mut told = false;
-    loop {
-        match take(path).with_context(|| format!("cannot lock {}", path.display()))? {
-            Taken::Ours(lock) => return Ok(lock),
-            Taken::Held(by) if !told => say(&format!("process {by} builds a kernel; waiting")),
-            Taken::Held(_) => {}
-        }
-        told = true;
-        std::thread::sleep(Duration::from_secs(1));
-    }
+    names.iter().map(path).collect()
 }
 
 /// Unpacks the source, once for all architectures; that of an earlier version goes.
@@ -309,12 +283,15 @@ fn make(source: &Path, scratch: &Path, target: &Target, goals: &[&str]) -> anyho
         .arg(format!("O={}", scratch.display()))
         .arg(format!("ARCH={}", target.arch))
         .arg(format!("CROSS_COMPILE={}", target.cross))
+        .args(ccache(target.cross))
         .args(goals)
         // The same source gives the same kernel, whoever builds it, and when.
         .env("KBUILD_BUILD_TIMESTAMP", "1970-01-01 00:00:00 UTC")
         .env("KBUILD_BUILD_USER", "hearth")
         .env("KBUILD_BUILD_HOST", "hearth")
         .env("KBUILD_BUILD_VERSION", "1")
+        .env("CCACHE_DIR", scratch.with_file_name("ccache"))
+        .env("CCACHE_MAXSIZE", CCACHE_SIZE)
         // Those of the Cargo that runs us are none of this make's.
         .env_remove("MAKEFLAGS")
         .env_remove("CARGO_MAKEFLAGS")
@@ -353,6 +330,18 @@ fn make(source: &Path, scratch: &Path, target: &Target, goals: &[&str]) -> anyho
         );
     }
     Ok(())
+}
+
+/// Has ccache compile, where it is installed: a kernel whose configuration has changed a little, and the programs of the
+/// kernel's own build that both architectures' kernels need, come from what was compiled before.
+fn ccache(cross: &str) -> Vec<String> {
+    match has("ccache") {
+        true => vec![
+            format!("CC=ccache {cross}gcc"),
+            "HOSTCC=ccache gcc".to_owned(),
+        ],
+        false => Vec::new(),
+    }
 }
 
 /// What fragments ask for and a configuration does not have, as they put it. What a later one says holds.
@@ -413,7 +402,7 @@ mod tests {
     fn the_fragments_name_each_symbol_once() {
         for arch in Arch::ALL {
             let mut seen = BTreeMap::new();
-            for path in fragments(arch).unwrap() {
+            for path in fragments(arch) {
                 let text = fs::read_to_string(&path).unwrap();
                 for (name, value) in text.lines().filter_map(setting) {
                     assert_eq!(

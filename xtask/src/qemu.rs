@@ -4,28 +4,24 @@ use anyhow::{Context, ensure};
 
 use crate::cache;
 use crate::debian::{self, Repository};
-use crate::install::{self, Need};
+use crate::install;
+use crate::needs::QEMU;
 use crate::sh::{said, say};
 
 /// The first with `raspi4b`. Debian 12 has an older one, and this in its backports.
 const VERSION: u32 = 9;
 
-const NEEDS: &[Need] = &[
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("qemu-system-aarch64", "qemu-system-arm"),
-];
-
 /// Sees that both are there.
-pub(crate) fn ensure() -> anyhow::Result<()> {
-    if NEEDS.iter().all(|(program, _)| is_new_enough(program)) {
+pub fn ensure() -> anyhow::Result<()> {
+    if QEMU.iter().all(|(program, _)| is_new_enough(program)) {
         return Ok(());
     }
-    let packages: Vec<&str> = NEEDS.iter().map(|(_, package)| *package).collect();
+    let packages: Vec<&str> = QEMU.iter().map(|(_, package)| *package).collect();
     if let Err(error) = from_backports(&packages) {
         say(&format!("no QEMU from backports: {error:#}"));
-        install::ensure(NEEDS)?;
+        install::ensure(QEMU)?;
     }
-    for (program, package) in NEEDS {
+    for (program, package) in QEMU {
         ensure!(
             is_new_enough(program),
             "{program} of at least version {VERSION} is needed, and {package} brings no such"

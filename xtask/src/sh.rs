@@ -1,28 +1,33 @@
 //! Running programs.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
 /// The workspace's root.
-pub(crate) fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_owned()
 }
 
 /// Where Cargo builds.
-pub(crate) fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     root().join(named.unwrap_or_else(|| "target".into()))
 }
 
-/// Runs a program in the root and fails if it does.
-pub(crate) fn run(program: &str, args: &[&str]) -> anyhow::Result<()> {
+/// Runs a program in the root; an error if it cannot be run or fails.
+pub fn run(program: &str, args: &[&str]) -> anyhow::Result<()> {
+    run_in(&root(), program, args)
+}
+
+/// Runs a program in a directory; an error if it cannot be run or fails.
+pub fn run_in(directory: &Path, program: &str, args: &[&str]) -> anyhow::Result<()> {
     say(&format!("{program} {}", args.join(" ")));
     let status = Command::new(program)
         .args(args)
-        .current_dir(root())
+        .current_dir(directory)
         .status()
         .with_context(|| format!("cannot run {program}"))?;
     if !status.success() {
@@ -31,31 +36,50 @@ pub(crate) fn run(program: &str, args: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs Cargo, the one that runs us.
-pub(crate) fn cargo(args: &[&str]) -> anyhow::Result<()> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    run(&cargo, args)
+/// Runs a program whose output and success do not matter.
+pub fn run_quietly(program: &str, args: &[&str]) {
+    let _ = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+}
+
+/// The Cargo that runs this chore.
+pub fn cargo_program() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
+/// Runs Cargo, the one that runs this chore.
+pub fn cargo(args: &[&str]) -> anyhow::Result<()> {
+    run(&cargo_program(), args)
 }
 
 /// What a program prints, if it succeeds.
-pub(crate) fn said(program: &str, args: &[&str]) -> Option<String> {
+pub fn said(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
 }
 
-/// Whether a program can be found, or another file by its whole path; also where Debian keeps those of PostgreSQL, by its version.
-pub(crate) fn has(program: &str) -> bool {
+/// Whether a program can be found, or another file by its whole path; also where Debian keeps those of PostgreSQL, by
+/// its version.
+pub fn has(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let versions = std::fs::read_dir("/usr/lib/postgresql");
     let versions = versions.into_iter().flatten().flatten();
-    let mut directories =
-        std::env::split_paths(&paths).chain(versions.map(|version| version.path().join("bin")));
+    let mut directories = std::env::split_paths(&paths)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .chain(versions.map(|version| version.path().join("bin")));
     directories.any(|directory| directory.join(program).is_file())
 }
 
-/// Says what happens.
-#[expect(clippy::print_stderr, reason = "a chore talks to whoever started it")]
-pub(crate) fn say(what: &str) {
+/// Prints a line about what happens.
+#[expect(
+    clippy::print_stderr,
+    reason = "a chore talks to the person who started it"
+)]
+pub fn say(what: &str) {
     eprintln!("== {what}");
 }

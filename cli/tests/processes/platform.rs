@@ -1,6 +1,7 @@
 //! A running platform: started in a directory of its own, asked, and taken down with all it started.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
@@ -72,12 +73,29 @@ impl Place {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("hearth-test-{}-{number}", std::process::id());
         let place = Place(directory.join(name));
-        fs::create_dir(&place.0).unwrap();
-        for example in EXAMPLES {
-            symlink(examples().join(example), place.0.join(example)).unwrap();
-        }
-        place.write(manifest);
+        place.fill(manifest);
         place
+    }
+
+    /// The same in a directory that has this name in every run of this build: `hearth build` tells the compiler which
+    /// directories to hide, and Cargo compiles everything again when its flags change.
+    pub(crate) fn new_as(name: &str, manifest: &str) -> Place {
+        let mut hash = DefaultHasher::new();
+        HEARTH.hash(&mut hash);
+        let name = format!("hearth-test-{:016x}-{name}", hash.finish());
+        let place = Place(std::env::temp_dir().join(name));
+        // What a run has left that was killed.
+        let _ = fs::remove_dir_all(&place.0);
+        place.fill(manifest);
+        place
+    }
+
+    fn fill(&self, manifest: &str) {
+        fs::create_dir(&self.0).unwrap();
+        for example in EXAMPLES {
+            symlink(examples().join(example), self.0.join(example)).unwrap();
+        }
+        self.write(manifest);
     }
 
     /// Writes another manifest in the place of the first.
@@ -410,9 +428,16 @@ pub(crate) fn function(name: &str) -> PathBuf {
     built.join(name)
 }
 
+/// Set by `cargo xtask test`, which has built the whole workspace. A build of some packages would give their
+/// dependencies other features, and compile most of them again.
+const BUILT: &str = "HEARTH_WORKSPACE_BUILT";
+
 /// Builds into the directory that `hearth` is in, which is returned.
 pub(crate) fn build(args: &[&str]) -> Option<PathBuf> {
     let profile = Path::new(HEARTH).parent().unwrap();
+    if std::env::var_os(BUILT).is_some() {
+        return Some(profile.to_owned());
+    }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet"]).args(args);
     cargo.arg("--target-dir").arg(profile.parent().unwrap());

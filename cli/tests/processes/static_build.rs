@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard};
 
 use serde_json::Value;
 
@@ -27,6 +28,17 @@ fn handle(greeted: &mut u64, request: Request) -> Response {
     Response::text(format!("hello, {name}: greeting number {greeted}\n"))
 }
 "#;
+
+/// The directory that all of these projects are built in, one after the other: what one has compiled of the standard
+/// library and of the SDK serves the next.
+const PLACE: &str = "static";
+
+/// Held by the test that builds there.
+static BUILDS: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    BUILDS.lock().unwrap_or_else(|held| held.into_inner())
+}
 
 /// A project of this template in the directory of a platform.
 fn project(place: &Place, template: &str) -> PathBuf {
@@ -79,14 +91,18 @@ fn memory(platform: &Platform) -> u64 {
 
 #[test]
 fn hello_is_small_and_a_panic_costs_an_answer_or_with_smallest_the_worker() {
+    let _alone = alone();
     for (args, most, status, layer) in [
         (&[][..], 500 * KIB, 500, "worker"),
         (&["--smallest"], 160 * KIB, 502, "worker"),
     ] {
-        let place = Place::new(&format!(
-            "{HTTP_ONLY}\nfunctions:\n  app:\n    routes: [{{ path: \"/hello/{{name}}\" }}]\n    \
+        let place = Place::new_as(
+            PLACE,
+            &format!(
+                "{HTTP_ONLY}\nfunctions:\n  app:\n    routes: [{{ path: \"/hello/{{name}}\" }}]\n    \
              binary: app/bin/app\n"
-        ));
+            ),
+        );
         let app = project(&place, "hello");
         fs::write(app.join("src/main.rs"), GREETER).unwrap();
         let (binary, bytes) = build(&app, args);
@@ -123,13 +139,17 @@ fn hello_is_small_and_a_panic_costs_an_answer_or_with_smallest_the_worker() {
 
 #[test]
 fn a_worker_with_postgresql_is_small_too() {
+    let _alone = alone();
     let server = Postgres::start();
     for (args, most) in [(&[][..], 1024 * KIB), (&["--smallest"], 768 * KIB)] {
-        let place = Place::new(&format!(
-            "{HTTP_ONLY}\nfunctions:\n  app:\n    routes: [{{ path: /notes }}, {{ path: \"/notes/{{id}}\" }}]\n    \
+        let place = Place::new_as(
+            PLACE,
+            &format!(
+                "{HTTP_ONLY}\nfunctions:\n  app:\n    routes: [{{ path: /notes }}, {{ path: \"/notes/{{id}}\" }}]\n    \
              binary: app/bin/app\n    concurrency: 16\n    resources: {{ postgres: \"{}\" }}\n",
-            server.address().replace("127.0.0.1", "localhost")
-        ));
+                server.address().replace("127.0.0.1", "localhost")
+            ),
+        );
         let app = project(&place, "postgres");
         let (binary, bytes) = build(&app, args);
         assert_stands_alone(&binary, "X86-64");
@@ -147,7 +167,8 @@ fn a_worker_with_postgresql_is_small_too() {
 
 #[test]
 fn a_worker_for_another_processor_is_put_where_it_is_not_taken_for_this_ones() {
-    let place = Place::new("functions: {}");
+    let _alone = alone();
+    let place = Place::new_as(PLACE, "functions: {}");
     let app = project(&place, "hello");
     let (binary, bytes) = build(&app, &["--arch", "aarch64"]);
     assert!(binary.ends_with("dist/aarch64/bin/app"), "{binary:?}");

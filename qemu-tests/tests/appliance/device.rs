@@ -72,7 +72,10 @@ impl On {
         let limit = Lab::get().speed.scale(limit);
         loop {
             match self.get("https", "/") {
-                Ok(body) if body.contains("hello") => return begun.elapsed(),
+                Ok(body) if body.contains("hello") => {
+                    self.running.guest.booted();
+                    return begun.elapsed();
+                }
                 other => assert!(
                     begun.elapsed() < limit,
                     "no answer within {limit:?}: {other:?}; its console: {}",

@@ -2,7 +2,6 @@
 //! processor. What is tried is in `qemu-tests/tests/appliance`; here is what that needs.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -12,10 +11,11 @@ use hearth_image::Board;
 use hearth_image::kit::{Kit, Node, pack, unpack};
 use hearth_qemu_tests::{Arch, Inside, Speed};
 
-use crate::install::{self, Need};
+use crate::kit;
 use crate::programs::{ATTACKS, GUEST_INIT, HELLO, HOSTILE, Program, SABOTEUR, build};
-use crate::sh::{cargo, root, say, target};
-use crate::{clock, kernel, kit, qemu, toolchain};
+use serde_json::Value;
+use xtask::sh::{cargo_program, root, say, target};
+use xtask::{clock, install, kernel, needs, qemu, toolchain};
 
 /// What breaks things, in `/bin/hearth`'s place; and what it can be told to run.
 const SPOILT: &[Program] = &[SABOTEUR, HELLO, HOSTILE, ATTACKS];
@@ -23,69 +23,86 @@ const SPOILT: &[Program] = &[SABOTEUR, HELLO, HOSTILE, ATTACKS];
 /// Packed for one run.
 const QUICK: i32 = 1;
 
-/// Whose numbers mean nothing while another machine runs on this host.
-const ALONE: &str = "attacks::";
+/// The variable that names the program of these tests, where a test run has built it.
+const TESTS: &str = "HEARTH_APPLIANCE_TESTS";
 
-/// Cargo's words for these tests.
-const TESTS: &[&str] = &["--package", "hearth-qemu-tests", "--test", "appliance"];
+/// The test that cuts power.
+const POWER_CUTS: &str = "power::power_that_is_cut";
 
-/// Whom a device meets on a real network.
-const NEIGHBOURS: &[Need] = &[
-    ("dnsmasq", "dnsmasq-base"),
-    ("chronyd", "chrony"),
-    ("ip", "iproute2"),
-    ("unshare", "util-linux"),
-];
-
-/// Tries everything on devices of these processors, or what is named; power is cut so many times, or as often as the
-/// tests themselves have it.
-pub(crate) fn test(arches: &[Arch], cuts: Option<u32>, names: &[&str]) -> anyhow::Result<()> {
+/// Tests devices of these architectures: everything except power cuts, or what is named, without what is to be skipped.
+pub(crate) fn test(arches: &[Arch], names: &[String], skip: &[String]) -> anyhow::Result<()> {
     qemu::ensure()?;
     toolchain::ensure()?;
-    cargo(&["build", "--quiet", "--package", "hearth", "--bin", "hearth"])?;
+    install::ensure(needs::FIRMWARE)?;
     let labs = arches.iter().map(|arch| Lab::prepare(*arch));
     let labs: Vec<Lab> = labs.collect::<anyhow::Result<_>>()?;
-    if !names.is_empty() {
-        return labs.iter().try_for_each(|lab| lab.run(cuts, names));
-    }
-    // Firmware and much of a boot keep one processor busy: two machines at once take little longer than one.
-    std::thread::scope(|scope| {
-        let all = labs.iter().map(|lab| {
-            let run = move || lab.run(cuts, &["--skip", ALONE]);
-            scope.spawn(run)
-        });
-        let all: Vec<_> = all.collect();
-        all.into_iter().try_for_each(|run| {
-            run.join()
-                .unwrap_or_else(|_| Err(anyhow::anyhow!("a run of tests has panicked")))
-        })
-    })?;
-    labs.iter().try_for_each(|lab| lab.run(cuts, &[ALONE]))
+    let names = names.iter().map(String::as_str);
+    let skip = skip.iter().map(String::as_str).chain([POWER_CUTS]);
+    let words: Vec<&str> = names
+        .chain(skip.flat_map(|name| ["--skip", name]))
+        .collect();
+    labs.iter().try_for_each(|lab| lab.run(None, &words))
 }
 
-/// Tries a device among the servers of a real network, which is a namespace's own.
-pub(crate) fn network(arches: &[Arch]) -> anyhow::Result<()> {
-    install::ensure(NEIGHBOURS)?;
+/// Cuts a device's power at random moments, so many times on each architecture.
+pub(crate) fn power(arches: &[Arch], cuts: u32) -> anyhow::Result<()> {
     qemu::ensure()?;
     toolchain::ensure()?;
-    cargo(&["build", "--quiet", "--package", "hearth", "--bin", "hearth"])?;
-    // In the namespace nothing can be fetched that is missing.
-    cargo(&[&["test", "--no-run"], TESTS].concat())?;
+    install::ensure(needs::FIRMWARE)?;
+    for arch in arches {
+        Lab::prepare(*arch)?.run(Some(cuts), &[POWER_CUTS])?;
+    }
+    Ok(())
+}
+
+/// Tests a device among the servers of a real network, which is a namespace's own.
+pub(crate) fn network(arches: &[Arch]) -> anyhow::Result<()> {
+    install::ensure(needs::NETWORK)?;
+    install::ensure(needs::FIRMWARE)?;
+    qemu::ensure()?;
+    toolchain::ensure()?;
     for arch in arches {
         let mut apart = Command::new("unshare");
         if !install::is_root() {
             apart.arg("--map-root-user");
         }
-        apart.args(["--net", "--", &program()]);
         let lab = Lab::prepare(*arch)?;
-        lab.tell(&mut apart, None, &["--ignored", "neighbours::"])?;
+        apart.args(["--net", "--"]).arg(&lab.tests);
+        lab.run_by(&mut apart, None, &["--ignored", "neighbours::"])?;
     }
     Ok(())
 }
 
-/// Cargo, the one that runs this.
-fn program() -> String {
-    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+/// The program of the tests: what the test run has built, or what Cargo builds now.
+fn tests() -> anyhow::Result<PathBuf> {
+    if let Some(given) = std::env::var_os(TESTS) {
+        return Ok(given.into());
+    }
+    let output = Command::new(cargo_program())
+        .args(["test", "--no-run", "--package", "hearth-qemu-tests"])
+        .args([
+            "--test",
+            "appliance",
+            "--message-format",
+            "json-render-diagnostics",
+        ])
+        .current_dir(root())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    anyhow::ensure!(
+        output.status.success(),
+        "cargo cannot build the tests of devices"
+    );
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let executable = |line: &str| -> Option<PathBuf> {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let is_test = message["target"]["name"] == "appliance";
+        let executable = message["executable"].as_str().filter(|_| is_test);
+        executable.map(PathBuf::from)
+    };
+    let found = messages.lines().find_map(executable);
+    found.context("cargo has not built the tests of devices")
 }
 
 /// What devices of one processor are tried with.
@@ -95,6 +112,7 @@ struct Lab {
     kit: PathBuf,
     plain: PathBuf,
     speed: Speed,
+    tests: PathBuf,
 }
 
 impl Lab {
@@ -125,55 +143,41 @@ impl Lab {
             kit,
             plain,
             speed,
+            tests: tests()?,
         })
     }
 
-    /// Runs tests; each line that they print is passed on under the processor's name.
-    fn run(&self, cuts: Option<u32>, names: &[&str]) -> anyhow::Result<()> {
-        self.tell(&mut Command::new(program()), cuts, names)
+    /// Runs tests of these names, one after the other; cuts power so many times.
+    fn run(&self, cuts: Option<u32>, words: &[&str]) -> anyhow::Result<()> {
+        self.run_by(&mut Command::new(&self.tests), cuts, words)
     }
 
-    /// The same by a command that becomes Cargo.
-    fn tell(&self, cargo: &mut Command, cuts: Option<u32>, names: &[&str]) -> anyhow::Result<()> {
+    /// The same by a command that becomes the test program.
+    fn run_by(&self, tests: &mut Command, cuts: Option<u32>, words: &[&str]) -> anyhow::Result<()> {
         let begun = Instant::now();
         let name = self.arch.name();
-        let mut child = cargo
-            .args(["test", "--quiet"])
-            .args(TESTS)
-            .args(["--", "--nocapture"])
-            // A machine has two processors, as many as the host.
-            .args(["--test-threads", "1"])
-            .args(names)
+        let status = tests
+            .args(["--nocapture", "--test-threads", "1"])
+            .args(words)
             .envs(cuts.map(|cuts| ("HEARTH_CUTS", cuts.to_string())))
             .env("HEARTH_ARCH", name)
             .env("HEARTH_SPEED", self.speed.times().to_string())
             .env("HEARTH_PLACE", &self.place)
             .env("HEARTH_KIT", &self.kit)
             .env("HEARTH_PLAIN_KIT", &self.plain)
-            .env("HEARTH_PROGRAM", target().join("debug/hearth"))
-            .current_dir(root())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot run cargo")?;
-        for line in child.stdout.take().into_iter().flat_map(lines) {
-            say(&format!("{name}: {line}"));
-        }
-        let status = child.wait().context("cannot wait for cargo")?;
+            .env(kit::HEARTH_PROGRAM, kit::hearth()?)
+            .current_dir(root().join("qemu-tests"))
+            .status()
+            .with_context(|| format!("cannot run {}", self.tests.display()))?;
         let place = self.place.display();
         anyhow::ensure!(
             status.success(),
-            "a device ({name}) did not do what it should; consoles are in {place}"
+            "a test of devices ({name}) failed; consoles are in {place}"
         );
         let took = clock::took(begun);
-        say(&format!("appliance {name}: passed in {took}"));
+        say(&format!("devices {name}: passed in {took}"));
         Ok(())
     }
-}
-
-/// All lines; what is no text in them is shown as such.
-fn lines(from: impl Read) -> impl Iterator<Item = String> {
-    let pieces = BufReader::new(from).split(b'\n').map_while(Result::ok);
-    pieces.map(|piece| String::from_utf8_lossy(&piece).into_owned())
 }
 
 /// A kit with what breaks things in it.

@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use hearth_image::Arch;
 
-use crate::sh::{root, said, say};
-use crate::toolchain;
+use xtask::cache::{self, Product};
+use xtask::key::{Key, KeyBuilder, Tool};
+use xtask::sh::{root, said, say, target};
+use xtask::tree::{Scope, Tree};
+use xtask::{timings, toolchain};
 
 /// What is built.
 pub(crate) struct Programs {
@@ -17,8 +20,47 @@ pub(crate) struct Programs {
     pub(crate) stub: PathBuf,
 }
 
-/// Builds both, with the toolchain's library for UEFI where it has one, else with one that is built for it.
+/// Builds both, unless programs of the same sources are in the cache. They are the same bytes wherever they are built.
 pub(crate) fn build(arch: Arch) -> anyhow::Result<Programs> {
+    let product = Product::new(&format!("firmware-{arch}"), &key(arch)?)?;
+    let find = || product.files(&NAMES);
+    let places = match find() {
+        Some(places) => places,
+        None => {
+            let _alone = cache::lock("build", "builds programs")?;
+            let built = timings::build(&format!("selector and stub, {arch}"), || compile(arch))?;
+            let [selector, stub] = NAMES;
+            product.keep(&[(selector, &built.selector), (stub, &built.stub)])?;
+            find().context("the cache does not keep what was built")?
+        }
+    };
+    let [selector, stub] = &places[..] else {
+        bail!("{} files instead of two", places.len());
+    };
+    Ok(Programs {
+        selector: selector.clone(),
+        stub: stub.clone(),
+    })
+}
+
+/// Cargo's names for them.
+const NAMES: [&str; 2] = ["selector.efi", "stub.efi"];
+
+/// The files in which it is written how they are built.
+const RECIPE: &[&str] = &["xtask/machines/src/firmware.rs", "xtask/src/toolchain.rs"];
+
+/// The hash of all that both are built from.
+fn key(arch: Arch) -> anyhow::Result<Key> {
+    let key = KeyBuilder::new("selector and stub")
+        .add("arch", arch.name().as_bytes())
+        .add_tool(Tool::Rust)
+        .add_tool(Tool::StaticRust);
+    let scope = Scope::new(&["hearth-selector"]).with_files(RECIPE);
+    Ok(Tree::read(&root())?.add_to(key, &scope)?.finish())
+}
+
+/// Compiles both, with the toolchain's library for UEFI where it has one, else with one that is built for it.
+fn compile(arch: Arch) -> anyhow::Result<Programs> {
     let triple = format!("{}-unknown-uefi", arch.name());
     let nightly = toolchain::nightly().map(PathBuf::from);
     let libraries = said("rustc", &["--print", "target-libdir", "--target", &triple]);
@@ -69,9 +111,7 @@ pub(crate) fn build(arch: Arch) -> anyhow::Result<Programs> {
         status.success(),
         "cargo could not build for {triple}; its reasons are above"
     );
-    let place = crate::sh::target().join(&triple).join("hearth");
-    Ok(Programs {
-        selector: place.join("selector.efi"),
-        stub: place.join("stub.efi"),
-    })
+    let place = target().join(&triple).join("hearth");
+    let [selector, stub] = NAMES.map(|name| place.join(name));
+    Ok(Programs { selector, stub })
 }

@@ -14,9 +14,10 @@ use anyhow::{Context, ensure};
 use hearth_guest::Job;
 use hearth_qemu_tests::{Arch, Initramfs, Inside, Owner, Speed};
 
+use crate::kit;
 use crate::programs::{ATTACKS, CELL, GUEST_INIT, HEARTH, HELLO, HOSTILE, Program, SMOKE, build};
-use crate::sh::{root, say, target};
-use crate::{clock, kernel, kit, qemu, toolchain};
+use xtask::sh::{root, say, target};
+use xtask::{clock, kernel, qemu, toolchain};
 
 /// A test program, run in a machine of its own.
 struct Run {
@@ -33,6 +34,9 @@ struct Run {
 
 /// The run of most tests of cells.
 const CELLS: &str = "attacks";
+
+/// A platform inside that this host reaches.
+const REACH: &str = "reach";
 
 /// What runs inside, in this order.
 const RUNS: &[Run] = &[
@@ -100,9 +104,9 @@ const MANIFEST: &str = "/edge.yaml";
 /// Where it listens inside.
 const PORT: u16 = 8080;
 
-/// Runs everything inside machines of these processors; if `names` are given, only runs that are called so, and the
-/// tests of cells that have one of them.
-pub(crate) fn test(arches: &[Arch], names: &[&str]) -> anyhow::Result<()> {
+/// Runs everything inside machines of these architectures; if `names` are given, only runs that are called so, and the
+/// tests of sandboxes that have one of them in their names.
+pub(crate) fn test(arches: &[Arch], names: &[String]) -> anyhow::Result<()> {
     qemu::ensure()?;
     toolchain::ensure()?;
     for arch in arches {
@@ -142,7 +146,7 @@ fn inside(arch: Arch, kernel: PathBuf, init: PathBuf) -> Inside {
     }
 }
 
-fn test_on(arch: Arch, names: &[&str]) -> anyhow::Result<()> {
+fn test_on(arch: Arch, names: &[String]) -> anyhow::Result<()> {
     let name = arch.name();
     let begun = Instant::now();
     let kernel = kernel::ensure(arch)?;
@@ -167,8 +171,9 @@ fn test_on(arch: Arch, names: &[&str]) -> anyhow::Result<()> {
     archive.file(MANIFEST, manifest, Owner::ROOT, 0o644)?;
     let speed = inside.measure()?;
     say(&format!("guest {name}: time limits here are {speed}"));
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let all = names.is_empty();
-    let is_run = |name: &&str| RUNS.iter().any(|run| run.name == *name);
+    let is_run = |name: &&str| *name == REACH || RUNS.iter().any(|run| run.name == *name);
     let (runs, tests): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| is_run(name));
     let wants =
         |run: &&Run| all || runs.contains(&run.name) || (run.name == CELLS && !tests.is_empty());
@@ -197,10 +202,9 @@ fn test_on(arch: Arch, names: &[&str]) -> anyhow::Result<()> {
             clock::took(begun)
         ));
     }
-    if !all {
+    if !all && !runs.contains(&REACH) {
         return Ok(());
     }
-    boots::test(&inside, speed)?;
     let begun = Instant::now();
     reach(&inside, &archive, speed)?;
     say(&format!(
@@ -221,7 +225,7 @@ fn shipped(
     let place = wanted.iter().position(|program| program == test);
     let place = place.context("a run's test is none of the programs")?;
     archive.file(&in_guest(test), read(&built[place])?, Owner::ROOT, 0o755)?;
-    for (name, path) in SHIPPED.iter().zip(kit::build(arch.name(), &SHIPPED)?) {
+    for (name, path) in SHIPPED.iter().zip(kit::build(arch, &SHIPPED)?) {
         archive.file(&format!("/bin/{name}"), read(&path)?, Owner::ROOT, 0o755)?;
     }
     Ok(archive)

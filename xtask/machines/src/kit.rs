@@ -10,15 +10,18 @@ use anyhow::{Context, ensure};
 use hearth_image::kit::{About, Kit, Node, Tree, pack};
 use hearth_image::layout::{Role, span};
 use hearth_image::{Arch, Board, Firmware};
-use hearth_qemu_tests::Arch as Processor;
 use serde_json::Value;
 
-use crate::debian::{Repository, own_stanza, unpack};
-use crate::install::{self, Need};
-use crate::sh::{cargo, root, said, say, target};
-use crate::{cache, clock, firmware, kernel, toolchain};
+use crate::firmware;
+use xtask::cache::{self, Product};
+use xtask::debian::{Repository, own_stanza, unpack};
+use xtask::key::{Key, KeyBuilder, Tool};
+use xtask::sh::{cargo, root, said, say, target};
+use xtask::tree::{self, Scope};
+use xtask::{clock, install, kernel, needs, timings, toolchain};
 
-const NEEDS: &[Need] = &[("mke2fs", "e2fsprogs"), ("resize2fs", "e2fsprogs")];
+/// The variable that names `hearth`, where a test run has built it.
+pub(crate) const HEARTH_PROGRAM: &str = "HEARTH_PROGRAM";
 
 /// How hard zstd tries: a kit is packed once, and read often.
 const LEVEL: i32 = 12;
@@ -52,12 +55,7 @@ const EXT4: &str = "none,has_journal,ext_attr,dir_index,filetype,extent,64bit,me
 
 /// Makes the kits of the boards that are named, or of all that can be had here.
 #[expect(clippy::print_stdout, reason = "the path is this chore's result")]
-pub(crate) fn kit(names: &[&str]) -> anyhow::Result<()> {
-    let mut boards: Vec<Board> = names
-        .iter()
-        .map(|name| name.parse())
-        .collect::<Result<_, _>>()
-        .context("which board?")?;
+pub(crate) fn kit(mut boards: Vec<Board>) -> anyhow::Result<()> {
     if boards.is_empty() {
         boards = Board::ALL.into();
     }
@@ -67,13 +65,13 @@ pub(crate) fn kit(names: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes one, and sees that it can be read.
+/// Makes one, and checks that it can be read.
 pub(crate) fn make(board: Board) -> anyhow::Result<PathBuf> {
     let begun = Instant::now();
-    install::ensure(NEEDS)?;
+    install::ensure(needs::KIT)?;
     toolchain::ensure()?;
     let arch = board.arch();
-    let image = kernel::ensure(processor(arch))?;
+    let image = kernel::ensure(arch)?;
     let kernels = image.parent().context("a kernel lies in a directory")?;
     let mut tree = Tree::new();
     let mut add = |path: &str, mode: u32, bytes: Vec<u8>| {
@@ -131,13 +129,6 @@ pub(crate) fn make(board: Board) -> anyhow::Result<PathBuf> {
     fs::rename(&fresh, &place).with_context(|| format!("cannot make {}", place.display()))?;
     tell(board, &tree, bytes.len(), begun);
     Ok(place)
-}
-
-fn processor(arch: Arch) -> Processor {
-    match arch {
-        Arch::X86_64 => Processor::X86_64,
-        Arch::Aarch64 => Processor::Aarch64,
-    }
 }
 
 pub(crate) fn command_line(board: Board) -> String {
@@ -201,7 +192,7 @@ fn directories(tree: &mut Tree) {
 
 /// The appliance's programs; where each is.
 fn programs(arch: Arch) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
-    let built = build(arch.name(), &PROGRAMS.map(|(_, name)| name))?;
+    let built = build(arch, &PROGRAMS.map(|(_, name)| name))?;
     Ok(PROGRAMS
         .map(|(path, _)| path)
         .into_iter()
@@ -211,7 +202,51 @@ fn programs(arch: Arch) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
 
 /// Programs of the workspace as devices have them, built as `hearth build` builds workers; where each is, in their
 /// order.
-pub(crate) fn build(arch: &str, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn build(arch: Arch, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+    let product = Product::new(&format!("shipped-{arch}"), &key(arch, names)?)?;
+    if let Some(places) = product.files(names) {
+        return Ok(places);
+    }
+    let _alone = cache::lock("build", "builds programs")?;
+    let built = timings::build(&format!("{}, {arch}", names.join(", ")), || {
+        compile(arch, names)
+    })?;
+    let all: Vec<(&str, &Path)> = names
+        .iter()
+        .zip(&built)
+        .map(|(name, path)| (*name, path.as_path()))
+        .collect();
+    product.keep(&all)?;
+    let places = product.files(names);
+    places.context("the cache does not keep what was built")
+}
+
+/// The files in which it is written how they are built, beside `hearth build` itself.
+const RECIPE: &[&str] = &["xtask/machines/src/kit.rs", "xtask/src/toolchain.rs"];
+
+/// The hash of all that these programs are built from. They are the same bytes wherever they are built.
+fn key(arch: Arch, names: &[&str]) -> anyhow::Result<Key> {
+    let key = KeyBuilder::new("shipped programs")
+        .add("arch", arch.name().as_bytes())
+        .add("names", names.join(" ").as_bytes())
+        .add_tool(Tool::Rust)
+        .add_tool(Tool::StaticRust);
+    // `hearth build` builds them.
+    let scope = Scope::new(&["hearth", "hearth-init", "hello"]).with_files(RECIPE);
+    Ok(tree::Tree::read(&root())?.add_to(key, &scope)?.finish())
+}
+
+/// `hearth`, as it was built for this machine: by the test run, or now.
+pub(crate) fn hearth() -> anyhow::Result<PathBuf> {
+    if let Some(given) = std::env::var_os(HEARTH_PROGRAM) {
+        return Ok(given.into());
+    }
+    cargo(&["build", "--quiet", "--package", "hearth", "--bin", "hearth"])?;
+    Ok(target().join("debug/hearth"))
+}
+
+/// Builds programs; where each is.
+fn compile(arch: Arch, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     // Below the workspace, so that Cargo knows the programs; in a directory that git does not.
     let place = root().join(".hearth/kit");
     fs::create_dir_all(&place)?;
@@ -223,12 +258,11 @@ pub(crate) fn build(arch: &str, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> 
         ));
     }
     fs::write(&manifest, text)?;
-    cargo(&["build", "--quiet", "--package", "hearth", "--bin", "hearth"])?;
-    let output = Command::new(target().join("debug/hearth"))
+    let output = Command::new(hearth()?)
         .arg("build")
         .arg(&manifest)
         // An appliance makes no images.
-        .args(["--arch", arch, "--json", "--no-default-features"])
+        .args(["--arch", arch.name(), "--json", "--no-default-features"])
         // What is built for other manifests has other flags, and each would push the other out.
         .env("CARGO_TARGET_DIR", target().join("kit"))
         .current_dir(root())
@@ -255,8 +289,7 @@ pub(crate) fn build(arch: &str, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> 
 /// A board's image as a user makes it, with one function.
 pub(crate) fn image(board: Board, to: &Path) -> anyhow::Result<()> {
     let kit = make(board)?;
-    cargo(&["build", "--quiet", "--package", "hearth", "--bin", "hearth"])?;
-    let status = Command::new(target().join("debug/hearth"))
+    let status = Command::new(hearth()?)
         .args(["image", "build", "--board", &board.to_string(), "--kit"])
         .arg(&kit)
         .args(["--manifest", "examples/hello/edge.yaml", "--output"])

@@ -8,12 +8,10 @@ use anyhow::{Context, ensure};
 use hearth_image::Board;
 use hearth_qemu_tests::{Arch, Boot, Guest, Inside, Spec, pi};
 
-use crate::install::{self, Need};
+use crate::kit;
 use crate::programs::{GUEST_INIT, build};
-use crate::sh::{say, target};
-use crate::{clock, kernel, kit, qemu, toolchain};
-
-const NEEDS: &[Need] = &[("fdtput", "device-tree-compiler")];
+use xtask::sh::{say, target};
+use xtask::{clock, install, kernel, needs, qemu, toolchain};
 
 /// A card: more than its image, and a power of two, as QEMU wants it.
 const CARD: u64 = 1 << 30;
@@ -26,7 +24,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
     let begun = Instant::now();
     qemu::ensure()?;
     toolchain::ensure()?;
-    install::ensure(NEEDS)?;
+    install::ensure(needs::PI)?;
     let place = target().join("qemu").join("pi");
     fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
     let card = place.join("card");

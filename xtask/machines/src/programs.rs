@@ -3,16 +3,19 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use hearth_qemu_tests::Arch;
+use hearth_image::Arch;
 use serde_json::Value;
 
-use crate::sh::{root, said, say};
-use crate::{clock, toolchain};
+use xtask::cache::{self, Product};
+use xtask::key::{Key, KeyBuilder, Tool};
+use xtask::sh::{root, said, say};
+use xtask::tree::{Scope, Tree};
+use xtask::{clock, timings, toolchain};
 
 /// What is built of a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +100,43 @@ const ALL: &[Program] = &[
     DISK,
 ];
 
-/// Builds [`ALL`] by one run of Cargo, in the profile `guest`; where each of `programs` is, in their order.
+/// Builds [`ALL`] by one run of Cargo, in the profile `guest`, unless programs of the same sources are in the cache; where
+/// each of `programs` is, in their order.
 pub(crate) fn build(arch: Arch, programs: &[Program]) -> anyhow::Result<Vec<PathBuf>> {
+    let names: Vec<&str> = programs.iter().map(|program| program.name).collect();
+    let product = Product::new(&format!("programs-{arch}"), &key(arch)?)?;
+    if let Some(places) = product.files(&names) {
+        return Ok(places);
+    }
+    let _alone = cache::lock("build", "builds programs")?;
+    let built = timings::build(&format!("static programs, {arch}"), || compile(arch))?;
+    let all: Vec<(&str, &Path)> = ALL
+        .iter()
+        .zip(&built)
+        .map(|(program, path)| (program.name, path.as_path()))
+        .collect();
+    product.keep(&all)?;
+    let places = product.files(&names);
+    places.context("the cache does not keep what was built")
+}
+
+/// The files in which it is written how they are built.
+const RECIPE: &[&str] = &["xtask/machines/src/programs.rs", "xtask/src/toolchain.rs"];
+
+/// The hash of all that [`ALL`] is built from.
+fn key(arch: Arch) -> anyhow::Result<Key> {
+    let packages: Vec<&str> = ALL.iter().map(|program| program.package).collect();
+    let key = KeyBuilder::new("guest programs")
+        .add("arch", arch.name().as_bytes())
+        .add("programs", format!("{ALL:?}").as_bytes())
+        .add_tool(Tool::Rust)
+        .add_tool(Tool::StaticRust);
+    let scope = Scope::new(&packages).with_files(RECIPE);
+    Ok(Tree::read(&root())?.add_to(key, &scope)?.finish())
+}
+
+/// Builds [`ALL`]; where each is, in their order.
+fn compile(arch: Arch) -> anyhow::Result<Vec<PathBuf>> {
     let begun = Instant::now();
     let (mut cargo, way) = cargo(arch)?;
     say(&format!("static programs for {}, {way}", arch.name()));
@@ -137,7 +175,7 @@ pub(crate) fn build(arch: Arch, programs: &[Program]) -> anyhow::Result<Vec<Path
             .map(|one| one.place.clone())
             .with_context(|| format!("cargo built no {}", program.name))
     };
-    let places = programs.iter().map(place).collect::<Result<_, _>>();
+    let places = ALL.iter().map(place).collect::<Result<_, _>>();
     say(&format!(
         "static programs for {}: built in {}",
         arch.name(),

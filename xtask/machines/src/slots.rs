@@ -15,15 +15,10 @@ use hearth_image::layout::{Role, Span, span};
 use hearth_image::{Board, Firmware};
 use hearth_qemu_tests::{Arch, Inside, Machine, Running, Speed};
 
-use crate::install::{self, Need};
 use crate::programs::{BOOT_REPORT, GUEST_INIT, build};
-use crate::sh::{say, target};
-use crate::{clock, firmware, kernel, kit, qemu, toolchain};
-
-const NEEDS: &[Need] = &[
-    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
-    ("/usr/share/AAVMF/AAVMF_CODE.fd", "qemu-efi-aarch64"),
-];
+use crate::{firmware, kit};
+use xtask::sh::{say, target};
+use xtask::{clock, install, kernel, needs, qemu, toolchain};
 
 /// From the power button to the system's first word, on a quiet host.
 const BOOT: Duration = Duration::from_secs(25);
@@ -42,7 +37,7 @@ struct Disks {
 pub(crate) fn test(arches: &[Arch]) -> anyhow::Result<()> {
     qemu::ensure()?;
     toolchain::ensure()?;
-    install::ensure(NEEDS)?;
+    install::ensure(needs::FIRMWARE)?;
     for arch in arches {
         let begun = Instant::now();
         test_on(*arch)?;

@@ -15,9 +15,10 @@ use hearth_image::layout::{MIB, Role, SECTOR, span};
 use hearth_image::{fat, sparse};
 use hearth_qemu_tests::{Arch, Boot as Start, Guest, Initramfs, Inside, Owner, Spec, Speed};
 
+use crate::kit;
 use crate::programs::{INIT, NET, PLATFORM, Program, build};
-use crate::sh::{run, say};
-use crate::{clock, kit};
+use xtask::clock;
+use xtask::sh::{run, say};
 
 /// What the appliance has of programs, and where.
 const PROGRAMS: &[(Program, &str)] = &[
@@ -281,10 +282,7 @@ fn root(arch: Arch, board: Board, pristine: &[u8]) -> anyhow::Result<Initramfs> 
     for ((_, place), path) in PROGRAMS.iter().zip(&built) {
         root.file(place, read(path)?, Owner::ROOT, 0o755)?;
     }
-    let e2fsck = kit::e2fsck(match arch {
-        Arch::X86_64 => hearth_image::board::Arch::X86_64,
-        Arch::Aarch64 => hearth_image::board::Arch::Aarch64,
-    })?;
+    let e2fsck = kit::e2fsck(arch)?;
     root.file("/sbin/e2fsck", read(&e2fsck)?, Owner::ROOT, 0o755)?;
     let release = format!(
         r#"{{"version":"0.1.0","board":"{board}","arch":"{}","built":1790000000,"kernel":""}}"#,

@@ -12,9 +12,10 @@ use hearth_image::layout::{MIB, Role, span};
 use hearth_qemu_tests::{Arch, Initramfs, Inside, Machine, Owner, Speed};
 
 use super::{in_guest, inside, job, read};
+use crate::kit;
 use crate::programs::{DISK, GUEST_INIT, HEARTH, Program, build};
-use crate::sh::{say, target};
-use crate::{clock, kernel, kit, qemu, toolchain};
+use xtask::sh::{say, target};
+use xtask::{clock, kernel, qemu, toolchain};
 
 const PROGRAMS: &[Program] = &[GUEST_INIT, HEARTH, DISK];
 

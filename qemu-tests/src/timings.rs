@@ -1,0 +1,39 @@
+//! Reports to a test run what its time was spent on: machines from their start to their end, and fixed pauses.
+//!
+//! The run names a file in the environment, to which each machine and each pause adds a line of JSON:
+//! `{"what":"machine","name":"x86_64-smoke","boot_ms":2100,"total_ms":31000}`. Without that name nothing is written.
+
+use std::fs::File;
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::json;
+
+/// The variable that names the file. `xtask::timings` reads it.
+const FILE: &str = "HEARTH_TIMINGS";
+
+/// Waits for a fixed time, where no event tells when to go on.
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+    write("pause", "pause", Duration::ZERO, time);
+}
+
+/// Reports a machine that has ended.
+pub(crate) fn machine(name: &str, boot: Duration, total: Duration) {
+    write("machine", name, boot, total);
+}
+
+fn write(what: &str, name: &str, boot: Duration, total: Duration) {
+    let Some(file) = std::env::var_os(FILE) else {
+        return;
+    };
+    let line = json!({
+        "what": what,
+        "name": name,
+        "boot_ms": boot.as_millis() as u64,
+        "total_ms": total.as_millis() as u64,
+    });
+    let opened = File::options().create(true).append(true).open(file);
+    // Without the line only a column of the run's table lacks something.
+    let _ = opened.and_then(|mut file| writeln!(file, "{line}"));
+}

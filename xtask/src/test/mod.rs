@@ -1,0 +1,189 @@
+//! `cargo xtask test`: plans what to run, runs it, and reports how it went and how long it took.
+//!
+//! [`plan`] decides, from the project's files alone, which parts there are and what each of them can see. [`passed`]
+//! knows which of them have passed with exactly these inputs. [`runner`] runs the others, [`report`] writes the table.
+
+mod host;
+mod passed;
+mod plan;
+mod report;
+mod runner;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use xtask::install;
+use xtask::needs::{self, Need};
+use xtask::sh::{root, said, say, target};
+use xtask::tree::Tree;
+use xtask::{clock, qemu, toolchain};
+
+use crate::args::Options;
+use passed::{Durations, Passed};
+use plan::{Part, Stage};
+use report::{Report, Row};
+
+/// How much is tested.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// Style, and host tests of what changed.
+    Quick {
+        /// Only of these packages and of those that depend on them; of all if empty.
+        crates: Vec<String>,
+    },
+    /// Every part that has changed, and a sample of what depends on chance.
+    Usual,
+    /// Every part, and long runs of what depends on chance.
+    Full,
+}
+
+impl Size {
+    fn name(&self) -> &'static str {
+        match self {
+            Size::Quick { .. } => "quick",
+            Size::Usual => "usual",
+            Size::Full => "full",
+        }
+    }
+}
+
+/// What a whole run leaves below `target/` and `~/.cache/hearth`, in GB: measured, and rounded up.
+const DISK_GB: u64 = 20;
+
+/// Plans and runs tests of this size.
+pub(crate) fn run(size: Size, options: &Options) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    if options.yes {
+        install::answer_yes();
+    }
+    let tree = Tree::read(&root())?;
+    let mut parts = plan::parts(&tree, &size)?;
+    let is_wanted = |part: &Part| options.only.iter().any(|name| part.name.contains(name));
+    parts.retain(|part| options.only.is_empty() || is_wanted(part));
+    ensure!(
+        !parts.is_empty(),
+        "no part has {} in its name",
+        options.only.join(" or ")
+    );
+    let durations = Durations::read()?;
+    announce(&size, &parts, &durations);
+    if !options.dry_run {
+        prepare(&parts)?;
+    }
+    let passed = Passed::open()?;
+    let uncached = options.no_cache || size == Size::Full;
+    let mut report = Report::new(&size, uncached);
+    let mut waiting = Vec::new();
+    for part in parts {
+        let key = part.key(&tree)?;
+        match key.as_ref().filter(|_| !uncached) {
+            Some(key) if passed.contains(key) => report.add(Row::unchanged(&part, key)),
+            _ => waiting.push((part, key)),
+        }
+    }
+    say(&format!(
+        "{} parts to run, {} unchanged since they passed",
+        waiting.len(),
+        report.rows().len()
+    ));
+    let mut run = runner::Runner::new(&tree, passed);
+    if options.dry_run {
+        waiting
+            .iter()
+            .for_each(|(part, _)| say(&format!("  would run {}", part.name)));
+        return Ok(());
+    }
+    for stage in Stage::ALL {
+        let (now, later): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|(part, _)| part.stage == stage);
+        waiting = later;
+        run.stage(stage, now, &mut report);
+        if report.has_failed() {
+            // Later stages test what earlier ones have built.
+            break;
+        }
+    }
+    for (part, _) in waiting {
+        report.add(Row::not_run(&part));
+    }
+    report.finish(begun.elapsed());
+    durations.write_with(report.rows())?;
+    report.write(&target().join("test-report.json"))?;
+    report.print();
+    ensure!(!report.has_failed(), "{}", report.failures());
+    Ok(())
+}
+
+/// Prints what the run will do, install and take.
+fn announce(size: &Size, parts: &[Part], durations: &Durations) {
+    say(&format!("size {}: {} parts", size.name(), parts.len()));
+    let mut all = Duration::ZERO;
+    let mut unknown = 0;
+    for stage in Stage::ALL {
+        let parts: Vec<&Part> = parts.iter().filter(|part| part.stage == stage).collect();
+        if parts.is_empty() {
+            continue;
+        }
+        let known = parts.iter().filter_map(|part| durations.last(&part.name));
+        let (time, count) = known.fold((Duration::ZERO, 0), |(time, count), one| {
+            (time + one, count + 1)
+        });
+        let time = match stage.is_side_by_side() {
+            true => time / 2,
+            false => time,
+        };
+        all += time;
+        unknown += parts.len() - count;
+        let time = match count {
+            0 => "not timed yet".to_owned(),
+            _ => format!("about {} if all of it runs", clock::text(time)),
+        };
+        say(&format!(
+            "  {}: {} parts, {time}",
+            stage.title(),
+            parts.len()
+        ));
+    }
+    let rest = match unknown {
+        0 => String::new(),
+        _ => format!(", and {unknown} parts that were not timed on this machine yet"),
+    };
+    say(&format!("  at most about {}{rest}", clock::text(all)));
+    let missing = install::missing(&needed(parts));
+    if !missing.is_empty() {
+        say(&format!("  will install: {}", missing.join(", ")));
+    }
+    let free = said("df", &["--output=avail", "-BG", &root().to_string_lossy()]);
+    let free = free.and_then(|text| Some(text.lines().last()?.trim().to_owned()));
+    say(&format!(
+        "  needs up to {DISK_GB} GB below target/ and ~/.cache/hearth; {} are free",
+        free.unwrap_or_else(|| "unknown".to_owned())
+    ));
+}
+
+/// All that these parts need of packages, without repetition.
+fn needed(parts: &[Part]) -> Vec<Need> {
+    let all: BTreeSet<Need> = parts
+        .iter()
+        .flat_map(|part| part.needs().iter().flat_map(|needs| needs.iter().copied()))
+        .collect();
+    all.into_iter().collect()
+}
+
+/// Installs what these parts need: their keys depend on the versions of it.
+fn prepare(parts: &[Part]) -> anyhow::Result<()> {
+    let needed = needed(parts);
+    let (qemu, others): (Vec<Need>, Vec<Need>) = needed
+        .into_iter()
+        .partition(|need| needs::QEMU.contains(need));
+    install::ensure(&others)?;
+    if !qemu.is_empty() {
+        qemu::ensure()?;
+    }
+    match parts.iter().any(Part::needs_static_toolchain) {
+        true => toolchain::ensure(),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,297 @@
+//! The table that each run ends with, and the same as JSON.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use xtask::clock;
+use xtask::key::Key;
+use xtask::sh::{root, said, say};
+use xtask::timings::{Record, What};
+
+use super::Size;
+use super::plan::Part;
+
+/// How a part ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It ran and passed.
+    Passed,
+    /// It ran and failed.
+    Failed,
+    /// It was not run, because it has passed with the same inputs.
+    Unchanged,
+    /// It was not run, because an earlier stage failed.
+    NotRun,
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            State::Passed => "passed",
+            State::Failed => "FAILED",
+            State::Unchanged => "unchanged",
+            State::NotRun => "not run",
+        }
+    }
+}
+
+/// A part, and how it went.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    /// The part's name.
+    pub(crate) name: String,
+    /// How it ended.
+    pub(crate) state: State,
+    /// From its begin to its end.
+    pub(crate) time: Duration,
+    /// What it ran: tests, as the harness counted them.
+    pub(crate) tests: Option<u64>,
+    /// Programs that it built, machines that it started, and pauses that it made.
+    pub(crate) records: Vec<Record>,
+    /// Of its inputs; none if it depends on chance.
+    pub(crate) key: Option<Key>,
+    /// Why it failed.
+    pub(crate) error: Option<String>,
+}
+
+impl Row {
+    fn new(name: &str, state: State) -> Row {
+        Row {
+            name: name.to_owned(),
+            state,
+            time: Duration::ZERO,
+            tests: None,
+            records: Vec::new(),
+            key: None,
+            error: None,
+        }
+    }
+
+    /// A part that has passed with these inputs.
+    pub(crate) fn unchanged(part: &Part, key: &Key) -> Row {
+        Row {
+            key: Some(key.clone()),
+            ..Row::new(&part.name, State::Unchanged)
+        }
+    }
+
+    /// A part that was not reached.
+    pub(crate) fn not_run(part: &Part) -> Row {
+        Row::new(&part.name, State::NotRun)
+    }
+
+    /// A part that ran.
+    pub(crate) fn ran(part: &Part, key: Option<Key>, time: Duration, error: Option<String>) -> Row {
+        Row {
+            key,
+            time,
+            ..Row::new(&part.name, State::Passed)
+        }
+        .with_error(error)
+    }
+
+    /// A build that the parts of a stage share.
+    pub(crate) fn built(name: &str, time: Duration, error: Option<String>) -> Row {
+        let record = Record {
+            what: What::Build,
+            name: name.to_owned(),
+            boot: Duration::ZERO,
+            total: time,
+        };
+        Row {
+            time,
+            records: vec![record],
+            ..Row::new(name, State::Passed)
+        }
+        .with_error(error)
+    }
+
+    fn with_error(self, error: Option<String>) -> Row {
+        let state = match error {
+            None => State::Passed,
+            Some(_) => State::Failed,
+        };
+        Row {
+            state,
+            error,
+            ..self
+        }
+    }
+
+    /// Time that went into one kind of thing.
+    fn spent(&self, what: What) -> Duration {
+        let records = self.records.iter().filter(|record| record.what == what);
+        records.map(|record| record.total).sum()
+    }
+
+    fn boots(&self) -> Duration {
+        self.records.iter().map(|record| record.boot).sum()
+    }
+
+    fn json(&self) -> Value {
+        let records = self.records.iter().map(Record::json);
+        json!({
+            "name": self.name,
+            "state": self.state.name(),
+            "seconds": seconds(self.time),
+            "build_seconds": seconds(self.spent(What::Build)),
+            "boot_seconds": seconds(self.boots()),
+            "pause_seconds": seconds(self.spent(What::Pause)),
+            "tests": self.tests,
+            "key": self.key.as_ref().map(Key::full),
+            "error": self.error,
+            "records": records.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// All parts of a run.
+#[derive(Debug)]
+pub(crate) struct Report {
+    size: &'static str,
+    uncached: bool,
+    rows: Vec<Row>,
+    time: Duration,
+}
+
+impl Report {
+    /// Begins without rows.
+    pub(crate) fn new(size: &Size, uncached: bool) -> Report {
+        Report {
+            size: size.name(),
+            uncached,
+            rows: Vec::new(),
+            time: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn add(&mut self, row: Row) {
+        self.rows.push(row);
+    }
+
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    pub(crate) fn finish(&mut self, time: Duration) {
+        self.time = time;
+    }
+
+    fn count(&self, state: State) -> usize {
+        self.rows.iter().filter(|row| row.state == state).count()
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.count(State::Failed) > 0
+    }
+
+    /// Which parts failed, and why.
+    pub(crate) fn failures(&self) -> String {
+        let failed = self.rows.iter().filter(|row| row.state == State::Failed);
+        let lines = failed.map(|row| {
+            let error = row.error.as_deref().unwrap_or_default();
+            format!("\n  {}: {error}", row.name)
+        });
+        format!("failed:{}", lines.collect::<String>())
+    }
+
+    /// Writes the table as JSON.
+    pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let root = root();
+        let commit = ["-C", &*root.to_string_lossy(), "rev-parse", "HEAD"];
+        let value = json!({
+            "size": self.size,
+            "uncached": self.uncached,
+            "commit": said("git", &commit),
+            "seconds": seconds(self.time),
+            "passed": !self.has_failed(),
+            "parts": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
+        });
+        fs::write(path, serde_json::to_string_pretty(&value)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        say(&format!("the same as JSON: {}", path.display()));
+        Ok(())
+    }
+
+    /// Prints the table, and the verdict in one line.
+    #[expect(clippy::print_stdout, reason = "the table is the run's result")]
+    pub(crate) fn print(&self) {
+        print!("{}", self.table());
+        println!(
+            "parts: {} passed, {} failed, {} skipped",
+            self.count(State::Passed),
+            self.count(State::Failed),
+            self.count(State::Unchanged) + self.count(State::NotRun)
+        );
+        let verdict = match self.has_failed() {
+            false => "all passed",
+            true => "FAILED",
+        };
+        println!(
+            "test {}: {verdict} in {}",
+            self.size,
+            clock::text(self.time)
+        );
+    }
+
+    /// Columns: the part, how it ended, all its time, and what of it went into builds, boots and fixed pauses. Below a
+    /// part that started machines or built programs, a line for each.
+    fn table(&self) -> String {
+        let mut text = format!(
+            "\n{:<46} {:>9} {:>8} {:>7} {:>7} {:>7} {:>6}\n",
+            "part", "", "time", "build", "boot", "pause", "tests"
+        );
+        for row in &self.rows {
+            if row.state == State::Unchanged {
+                let key = row.key.as_ref().map(Key::to_string).unwrap_or_default();
+                text += &format!(
+                    "{:<46} {:>9} since it passed, {key}\n",
+                    row.name,
+                    row.state.name()
+                );
+                continue;
+            }
+            let tests = row.tests.map(|count| count.to_string());
+            text += &format!(
+                "{:<46} {:>9} {:>8} {:>7} {:>7} {:>7} {:>6}\n",
+                row.name,
+                row.state.name(),
+                shown(row.time),
+                shown(row.spent(What::Build)),
+                shown(row.boots()),
+                shown(row.spent(What::Pause)),
+                tests.unwrap_or_default(),
+            );
+            for record in &row.records {
+                let (build, boot) = match record.what {
+                    What::Build => (shown(record.total), String::new()),
+                    What::Machine => (String::new(), shown(record.boot)),
+                    What::Pause => continue,
+                };
+                text += &format!(
+                    "  {:<54} {:>8} {:>7} {:>7}\n",
+                    record.name,
+                    shown(record.total),
+                    build,
+                    boot,
+                );
+            }
+        }
+        text + "\n"
+    }
+}
+
+/// Seconds with a digit behind the point; nothing for no time at all.
+fn shown(time: Duration) -> String {
+    match time.is_zero() {
+        true => String::new(),
+        false => format!("{:.1}", time.as_secs_f64()),
+    }
+}
+
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,119 @@
+//! What a part of the test run spent its time on. The processes that build programs, start virtual machines or pause
+//! add lines to a file that the run names; the run reads the lines when the part has ended.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// The variable of the environment that names the file. A line of it is a [`Record`] as JSON.
+/// `hearth_qemu_tests::timings` writes lines for machines and pauses.
+pub const FILE: &str = "HEARTH_TIMINGS";
+
+/// What time was spent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Programs, kernels, kits or images were built.
+    Build,
+    /// A virtual machine ran.
+    Machine,
+    /// A test waited for a fixed time.
+    Pause,
+}
+
+impl What {
+    const ALL: [What; 3] = [What::Build, What::Machine, What::Pause];
+
+    fn name(self) -> &'static str {
+        match self {
+            What::Build => "build",
+            What::Machine => "machine",
+            What::Pause => "pause",
+        }
+    }
+}
+
+/// One of these things, and how long it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What it was.
+    pub what: What,
+    /// Its name; of a machine, that of its log.
+    pub name: String,
+    /// Of a machine: from its start to the first thing that a test waited for, in milliseconds. Else nothing.
+    pub boot: Duration,
+    /// From its begin to its end, in milliseconds.
+    pub total: Duration,
+}
+
+impl Record {
+    /// As it is written.
+    pub fn json(&self) -> Value {
+        json!({
+            "what": self.what.name(),
+            "name": self.name,
+            "boot_ms": self.boot.as_millis() as u64,
+            "total_ms": self.total.as_millis() as u64,
+        })
+    }
+
+    fn from_json(line: &str) -> Option<Record> {
+        let value: Value = serde_json::from_str(line).ok()?;
+        let time = |name: &str| value[name].as_u64().map(Duration::from_millis);
+        let what = value["what"].as_str()?;
+        Some(Record {
+            what: What::ALL.into_iter().find(|one| one.name() == what)?,
+            name: value["name"].as_str()?.to_owned(),
+            boot: time("boot_ms")?,
+            total: time("total_ms")?,
+        })
+    }
+}
+
+/// All records of a file, in the order in which they ended; none if there is no such file.
+pub fn read(file: &Path) -> Vec<Record> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().filter_map(Record::from_json).collect()
+}
+
+/// Builds something, and records how long that took, if this process is part of a test run.
+pub fn build<T>(name: &str, build: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let built = build();
+    let record = Record {
+        what: What::Build,
+        name: name.to_owned(),
+        boot: Duration::ZERO,
+        total: begun.elapsed(),
+    };
+    if let Some(file) = std::env::var_os(FILE) {
+        let opened = File::options().create(true).append(true).open(file);
+        // Without the line only a column of the table lacks something.
+        let _ = opened.and_then(|mut file| writeln!(file, "{}", record.json()));
+    }
+    built
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_read_as_they_were_written_and_anything_else_is_passed_over() {
+        for what in What::ALL {
+            let record = Record {
+                what,
+                name: "a".to_owned(),
+                boot: Duration::from_millis(20),
+                total: Duration::from_millis(30),
+            };
+            let line = record.json().to_string();
+            assert_eq!(Record::from_json(&line), Some(record));
+        }
+        for line in ["", "{", "{}", r#"{"what":"other","name":"a"}"#] {
+            assert_eq!(Record::from_json(line), None, "{line}");
+        }
+    }
+}
