@@ -31,7 +31,7 @@ pub(crate) fn markdown(report: &Report) -> String {
     text.push_str(&ratio_table(&ratios(report)));
     text.push_str(&check_table(&checks(report)));
     if !report.sizes.is_empty() {
-        text.push_str("\n| release program | size |\n|---|---|\n");
+        text.push_str("\n| program | size |\n|---|---|\n");
         for (name, size) in &report.sizes {
             let _ = writeln!(text, "| `{name}` | {} |", bytes(*size as f64));
         }
@@ -382,7 +382,7 @@ One round of 5 s for each load, wrk 4.1.0, one thread. CPU time by CLOCK.
 | replacement of a killed worker, median of 2 | 35.0 ms | ≤ 20.0 ms | **missed** |
 | replacement of a killed worker, longest of 2 | 60.0 ms | ≤ 20.0 ms | **missed** |
 
-| release program | size |
+| program | size |
 |---|---|
 | `hearth` | 5.00 MiB |
 | `hello` | 400 KiB |
@@ -399,7 +399,7 @@ One round of 5 s for each load, wrk 4.1.0, one thread. CPU time by CLOCK.
         let text = markdown(&report);
         assert!(text.contains("| hyper alone"));
         assert!(!text.contains("Hearth's"));
-        assert!(!text.contains("release program"));
+        assert!(!text.contains("| program |"));
     }
 
     #[test]

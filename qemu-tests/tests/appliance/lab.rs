@@ -20,10 +20,10 @@ pub(crate) struct Lab {
     hearth: PathBuf,
 }
 
-/// What `cargo xtask test appliance` says in the environment.
+/// What `cargo xtask test devices` says in the environment.
 fn told(name: &str) -> String {
     std::env::var(name)
-        .unwrap_or_else(|_| panic!("no {name}: run these tests by `cargo xtask test appliance`"))
+        .unwrap_or_else(|_| panic!("no {name}: run these tests by `cargo xtask test devices`"))
 }
 
 impl Lab {

@@ -1,5 +1,5 @@
 //! The appliance as its users have it: images that `hearth image build` makes, started by UEFI firmware in
-//! machines of either processor. Run by `cargo xtask test appliance`, which builds what these need.
+//! machines of either processor. Run by `cargo xtask test devices`, which builds what these need.
 //!
 //! What breaks things inside is a program beside the platform ([`lab::Lab::kit`]); everything else in these
 //! images is what a device gets.

@@ -11,8 +11,8 @@ use hearth_image::Board;
 use hearth_image::kit::{Kit, Node, pack, unpack};
 use hearth_qemu_tests::{Arch, Inside, Speed};
 
-use crate::kit;
 use crate::programs::{ATTACKS, GUEST_INIT, HELLO, HOSTILE, Program, SABOTEUR, build};
+use crate::{kit, speed};
 use serde_json::Value;
 use xtask::sh::{cargo_program, root, say, target};
 use xtask::{clock, install, kernel, needs, qemu, toolchain};
@@ -135,8 +135,7 @@ impl Lab {
             place: place.clone(),
             on_line: None,
         };
-        let speed = inside.measure()?;
-        say(&format!("appliance {name}: time limits here are {speed}"));
+        let speed = speed::speed(&inside)?;
         Ok(Lab {
             arch,
             place,

@@ -14,8 +14,8 @@ use anyhow::{Context, ensure};
 use hearth_guest::Job;
 use hearth_qemu_tests::{Arch, Initramfs, Inside, Owner, Speed};
 
-use crate::kit;
 use crate::programs::{ATTACKS, CELL, GUEST_INIT, HEARTH, HELLO, HOSTILE, Program, SMOKE, build};
+use crate::{kit, speed};
 use xtask::sh::{root, say, target};
 use xtask::{clock, kernel, qemu, toolchain};
 
@@ -128,7 +128,7 @@ pub(crate) fn boots(arches: &[Arch]) -> anyhow::Result<()> {
     for arch in arches {
         let built = build(*arch, &[GUEST_INIT])?;
         let inside = inside(*arch, kernel::ensure(*arch)?, built[0].clone());
-        boots::test(&inside, inside.measure()?)?;
+        boots::test(&inside, speed::speed(&inside)?)?;
     }
     Ok(())
 }
@@ -169,8 +169,7 @@ fn test_on(arch: Arch, names: &[String]) -> anyhow::Result<()> {
     archive.file(SETUID, read(&built[hello])?, Owner::ROOT, 0o4755)?;
     let manifest = read(&root().join("examples/hello/edge.yaml"))?;
     archive.file(MANIFEST, manifest, Owner::ROOT, 0o644)?;
-    let speed = inside.measure()?;
-    say(&format!("guest {name}: time limits here are {speed}"));
+    let speed = speed::speed(&inside)?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let all = names.is_empty();
     let is_run = |name: &&str| *name == REACH || RUNS.iter().any(|run| run.name == *name);

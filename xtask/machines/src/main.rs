@@ -7,6 +7,7 @@ mod kit;
 mod pi;
 mod programs;
 mod slots;
+mod speed;
 
 use std::process::ExitCode;
 

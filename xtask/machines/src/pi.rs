@@ -8,8 +8,8 @@ use anyhow::{Context, ensure};
 use hearth_image::Board;
 use hearth_qemu_tests::{Arch, Boot, Guest, Inside, Spec, pi};
 
-use crate::kit;
 use crate::programs::{GUEST_INIT, build};
+use crate::{kit, speed};
 use xtask::sh::{say, target};
 use xtask::{clock, install, kernel, needs, qemu, toolchain};
 
@@ -43,7 +43,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
         place: place.clone(),
         on_line: None,
     };
-    let speed = inside.measure()?;
+    let speed = speed::speed(&inside)?;
     for start in ["first", "second"] {
         let taken = pi::take(&card, false, &place)?;
         ensure!(taken.partition == 2, "partition {}", taken.partition);

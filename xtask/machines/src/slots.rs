@@ -16,7 +16,7 @@ use hearth_image::{Board, Firmware};
 use hearth_qemu_tests::{Arch, Inside, Machine, Running, Speed};
 
 use crate::programs::{BOOT_REPORT, GUEST_INIT, build};
-use crate::{firmware, kit};
+use crate::{firmware, kit, speed};
 use xtask::sh::{say, target};
 use xtask::{clock, install, kernel, needs, qemu, toolchain};
 
@@ -321,11 +321,7 @@ impl Disks {
             place: place.clone(),
             on_line: None,
         };
-        let speed = inside.measure()?;
-        say(&format!(
-            "firmware {}: time limits here are {speed}",
-            arch.name()
-        ));
+        let speed = speed::speed(&inside)?;
         Ok(Disks {
             arch,
             place,

@@ -15,32 +15,16 @@ use crate::tidy::ALL_TARGETS;
 
 /// Test programs by package, target and kind.
 #[derive(Debug)]
-pub(crate) struct Programs(BTreeMap<(String, String, Kind), PathBuf>);
+pub(crate) struct Programs(Found);
 
 impl Programs {
     /// Builds everything of the workspace, tests included. All at once, because the features of a dependency follow
     /// from all packages that are built together: building a part would build most dependencies a second time.
     pub(crate) fn build(tree: &Tree) -> anyhow::Result<Programs> {
-        let words = [&["build"], ALL_TARGETS].concat();
-        say(&format!("cargo {}", words.join(" ")));
-        let mut cargo = Command::new(cargo_program())
-            .args(words)
-            .args(["--message-format", "json-render-diagnostics"])
-            .current_dir(root())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot run cargo")?;
-        let messages = cargo.stdout.take().context("cargo has no output")?;
         let mut found = BTreeMap::new();
-        for line in BufReader::new(messages).lines() {
-            found.extend(test_program(&line?, tree));
+        for targets in ALL_TARGETS {
+            build(targets, tree, &mut found)?;
         }
-        let status = cargo.wait().context("cannot wait for cargo")?;
-        ensure!(
-            status.success(),
-            "cargo cannot build the workspace; its reasons are above"
-        );
         Ok(Programs(found))
     }
 
@@ -50,6 +34,33 @@ impl Programs {
         let found = self.0.get(&key).map(PathBuf::as_path);
         found.with_context(|| format!("cargo has not built the tests of {package}, {target}"))
     }
+}
+
+/// Test programs by package, target and kind.
+type Found = BTreeMap<(String, String, Kind), PathBuf>;
+
+/// Builds these targets, and adds their test programs.
+fn build(targets: &[&str], tree: &Tree, found: &mut Found) -> anyhow::Result<()> {
+    let words = [&["build"], targets].concat();
+    say(&format!("cargo {}", words.join(" ")));
+    let mut cargo = Command::new(cargo_program())
+        .args(words)
+        .args(["--message-format", "json-render-diagnostics"])
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo")?;
+    let messages = cargo.stdout.take().context("cargo has no output")?;
+    for line in BufReader::new(messages).lines() {
+        found.extend(test_program(&line?, tree));
+    }
+    let status = cargo.wait().context("cannot wait for cargo")?;
+    ensure!(
+        status.success(),
+        "cargo cannot build the workspace; its reasons are above"
+    );
+    Ok(())
 }
 
 /// A test program that Cargo reports in a line.

@@ -12,8 +12,8 @@ use hearth_image::layout::{MIB, Role, span};
 use hearth_qemu_tests::{Arch, Initramfs, Inside, Machine, Owner, Speed};
 
 use super::{in_guest, inside, job, read};
-use crate::kit;
 use crate::programs::{DISK, GUEST_INIT, HEARTH, Program, build};
+use crate::{kit, speed};
 use xtask::sh::{say, target};
 use xtask::{clock, kernel, qemu, toolchain};
 
@@ -44,7 +44,7 @@ fn test_on(arch: Arch) -> anyhow::Result<()> {
     let built = build(arch, PROGRAMS)?;
     let disks = Disks::new(arch)?;
     let inside = inside(arch, kernel::ensure(arch)?, built[0].clone());
-    let speed = inside.measure()?;
+    let speed = speed::speed(&inside)?;
     let inside = Inside {
         devices: disks.devices(),
         ..inside
