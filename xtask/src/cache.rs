@@ -73,9 +73,34 @@ impl Product {
         files
     }
 
+    /// All of these files, in their order: as they are, or as `make` makes them, which says what it has made by name. Other
+    /// processes that ask for the same product wait meanwhile, by the lock of this name.
+    pub fn files_or(
+        &self,
+        names: &[&str],
+        lock_name: &str,
+        make: impl FnOnce() -> anyhow::Result<Vec<(&'static str, PathBuf)>>,
+    ) -> anyhow::Result<Vec<PathBuf>> {
+        if let Some(files) = self.files(names) {
+            return Ok(files);
+        }
+        let _alone = lock(lock_name, "builds the same")?;
+        if let Some(files) = self.files(names) {
+            return Ok(files);
+        }
+        let made = make()?;
+        let made: Vec<(&str, &Path)> = made
+            .iter()
+            .map(|(name, path)| (*name, path.as_path()))
+            .collect();
+        self.keep(&made)?;
+        let files = self.files(names);
+        files.with_context(|| format!("not all of {} were made", names.join(", ")))
+    }
+
     /// Keeps copies of these files under these names, in one step, and forgets the products of the same kind that were
     /// not used for longest.
-    pub fn keep(&self, files: &[(&str, &Path)]) -> anyhow::Result<()> {
+    fn keep(&self, files: &[(&str, &Path)]) -> anyhow::Result<()> {
         let fresh = self.kind.join(format!("{}.new", std::process::id()));
         fs::create_dir_all(&fresh).with_context(|| format!("cannot make {}", fresh.display()))?;
         for (name, from) in files {
@@ -111,3 +136,37 @@ impl Product {
 
 /// The file in a product whose time says when the product was last used.
 const USED: &str = ".used";
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    #[test]
+    fn a_product_is_made_once_and_the_oldest_of_its_kind_are_forgotten() {
+        let kind = std::env::temp_dir().join(format!("hearth-products-{}", std::process::id()));
+        let product = |name: &str| Product {
+            kind: kind.clone(),
+            directory: kind.join(name),
+        };
+        let source = std::env::temp_dir().join(format!("hearth-made-{}", std::process::id()));
+        fs::write(&source, "made").unwrap();
+        for number in 0..KEPT_PRODUCTS + 2 {
+            let product = product(&number.to_string());
+            assert_eq!(product.files(&["a"]), None);
+            product.keep(&[("a", &source)]).unwrap();
+            let files = product.files(&["a"]).unwrap();
+            assert_eq!(fs::read_to_string(&files[0]).unwrap(), "made");
+            // Without one of the files, the product is not there.
+            assert_eq!(product.files(&["a", "b"]), None);
+        }
+        assert_eq!(fs::read_dir(&kind).unwrap().count(), KEPT_PRODUCTS);
+        assert_eq!(product("0").files(&["a"]), None);
+        let last = product(&(KEPT_PRODUCTS + 1).to_string());
+        let again = last.files_or(&["a"], "test", || bail!("it is made already"));
+        assert!(again.is_ok());
+        fs::remove_dir_all(&kind).unwrap();
+        fs::remove_file(&source).unwrap();
+    }
+}

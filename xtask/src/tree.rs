@@ -158,17 +158,6 @@ impl Tree {
         found
     }
 
-    /// The packages that depend on one of these, and these themselves.
-    pub fn dependents<'a>(&'a self, names: &'a [String]) -> BTreeSet<&'a str> {
-        let depends = |package: &&Package| {
-            let own = std::slice::from_ref(&package.name);
-            let all = self.with_dependencies(own);
-            names.iter().any(|name| all.contains(name.as_str()))
-        };
-        let all = self.packages.iter().filter(depends);
-        all.map(|package| package.name.as_str()).collect()
-    }
-
     /// The files that a part with this scope sees.
     pub fn seen<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = &'a str> {
         let packages = self.with_dependencies(&scope.packages);
@@ -445,13 +434,5 @@ mod tests {
         ] {
             assert!(tree.add_to(KeyBuilder::new("test"), &scope).is_err());
         }
-    }
-
-    #[test]
-    fn dependents_are_found_through_others() {
-        let tree = small();
-        let names = ["b".to_owned()];
-        let all: Vec<_> = tree.dependents(&names).into_iter().collect();
-        assert_eq!(all, ["a", "b"]);
     }
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, bail, ensure};
 use hearth_image::Arch;
 
-use xtask::cache::{self, Product};
+use xtask::cache::Product;
 use xtask::key::{Key, KeyBuilder, Tool};
 use xtask::sh::{root, said, say, target};
 use xtask::tree::{Scope, Tree};
@@ -23,17 +23,13 @@ pub(crate) struct Programs {
 /// Builds both, unless programs of the same sources are in the cache. They are the same bytes wherever they are built.
 pub(crate) fn build(arch: Arch) -> anyhow::Result<Programs> {
     let product = Product::new(&format!("firmware-{arch}"), &key(arch)?)?;
-    let find = || product.files(&NAMES);
-    let places = match find() {
-        Some(places) => places,
-        None => {
-            let _alone = cache::lock("build", "builds programs")?;
-            let built = timings::build(&format!("selector and stub, {arch}"), || compile(arch))?;
-            let [selector, stub] = NAMES;
-            product.keep(&[(selector, &built.selector), (stub, &built.stub)])?;
-            find().context("the cache does not keep what was built")?
-        }
-    };
+    let places = product.files_or(&NAMES, &format!("firmware-{arch}"), || {
+        let built = timings::build(&format!("selector and stub, {arch}"), || compile(arch))?;
+        Ok(NAMES
+            .into_iter()
+            .zip([built.selector, built.stub])
+            .collect())
+    })?;
     let [selector, stub] = &places[..] else {
         bail!("{} files instead of two", places.len());
     };

@@ -200,35 +200,32 @@ fn programs(arch: Arch) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
         .collect())
 }
 
-/// Programs of the workspace as devices have them, built as `hearth build` builds workers; where each is, in their
-/// order.
+/// What [`build`] builds, always all of it: each selection would give the libraries other features, and take minutes.
+const SHIPPED: [&str; 5] = [
+    "hearth-init",
+    "hearth",
+    "hearth-cell",
+    "hearth-net",
+    "hello",
+];
+
+/// Programs of the workspace as devices have them, built as `hearth build` builds workers, unless programs of the same
+/// sources are in the cache; where each of `names` is, in their order.
 pub(crate) fn build(arch: Arch, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
-    let product = Product::new(&format!("shipped-{arch}"), &key(arch, names)?)?;
-    if let Some(places) = product.files(names) {
-        return Ok(places);
-    }
-    let _alone = cache::lock("build", "builds programs")?;
-    let built = timings::build(&format!("{}, {arch}", names.join(", ")), || {
-        compile(arch, names)
-    })?;
-    let all: Vec<(&str, &Path)> = names
-        .iter()
-        .zip(&built)
-        .map(|(name, path)| (*name, path.as_path()))
-        .collect();
-    product.keep(&all)?;
-    let places = product.files(names);
-    places.context("the cache does not keep what was built")
+    let product = Product::new(&format!("shipped-{arch}"), &key(arch)?)?;
+    product.files_or(names, &format!("shipped-{arch}"), || {
+        let built = timings::build(&format!("shipped programs, {arch}"), || compile(arch))?;
+        Ok(SHIPPED.into_iter().zip(built).collect())
+    })
 }
 
 /// The files in which it is written how they are built, beside `hearth build` itself.
 const RECIPE: &[&str] = &["xtask/machines/src/kit.rs", "xtask/src/toolchain.rs"];
 
 /// The hash of all that these programs are built from. They are the same bytes wherever they are built.
-fn key(arch: Arch, names: &[&str]) -> anyhow::Result<Key> {
+fn key(arch: Arch) -> anyhow::Result<Key> {
     let key = KeyBuilder::new("shipped programs")
         .add("arch", arch.name().as_bytes())
-        .add("names", names.join(" ").as_bytes())
         .add_tool(Tool::Rust)
         .add_tool(Tool::StaticRust);
     // `hearth build` builds them.
@@ -245,14 +242,14 @@ pub(crate) fn hearth() -> anyhow::Result<PathBuf> {
     Ok(target().join("debug/hearth"))
 }
 
-/// Builds programs; where each is.
-fn compile(arch: Arch, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+/// Builds [`SHIPPED`]; where each is.
+fn compile(arch: Arch) -> anyhow::Result<Vec<PathBuf>> {
     // Below the workspace, so that Cargo knows the programs; in a directory that git does not.
-    let place = root().join(".hearth/kit");
+    let place = root().join(".hearth/kit").join(arch.name());
     fs::create_dir_all(&place)?;
     let manifest = place.join("programs.yaml");
     let mut text = "service: appliance\nfunctions:\n".to_owned();
-    for name in names {
+    for name in SHIPPED {
         text.push_str(&format!(
             "  {name}:\n    routes: [{{ path: /{name} }}]\n    binary: {name}\n"
         ));
@@ -263,8 +260,9 @@ fn compile(arch: Arch, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
         .arg(&manifest)
         // An appliance makes no images.
         .args(["--arch", arch.name(), "--json", "--no-default-features"])
-        // What is built for other manifests has other flags, and each would push the other out.
-        .env("CARGO_TARGET_DIR", target().join("kit"))
+        // What is built for other manifests has other flags, and each would push the other out. Link-time optimisation
+        // keeps one processor busy; in directories of their own, both architectures' programs are built at once.
+        .env("CARGO_TARGET_DIR", target().join(format!("kit-{arch}")))
         .current_dir(root())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -273,7 +271,7 @@ fn compile(arch: Arch, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     ensure!(
         output.status.success(),
         "{} could not be built; the reasons are above",
-        names.join(", ")
+        SHIPPED.join(", ")
     );
     let said: Value = serde_json::from_slice(&output.stdout).context("what `hearth build` says")?;
     let find = |name: &&str| {
@@ -283,7 +281,7 @@ fn compile(arch: Arch, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
         let built = built.with_context(|| format!("`hearth build` made no {name}"))?;
         Ok(root().join(built))
     };
-    names.iter().map(find).collect()
+    SHIPPED.iter().map(find).collect()
 }
 
 /// A board's image as a user makes it, with one function.
@@ -306,7 +304,10 @@ pub(crate) fn data(board: Board) -> anyhow::Result<Vec<u8>> {
     let size = span(Role::Data, board.firmware()).len;
     let place = target().join("kit");
     fs::create_dir_all(&place)?;
-    let (path, none) = (place.join("data.ext4"), place.join("no.conf"));
+    // Other processes make data file systems, too.
+    let process = std::process::id();
+    let path = place.join(format!("data-{board}-{process}.ext4"));
+    let none = place.join(format!("no-{process}.conf"));
     // Not what the system's own /etc/mke2fs.conf would have.
     fs::write(&none, "")?;
     // Twice as large at first: a journal takes at most half of a file system when it is made.
@@ -343,7 +344,10 @@ pub(crate) fn data(board: Board) -> anyhow::Result<Vec<u8>> {
     tool("resize2fs", &["-f", &named, &(size / 4096).to_string()])?;
     file.set_len(size)?;
     tool("e2fsck", &["-f", "-n", &named])?;
-    read(&path)
+    let bytes = read(&path)?;
+    fs::remove_file(&path)?;
+    fs::remove_file(&none)?;
+    Ok(bytes)
 }
 
 /// Debian's static e2fsck for a processor, fetched once.

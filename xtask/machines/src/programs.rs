@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use hearth_image::Arch;
 use serde_json::Value;
 
-use xtask::cache::{self, Product};
+use xtask::cache::Product;
 use xtask::key::{Key, KeyBuilder, Tool};
 use xtask::sh::{root, said, say};
 use xtask::tree::{Scope, Tree};
@@ -105,19 +105,10 @@ const ALL: &[Program] = &[
 pub(crate) fn build(arch: Arch, programs: &[Program]) -> anyhow::Result<Vec<PathBuf>> {
     let names: Vec<&str> = programs.iter().map(|program| program.name).collect();
     let product = Product::new(&format!("programs-{arch}"), &key(arch)?)?;
-    if let Some(places) = product.files(&names) {
-        return Ok(places);
-    }
-    let _alone = cache::lock("build", "builds programs")?;
-    let built = timings::build(&format!("static programs, {arch}"), || compile(arch))?;
-    let all: Vec<(&str, &Path)> = ALL
-        .iter()
-        .zip(&built)
-        .map(|(program, path)| (program.name, path.as_path()))
-        .collect();
-    product.keep(&all)?;
-    let places = product.files(&names);
-    places.context("the cache does not keep what was built")
+    product.files_or(&names, &format!("programs-{arch}"), || {
+        let built = timings::build(&format!("static programs, {arch}"), || compile(arch))?;
+        Ok(ALL.iter().map(|program| program.name).zip(built).collect())
+    })
 }
 
 /// The files in which it is written how they are built.

@@ -1,7 +1,5 @@
 //! Which parts a test run has, and what each of them can see. Decides, and runs nothing.
 
-use std::collections::BTreeSet;
-
 use anyhow::{Context, ensure};
 use hearth_image::Arch;
 use xtask::key::{Key, KeyBuilder, Tool};
@@ -244,10 +242,9 @@ pub(crate) fn parts(tree: &Tree, size: &Size) -> anyhow::Result<Vec<Part>> {
             known.join(", ")
         );
     }
-    let wanted: BTreeSet<&str> = tree.dependents(crates);
     parts.extend(host.into_iter().filter(|part| {
-        let tested = &part.inputs.scope.packages[0];
-        crates.is_empty() || wanted.contains(tested.as_str())
+        let seen = tree.with_dependencies(&part.inputs.scope.packages);
+        crates.is_empty() || crates.iter().any(|name| seen.contains(name.as_str()))
     }));
     Ok(parts)
 }
@@ -260,8 +257,8 @@ fn style(tree: &Tree) -> Part {
         stage: Stage::Style,
         work: Work::Style,
         inputs: Inputs {
-            // Links in documentation, and what cargo-deny is told.
-            scope: Scope::new(&names).with_files(&["deny.toml", "docs/", "README.md"]),
+            // cargo-deny reads it.
+            scope: Scope::new(&names).with_files(&["deny.toml"]),
             tools: &[Tool::Rust, Tool::StaticRust],
             needs: &[needs::TESTS],
         },
@@ -473,8 +470,7 @@ fn machines(size: &Size) -> Vec<Part> {
     .flatten()
     .collect();
     // What a device says to its network is the same on every processor; so is what is written to a card.
-    let one =
-        |arch, name: &str, needs| machine(Stage::Alone, arch, name, &[name], APPLIANCE, needs);
+    let one = |arch, name: &str, needs| machine(lanes, arch, name, &[name], APPLIANCE, needs);
     parts.extend([
         one(Arch::X86_64, "network", NETWORK_NEEDS),
         one(Arch::X86_64, "flash", FIRMWARE_NEEDS),
@@ -563,7 +559,7 @@ fn long(size: &Size) -> Vec<Part> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::fs;
     use std::path::{Component, Path, PathBuf};
 
@@ -633,16 +629,11 @@ mod tests {
     fn a_change_of_a_document_runs_only_what_reads_it() {
         for (document, expect) in [
             ("CHANGELOG.md", &[][..]),
-            ("README.md", &["style", "hearth, readme"]),
-            (
-                "docs/operations.md",
-                &["style", "hearth, processes (documents)"],
-            ),
-            (
-                "docs/functions.md",
-                &["style", "examples of the documentation"],
-            ),
-            ("docs/security.md", &["style"]),
+            ("README.md", &["hearth, readme"]),
+            ("docs/operations.md", &["hearth, processes (documents)"]),
+            ("docs/functions.md", &["examples of the documentation"]),
+            ("docs/security.md", &[]),
+            ("deny.toml", &["style"]),
         ] {
             assert_eq!(changed_by(document), expect, "{document}");
         }
@@ -657,7 +648,7 @@ mod tests {
     }
 
     #[test]
-    fn quick_runs_tests_of_named_packages_and_of_those_that_depend_on_them() {
+    fn quick_runs_tests_of_what_sees_a_named_package() {
         let crates = vec!["hearth-init".to_owned()];
         let parts = parts(&tree(), &Size::Quick { crates }).unwrap();
         let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();

@@ -295,3 +295,69 @@ fn shown(time: Duration) -> String {
 fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, state: State) -> Row {
+        Row {
+            time: Duration::from_millis(1_500),
+            ..Row::new(name, state)
+        }
+    }
+
+    #[test]
+    fn a_table_has_a_line_for_each_part_machine_and_build() {
+        let mut report = Report::new(&Size::Usual, false);
+        let record = |what, name: &str, boot, total| Record {
+            what,
+            name: name.to_owned(),
+            boot: Duration::from_secs(boot),
+            total: Duration::from_secs(total),
+        };
+        report.add(Row {
+            records: vec![
+                record(What::Build, "programs", 0, 7),
+                record(What::Machine, "vm-1", 2, 9),
+                record(What::Machine, "vm-2", 3, 4),
+                record(What::Pause, "pause", 0, 1),
+            ],
+            tests: Some(12),
+            ..row("devices", State::Passed)
+        });
+        report.add(Row {
+            key: Some(xtask::key::KeyBuilder::new("a").finish()),
+            ..row("style", State::Unchanged)
+        });
+        let table = report.table();
+        let words = |name: &str| -> Vec<String> {
+            let line = table
+                .lines()
+                .find(|line| line.trim_start().starts_with(name));
+            let words = line.unwrap_or_default().split_whitespace();
+            words.map(str::to_owned).collect()
+        };
+        assert_eq!(
+            words("devices"),
+            ["devices", "passed", "1.5", "7.0", "5.0", "1.0", "12"]
+        );
+        assert_eq!(words("programs"), ["programs", "7.0", "7.0"]);
+        assert_eq!(words("vm-1"), ["vm-1", "9.0", "2.0"]);
+        assert_eq!(words("style")[..4], ["style", "unchanged", "since", "it"]);
+        assert!(!report.has_failed());
+    }
+
+    #[test]
+    fn a_part_that_fails_makes_the_run_fail_and_is_named_with_its_reason() {
+        let mut report = Report::new(&Size::Full, true);
+        report.add(row("style", State::Passed));
+        report.add(row("pi", State::NotRun));
+        assert!(!report.has_failed());
+        report.add(row("boots", State::Passed).with_error(Some("no disk".to_owned())));
+        assert!(report.has_failed());
+        assert_eq!(report.failures(), "failed:\n  boots: no disk");
+        assert_eq!(report.rows()[2].json()["state"], "FAILED");
+        assert_eq!(report.rows()[2].json()["error"], "no disk");
+    }
+}
