@@ -444,6 +444,7 @@ pub(crate) fn build(args: &[&str]) -> Option<PathBuf> {
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
-    let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status();
+    // In the package's directory, where Cargo starts tests.
+    let built = cargo.status();
     built.unwrap().success().then(|| profile.to_owned())
 }

@@ -11,6 +11,7 @@ use anyhow::{Context, ensure};
 use hearth_image::Arch;
 use serde_json::Value;
 
+use xtask::build_directory::build_directory;
 use xtask::cache::Product;
 use xtask::key::{Key, KeyBuilder, Tool};
 use xtask::sh::{root, said, say};
@@ -104,9 +105,10 @@ const ALL: &[Program] = &[
 /// each of `programs` is, in their order.
 pub(crate) fn build(arch: Arch, programs: &[Program]) -> anyhow::Result<Vec<PathBuf>> {
     let names: Vec<&str> = programs.iter().map(|program| program.name).collect();
-    let product = Product::new(&format!("programs-{arch}"), &key(arch)?)?;
+    let tree = Tree::read(&root())?;
+    let product = Product::new(&format!("programs-{arch}"), &key(arch, &tree)?)?;
     product.files_or(&names, &format!("programs-{arch}"), || {
-        let built = timings::build(&format!("static programs, {arch}"), || compile(arch))?;
+        let built = timings::build(&format!("static programs, {arch}"), || compile(arch, &tree))?;
         Ok(ALL.iter().map(|program| program.name).zip(built).collect())
     })
 }
@@ -115,7 +117,7 @@ pub(crate) fn build(arch: Arch, programs: &[Program]) -> anyhow::Result<Vec<Path
 const RECIPE: &[&str] = &["xtask/machines/src/programs.rs", "xtask/src/toolchain.rs"];
 
 /// The hash of all that [`ALL`] is built from.
-fn key(arch: Arch) -> anyhow::Result<Key> {
+fn key(arch: Arch, tree: &Tree) -> anyhow::Result<Key> {
     let packages: Vec<&str> = ALL.iter().map(|program| program.package).collect();
     let key = KeyBuilder::new("guest programs")
         .add("arch", arch.name().as_bytes())
@@ -123,11 +125,11 @@ fn key(arch: Arch) -> anyhow::Result<Key> {
         .add_tool(Tool::Rust)
         .add_tool(Tool::StaticRust);
     let scope = Scope::new(&packages).with_files(RECIPE);
-    Ok(Tree::read(&root())?.add_to(key, &scope)?.finish())
+    Ok(tree.add_to(key, &scope)?.finish())
 }
 
 /// Builds [`ALL`]; where each is, in their order.
-fn compile(arch: Arch) -> anyhow::Result<Vec<PathBuf>> {
+fn compile(arch: Arch, tree: &Tree) -> anyhow::Result<Vec<PathBuf>> {
     let begun = Instant::now();
     let (mut cargo, way) = cargo(arch)?;
     say(&format!("static programs for {}, {way}", arch.name()));
@@ -144,6 +146,10 @@ fn compile(arch: Arch) -> anyhow::Result<Vec<PathBuf>> {
     }
     cargo.args(["--message-format", "json-render-diagnostics"]);
     let mut child = cargo
+        .env(
+            "CARGO_TARGET_DIR",
+            build_directory(&format!("programs-{arch}"), tree)?,
+        )
         .current_dir(root())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
