@@ -10,6 +10,7 @@ mod report;
 mod runner;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -82,10 +83,12 @@ pub(crate) fn run(size: Size, options: &Options) -> anyhow::Result<()> {
             _ => waiting.push((part, key)),
         }
     }
+    let to_run: Vec<&Part> = waiting.iter().map(|(part, _)| part).collect();
     say(&format!(
-        "{} parts to run, {} unchanged since they passed",
-        waiting.len(),
-        report.rows().len()
+        "{} parts to run, {} unchanged since they passed: {}",
+        to_run.len(),
+        report.rows().len(),
+        Estimate::new(&to_run, &durations)
     ));
     let mut run = runner::Runner::new(&tree, passed);
     if options.dry_run {
@@ -119,38 +122,16 @@ pub(crate) fn run(size: Size, options: &Options) -> anyhow::Result<()> {
 /// Prints what the run will do, install and take.
 fn announce(size: &Size, parts: &[Part], durations: &Durations) {
     say(&format!("size {}: {} parts", size.name(), parts.len()));
-    let mut all = Duration::ZERO;
-    let mut unknown = 0;
     for stage in Stage::ALL {
         let parts: Vec<&Part> = parts.iter().filter(|part| part.stage == stage).collect();
-        if parts.is_empty() {
-            continue;
+        if !parts.is_empty() {
+            let estimate = Estimate::new(&parts, durations);
+            let (title, count) = (stage.title(), parts.len());
+            say(&format!(
+                "  {title}: {count} parts, {estimate} if all of it runs"
+            ));
         }
-        let known = parts.iter().filter_map(|part| durations.last(&part.name));
-        let (time, count) = known.fold((Duration::ZERO, 0), |(time, count), one| {
-            (time + one, count + 1)
-        });
-        let time = match stage.is_side_by_side() {
-            true => time / 2,
-            false => time,
-        };
-        all += time;
-        unknown += parts.len() - count;
-        let time = match count {
-            0 => "not timed yet".to_owned(),
-            _ => format!("about {} if all of it runs", clock::text(time)),
-        };
-        say(&format!(
-            "  {}: {} parts, {time}",
-            stage.title(),
-            parts.len()
-        ));
     }
-    let rest = match unknown {
-        0 => String::new(),
-        _ => format!(", and {unknown} parts that were not timed on this machine yet"),
-    };
-    say(&format!("  at most about {}{rest}", clock::text(all)));
     let missing = install::missing(&needed(parts));
     if !missing.is_empty() {
         say(&format!("  will install: {}", missing.join(", ")));
@@ -161,6 +142,42 @@ fn announce(size: &Size, parts: &[Part], durations: &Durations) {
         "  needs up to {DISK_GB} GB below target/ and ~/.cache/hearth; {} are free",
         free.unwrap_or_else(|| "unknown".to_owned())
     ));
+}
+
+/// How long parts take on this machine, if each takes as long as the last time.
+struct Estimate {
+    time: Duration,
+    /// Parts that have not run yet.
+    unknown: usize,
+}
+
+impl Estimate {
+    fn new(parts: &[&Part], durations: &Durations) -> Estimate {
+        let mut estimate = Estimate {
+            time: Duration::ZERO,
+            unknown: 0,
+        };
+        for part in parts {
+            let last = durations.last(&part.name);
+            estimate.unknown += usize::from(last.is_none());
+            let time = last.unwrap_or_default();
+            estimate.time += match part.stage.is_side_by_side() {
+                true => time / 2,
+                false => time,
+            };
+        }
+        estimate
+    }
+}
+
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "about {}", clock::text(self.time))?;
+        match self.unknown {
+            0 => Ok(()),
+            unknown => write!(f, " and what {unknown} parts take that never ran here"),
+        }
+    }
 }
 
 /// All that these parts need of packages, without repetition.

@@ -192,6 +192,9 @@ const SPLIT: &[Split] = &[
 /// Test programs whose tests mostly wait, for processes or for time: more of them run at once than there are processors.
 const WAITING: &[(&str, &str)] = &[("hearth", "processes")];
 
+/// The package whose tests try what nobody has thought of.
+const FUZZ: &str = "hearth-fuzz";
+
 /// Tests at once for each processor, of a program that mostly waits. With more, tests that watch the clock are late.
 const WAITING_THREADS: usize = 3;
 
@@ -300,6 +303,7 @@ fn programs(package: &Package, target: &str, kind: Kind) -> Vec<Part> {
             kind,
             words,
         },
+        depends_on_chance: package.name == FUZZ,
         ..on_host(scope(package, documents))
     };
     let splits = SPLIT
