@@ -75,6 +75,8 @@ fn a_changed_value_makes_new_workers_and_a_missing_one_is_refused() {
         let key = platform.get("/env?API_KEY").json();
         (key["env"] == "three").then_some(())
     });
+    // The old worker is still being drained.
+    platform.wait_ready();
     let after = platform.worker("f");
     assert_ne!(after, before);
 

@@ -132,8 +132,8 @@ impl Part {
 }
 
 /// Tests of one program that are a part of their own: because they see documents, so that the program's other tests do
-/// not run again when a document changes; or because they load both processors for minutes, so that the others, which
-/// watch the clock, do not run beside them. A test compares this list with what the sources name.
+/// not run again when a document changes; because they load both processors for minutes, so that the others do not run
+/// beside them; or because they measure how long something takes. A test compares this list with what the sources name.
 struct Split {
     package: &'static str,
     target: &'static str,
@@ -157,6 +157,13 @@ const SPLIT: &[Split] = &[
         target: "processes",
         name: "builds",
         modules: &["dev::", "new::", "static_build::"],
+        documents: &[],
+    },
+    Split {
+        package: "hearth",
+        target: "processes",
+        name: "clock",
+        modules: &["times::"],
         documents: &[],
     },
     Split {
@@ -196,7 +203,7 @@ const WAITING: &[(&str, &str)] = &[("hearth", "processes")];
 const FUZZ: &str = "hearth-fuzz";
 
 /// Tests at once for each processor, of a program that mostly waits. With more, tests that watch the clock are late.
-const WAITING_THREADS: usize = 3;
+const WAITING_THREADS: usize = 2;
 
 /// Packages whose programs or files the tests of a package use without depending on them.
 const USED: &[(&str, &[&str])] = &[
