@@ -127,6 +127,7 @@ impl Builder {
         let shown = base.display();
         out::talk(format_args!("building {list} with Cargo in {shown}"));
         let mut command = self.cargo(base)?;
+        forget_package(&mut command);
         command.args(["--message-format", "json-render-diagnostics"]);
         command.args(["--package", package]);
         for name in names {
@@ -181,6 +182,17 @@ pub(crate) fn become_program(words: &[OsString]) -> anyhow::Result<Infallible> {
     set_pdeathsig(Signal::SIGTERM)?;
     let error = Command::new(program).args(args).exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))
+}
+
+/// Keeps from a Cargo what another one has told this program of its own package, where `cargo run` started it. Build
+/// scripts that ask for these variables, as ring's does, would be run again whenever they differ.
+fn forget_package(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// The Cargo that runs us, or the first of the path.

@@ -47,8 +47,8 @@ const ADDRESS: Duration = Duration::from_secs(5);
 /// How often a time that is known to have been is saved.
 const SAVE: Duration = Duration::from_secs(3600);
 
-/// How often data is looked at.
-const LOOK: Duration = Duration::from_secs(30);
+/// How often data is looked at: one small file is read.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The signals that mean something; all others are nothing to PID 1.
 const SIGNALS: [Signal; 5] = [

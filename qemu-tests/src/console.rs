@@ -1,5 +1,5 @@
 //! What a machine prints: kept in a log file as it comes, handed on line by line, and searched for
-//! markers by whoever waits.
+//! markers that tests wait for.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -13,9 +13,8 @@ use hearth_sys::spawn::{Child, Spawn, spawn};
 
 use crate::arch::{self, Arch};
 use crate::console::{Console, Missing, OnLine};
-use crate::pi::Taken;
 use crate::speed::Speed;
-use crate::timings;
+use crate::{pi, slot, timings};
 
 /// Where a program of this name is, by `PATH`.
 fn found(program: &str) -> PathBuf {
@@ -81,6 +80,14 @@ pub enum GuestError {
         /// Its end.
         tail: String,
     },
+    /// What is on a machine's disk cannot be started.
+    #[error("{name}: its disk cannot be started")]
+    Slot {
+        /// The machine.
+        name: String,
+        /// Why.
+        source: slot::SlotError,
+    },
     /// QEMU did not take a command.
     #[error("{name}: cannot command QEMU: {what}")]
     Command {
@@ -106,12 +113,10 @@ pub enum Boot {
         /// More words for the kernel's command line.
         command_line: String,
     },
-    /// UEFI firmware starts what it finds on a disk; see [`crate::Machine`].
+    /// A disk; see [`crate::Machine`].
     Disk {
-        /// The firmware itself, which stays as it is.
-        code: PathBuf,
-        /// Its variables.
-        vars: PathBuf,
+        /// Who starts what is on it.
+        starter: Starter,
         /// The disk.
         disk: PathBuf,
         /// Where the machine is to be commanded from.
@@ -121,9 +126,28 @@ pub enum Boot {
     /// network.
     Pi {
         /// What the firmware would have taken from the card.
-        taken: Taken,
+        taken: pi::Taken,
         /// The card. As QEMU has it, its size is a power of two.
         card: PathBuf,
+    },
+}
+
+/// Who starts what is on a disk.
+#[derive(Clone, Debug)]
+pub enum Starter {
+    /// UEFI firmware.
+    Firmware {
+        /// The firmware itself, which stays as it is.
+        code: PathBuf,
+        /// Its variables.
+        vars: PathBuf,
+    },
+    /// QEMU, at each reset; see [`crate::slot`].
+    Host {
+        /// A kernel that QEMU can start.
+        kernel: PathBuf,
+        /// What was taken from the disk.
+        taken: slot::Taken,
     },
 }
 
@@ -154,7 +178,7 @@ pub struct Spec {
     pub on_line: Option<OnLine>,
 }
 
-/// A tap device of this host, in the network namespace of whoever starts the machine.
+/// A tap device of this host, in the network namespace of the process that starts the machine.
 #[derive(Clone, Debug)]
 pub struct Tap {
     /// Its name.
@@ -173,7 +197,7 @@ pub struct Guest {
     ports: Vec<(u16, SocketAddr)>,
     speed: Speed,
     started: Instant,
-    /// From the start to the first line that somebody waited for.
+    /// From the start to the first line that a test waited for.
     boot: OnceLock<Duration>,
 }
 
@@ -385,7 +409,6 @@ fn boot(spec: &Spec) -> Vec<String> {
     let direct = |kernel: &Path, initramfs: &Path, command_line: &str| {
         let (kernel, initramfs) = (kernel.to_string_lossy(), initramfs.to_string_lossy());
         words(&[
-            "-no-reboot",
             "-kernel",
             &kernel,
             "-initrd",
@@ -405,42 +428,46 @@ fn boot(spec: &Spec) -> Vec<String> {
                 "console={serial} panic=-1 ip=10.0.2.15::10.0.2.2:255.255.255.0:hearth:eth0:off \
                  {command_line}"
             );
-            direct(kernel, initramfs, append.trim_end())
+            let mut once = words(&["-no-reboot"]);
+            once.extend(direct(kernel, initramfs, append.trim_end()));
+            once
         }
-        Boot::Disk {
-            code,
-            vars,
-            disk,
-            qmp,
-        } => {
-            let flash = |unit: u8, path: &Path, more: &str| {
-                let file = path.display();
-                format!("if=pflash,format=raw,unit={unit}{more},file={file}")
+        Boot::Disk { starter, disk, qmp } => {
+            // QEMU's own start of a kernel has the first place.
+            let (mut all, first) = match starter {
+                Starter::Firmware { code, vars } => {
+                    let flash = |unit: u8, path: &Path, more: &str| {
+                        let file = path.display();
+                        format!("if=pflash,format=raw,unit={unit}{more},file={file}")
+                    };
+                    let (code, vars) = (flash(0, code, ",readonly=on"), flash(1, vars, ""));
+                    (words(&["-drive", &code, "-drive", &vars]), ",bootindex=0")
+                }
+                Starter::Host { kernel, taken } => {
+                    (direct(kernel, &taken.initramfs, &taken.command_line), "")
+                }
             };
             let disk = disk.display();
-            words(&[
-                "-drive",
-                &flash(0, code, ",readonly=on"),
-                "-drive",
-                &flash(1, vars, ""),
+            all.extend(words(&[
                 "-drive",
                 &format!("if=none,id=disk,format=raw,discard=unmap,file={disk}"),
                 "-device",
-                "virtio-blk-pci,drive=disk,bootindex=0",
-                // What bites if nobody feeds it.
+                &format!("virtio-blk-pci,drive=disk{first}"),
+                // The watchdog.
                 "-device",
                 "i6300esb",
                 "-action",
                 "watchdog=reset",
                 "-qmp",
                 &format!("unix:{},server=on,wait=off", qmp.display()),
-            ])
+            ]));
+            all
         }
         Boot::Pi { taken, card } => {
             let (devices, card) = (taken.devices.to_string_lossy(), card.display());
             let card = format!("if=sd,format=raw,file={card}");
-            let mut pi = direct(&taken.kernel, &taken.initramfs, &taken.command_line);
-            pi.extend(words(&["-dtb", &devices, "-drive", &card]));
+            let mut pi = words(&["-no-reboot", "-dtb", &devices, "-drive", &card]);
+            pi.extend(direct(&taken.kernel, &taken.initramfs, &taken.command_line));
             pi
         }
     }

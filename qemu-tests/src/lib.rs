@@ -6,8 +6,9 @@
 //! | [`arch`] | processors, and the machine that QEMU makes of each |
 //! | [`console`] | what the machine has printed: kept in a log, searched for markers |
 //! | [`guest`] | one machine from its start to its end |
-//! | [`machine`] | one machine that firmware starts from its own disk, again and again; QEMU's commands |
+//! | [`machine`] | one machine that is started from its own disk, again and again; QEMU's commands |
 //! | [`pi`] | what a Raspberry Pi's firmware does with a card, done by this host |
+//! | [`slot`] | what selector and stub take from a slot, taken by this host |
 //! | [`speed`] | how much slower than planned this host is |
 //! | [`timings`] | how long machines ran, for the test run that starts them |
 //! | [`inside`] | one program run inside a machine, to its exit status |
@@ -21,6 +22,7 @@ pub mod guest;
 pub mod inside;
 pub mod machine;
 pub mod pi;
+pub mod slot;
 pub mod speed;
 pub mod timings;
 

@@ -1,5 +1,5 @@
-//! A machine that UEFI firmware starts from a disk: its disk and its variables are its own and stay from one
-//! start to the next, whatever ended it; and it can be commanded while it runs.
+//! A machine with a disk: its disk and its firmware's variables are its own and stay from one start to the next, whatever
+//! ended it; and it can be commanded while it runs. UEFI firmware starts what is on the disk, or QEMU does.
 //!
 //! Power that is pulled is a [`Guest`] that is dropped: QEMU is killed where it stands. What it had written
 //! is then in the host's memory for files, so this finds what a guest writes in a wrong order or not at all,
@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 use crate::arch::Arch;
 use crate::console::OnLine;
-use crate::guest::{Boot, Guest, GuestError, Spec, Tap};
+use crate::guest::{Boot, Guest, GuestError, Spec, Starter, Tap};
+use crate::slot;
 use crate::speed::Speed;
 
 /// Where Debian's packages `ovmf` and `qemu-efi-aarch64` have the firmware, and its variables as they are
@@ -41,6 +42,8 @@ pub struct Machine {
     place: PathBuf,
     /// How often it was started: each start has a log.
     starts: u32,
+    /// A kernel that QEMU starts with all else of the disk's slot a; without it, UEFI firmware starts the disk.
+    pub kernel: Option<PathBuf>,
     /// In MiB.
     pub memory: u32,
     /// Ports of the guest (TCP) that this host reaches.
@@ -67,6 +70,7 @@ impl Machine {
             arch,
             place: place.to_owned(),
             starts: 0,
+            kernel: None,
             memory: 256,
             ports: Vec::new(),
             tap: None,
@@ -100,6 +104,25 @@ impl Machine {
             .map_err(file("enlarge", &disk))
     }
 
+    fn starter(&self) -> Result<Starter, GuestError> {
+        let Some(kernel) = &self.kernel else {
+            let [code, _] = firmware(self.arch);
+            return Ok(Starter::Firmware {
+                code: code.into(),
+                vars: self.vars(),
+            });
+        };
+        let initramfs = self.place.join(format!("{}.initramfs", self.name));
+        let taken = slot::take(&self.disk(), &initramfs);
+        Ok(Starter::Host {
+            kernel: kernel.clone(),
+            taken: taken.map_err(|source| GuestError::Slot {
+                name: self.name.clone(),
+                source,
+            })?,
+        })
+    }
+
     /// What is not as it always is, in words for QEMU.
     fn words(&self) -> Vec<String> {
         let mut words = self.devices.clone();
@@ -120,13 +143,11 @@ impl Machine {
         // The name of a socket is at most 107 bytes long.
         let process = std::process::id();
         let qmp = std::env::temp_dir().join(format!("hearth-{process}-{name}.qmp"));
-        let [code, _] = firmware(self.arch);
         let guest = Guest::start(&Spec {
             name: name.clone(),
             arch: self.arch,
             boot: Boot::Disk {
-                code: code.into(),
-                vars: self.vars(),
+                starter: self.starter()?,
                 disk: self.disk(),
                 qmp: qmp.clone(),
             },
@@ -145,7 +166,7 @@ impl Machine {
             name: name.clone(),
             what: error.to_string(),
         });
-        // Nobody else shall connect, and nobody needs the name.
+        // No other process shall connect, and the name has no further use.
         let _ = fs::remove_file(&qmp);
         Ok(Running {
             commands: commands?,

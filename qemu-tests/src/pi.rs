@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hearth_image::autoboot::choose;
 use hearth_image::disk::{self, Table};
-use hearth_image::fat;
+
+use crate::slot;
 
 /// The device tree that a Pi 4 gets, where `config.txt` names no other.
 const DEVICES: &str = "bcm2711-rpi-4-b.dtb";
@@ -166,14 +167,8 @@ fn settings(text: &str) -> BTreeMap<String, String> {
 fn read(card: &mut File, table: &Table, number: u32, path: &str) -> Result<Vec<u8>, PiError> {
     let mut all = table.partitions.iter();
     let found = all.find(|partition| partition.number == number);
-    let span = found.ok_or(PiError::Partition(number))?.span;
-    let mut contents = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        card.seek(SeekFrom::Start(span.start))?;
-        card.take(span.len).read_to_end(&mut bytes)?;
-        fat::read(&bytes, path)
-    };
-    contents().map_err(|source| PiError::Read {
+    let found = found.ok_or(PiError::Partition(number))?;
+    slot::read(card, found, path).map_err(|source| PiError::Read {
         partition: number,
         path: path.to_owned(),
         source,

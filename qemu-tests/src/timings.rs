@@ -1,6 +1,7 @@
-//! Reports to a test run what its time was spent on: machines from their start to their end, and fixed pauses.
+//! Reports to a test run what its time was spent on: machines from their start to their end, and time limits that were
+//! waited for.
 //!
-//! The run names a file in the environment, to which each machine and each pause adds a line of JSON:
+//! The run names a file in the environment, to which each machine and each wait adds a line of JSON:
 //! `{"what":"machine","name":"x86_64-smoke","boot_ms":2100,"total_ms":31000}`. Without that name nothing is written.
 
 use std::fs::File;
@@ -12,9 +13,8 @@ use serde_json::json;
 /// The variable that names the file. `xtask::timings` reads it.
 const FILE: &str = "HEARTH_TIMINGS";
 
-/// Waits for a fixed time, where no event tells when to go on.
-pub fn pause(time: Duration) {
-    std::thread::sleep(time);
+/// Reports how long a test waited for a time limit of what it tests, which nothing shortens.
+pub fn waited(time: Duration) {
     write("pause", "pause", Duration::ZERO, time);
 }
 

@@ -119,13 +119,17 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Tests {
-    /// Style, and the host's tests of what changed and of what depends on it: under 5 minutes
+    /// Style, and the host's tests of what changed and of what depends on it: 5 minutes at most, 8 in a fresh clone
     Quick {
         /// Only tests of these packages and of those that depend on them
         crates: Vec<String>,
     },
     /// Everything, nothing from the cache: 50 power cuts, long fuzzing, and a soak of two hours
-    Full,
+    Full {
+        /// Go on with a full run that failed or was interrupted: what it has passed with the same inputs is not repeated
+        #[arg(long)]
+        resume: bool,
+    },
     /// Build what can be built of `buildroot/` without the network
     Buildroot {
         /// A Buildroot of the release that buildroot/README.md names

@@ -34,7 +34,7 @@ pub fn lock(name: &str, what: &str) -> anyhow::Result<Lock> {
             Taken::Held(_) => {}
         }
         reported = true;
-        // The lock tells nobody when it becomes free.
+        // The kernel sends no event when the lock becomes free.
         std::thread::sleep(Duration::from_millis(200));
     }
 }

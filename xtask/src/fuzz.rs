@@ -15,7 +15,7 @@ fn targets() -> anyhow::Result<Vec<String>> {
 }
 
 /// Runs every target, or the one that is named. New inputs go to `fuzz/libfuzzer/corpus`, which is
-/// kept on this machine; `fuzz/corpus` has the seeds that everybody begins with.
+/// kept on this machine; `fuzz/corpus` has the seeds that every run begins with.
 pub(crate) fn fuzz(runs: u64, only: Option<&str>) -> anyhow::Result<()> {
     let mut wanted = targets()?;
     if let Some(name) = only {

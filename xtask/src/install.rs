@@ -67,7 +67,7 @@ pub fn ensure(needs: &[Need]) -> anyhow::Result<()> {
     }
 }
 
-/// Asks on a terminal, unless `--yes` was given; elsewhere nobody can answer, and the answer is yes.
+/// Asks on a terminal, unless `--yes` was given. Without a terminal the answer is yes.
 pub fn agreed(to: &str) -> anyhow::Result<bool> {
     let stdin = std::io::stdin();
     let asks = stdin.is_terminal() && std::io::stderr().is_terminal();

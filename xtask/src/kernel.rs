@@ -285,7 +285,7 @@ fn make(source: &Path, scratch: &Path, target: &Target, goals: &[&str]) -> anyho
         .arg(format!("CROSS_COMPILE={}", target.cross))
         .args(ccache(target.cross))
         .args(goals)
-        // The same source gives the same kernel, whoever builds it, and when.
+        // The same source gives the same kernel on every machine, at any time.
         .env("KBUILD_BUILD_TIMESTAMP", "1970-01-01 00:00:00 UTC")
         .env("KBUILD_BUILD_USER", "hearth")
         .env("KBUILD_BUILD_HOST", "hearth")

@@ -6,13 +6,12 @@
 //! | [`install`], [`needs`] | Debian packages that chores need |
 //! | [`debian`] | packages of other suites, unpacked below the cache |
 //! | [`toolchain`], [`qemu`], [`kernel`] | what static programs and virtual machines are made of |
-//! | [`build_directory`] | what Cargo has compiled, for all clones |
 //! | [`cache`] | slow and large products, kept between runs by their keys |
+//! | [`shared_build`] | what Cargo has compiled, for all clones |
 //! | [`tree`], [`key`] | the project's files, which of them a test can see, and the hash of all that a test can see |
 //! | [`timings`] | how long virtual machines took, from the processes that start them |
 //! | [`clock`] | times for people |
 
-pub mod build_directory;
 pub mod cache;
 pub mod clock;
 pub mod debian;
@@ -22,6 +21,7 @@ pub mod key;
 pub mod needs;
 pub mod qemu;
 pub mod sh;
+pub mod shared_build;
 pub mod timings;
 pub mod toolchain;
 pub mod tree;

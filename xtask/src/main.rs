@@ -10,7 +10,7 @@ mod tidy;
 
 use std::process::ExitCode;
 
-use xtask::{kernel, qemu, toolchain};
+use xtask::{kernel, qemu, sh, toolchain};
 
 use args::{Args, Tests, Verb};
 
@@ -19,7 +19,8 @@ use args::{Args, Tests, Verb};
     reason = "a chore talks to the person who started it"
 )]
 fn main() -> ExitCode {
-    match run(Args::from_command_line().verb) {
+    let result = sh::forget_package().and_then(|()| run(Args::from_command_line().verb));
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
@@ -34,7 +35,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Test { tests, options } => match tests {
             None => test::run(test::Size::Usual, &options),
             Some(Tests::Quick { crates }) => test::run(test::Size::Quick { crates }, &options),
-            Some(Tests::Full) => test::run(test::Size::Full, &options),
+            Some(Tests::Full { resume }) => test::run(test::Size::Full { resume }, &options),
             Some(Tests::Buildroot { tree }) => buildroot::test(&tree),
             Some(Tests::Part(words)) => machines::run(&words),
         },

@@ -1,5 +1,6 @@
 //! Running programs.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -15,6 +16,29 @@ pub fn root() -> PathBuf {
 pub fn target() -> PathBuf {
     let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     root().join(named.unwrap_or_else(|| "target".into()))
+}
+
+/// Starts this program anew without what `cargo run` has told it of its own package. Build scripts of the Cargo that it
+/// runs would take these variables for a change: ring's asks for `CARGO_MANIFEST_DIR` and others, so `cargo test` and
+/// `cargo xtask test` would compile it, and all that depends on it, again after each other.
+///
+/// # Errors
+/// This program cannot be run.
+pub fn forget_package() -> anyhow::Result<()> {
+    let named = |name: &str| std::env::var_os(name).is_some();
+    if !named("CARGO_MANIFEST_DIR") && !named("CARGO_PKG_NAME") {
+        return Ok(());
+    }
+    let mut again = Command::new(std::env::current_exe()?);
+    again.args(std::env::args_os().skip(1));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let of_package = ["CARGO_MANIFEST_", "CARGO_PKG_"];
+        if of_package.iter().any(|start| text.starts_with(start)) {
+            again.env_remove(&name);
+        }
+    }
+    Err(again.exec()).context("cannot start anew")
 }
 
 /// Runs a program in the root; an error if it cannot be run or fails.

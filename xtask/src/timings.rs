@@ -59,8 +59,8 @@ impl Record {
         })
     }
 
-    fn from_json(line: &str) -> Option<Record> {
-        let value: Value = serde_json::from_str(line).ok()?;
+    /// Reads what [`Record::json`] has written.
+    pub fn from_json(value: &Value) -> Option<Record> {
         let time = |name: &str| value[name].as_u64().map(Duration::from_millis);
         let what = value["what"].as_str()?;
         Some(Record {
@@ -75,7 +75,11 @@ impl Record {
 /// All records of a file, in the order in which they ended; none if there is no such file.
 pub fn read(file: &Path) -> Vec<Record> {
     let text = fs::read_to_string(file).unwrap_or_default();
-    text.lines().filter_map(Record::from_json).collect()
+    text.lines().filter_map(from_line).collect()
+}
+
+fn from_line(line: &str) -> Option<Record> {
+    Record::from_json(&serde_json::from_str(line).ok()?)
 }
 
 /// Builds something, and records how long that took, if this process is part of a test run.
@@ -110,10 +114,10 @@ mod tests {
                 total: Duration::from_millis(30),
             };
             let line = record.json().to_string();
-            assert_eq!(Record::from_json(&line), Some(record));
+            assert_eq!(from_line(&line), Some(record));
         }
         for line in ["", "{", "{}", r#"{"what":"other","name":"a"}"#] {
-            assert_eq!(Record::from_json(line), None, "{line}");
+            assert_eq!(from_line(line), None, "{line}");
         }
     }
 }

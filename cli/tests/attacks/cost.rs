@@ -23,7 +23,7 @@ const ROUNDS: usize = 60;
 
 /// Turns of the same system calls, and how many requests each is.
 const TURNS: usize = 12;
-const REQUESTS: u32 = 20_000;
+const REQUESTS: u32 = 4_000;
 
 fn act(order: &Value) -> Vec<String> {
     vec!["act".to_owned(), order.to_string()]

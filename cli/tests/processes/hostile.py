@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A worker that breaks the rules of the wire in the way that the request's path names."""
+"""A worker that breaks the rules of the wire in the way that the request's path names; and answers a
+request's trailers with a body of the same."""
 
 import json
 import os
@@ -7,7 +8,7 @@ import socket
 import struct
 
 HELLO, READY, ATTACH, CONFIG, LOG = 1, 3, 5, 2, 6
-REQUEST, RESPONSE, DATA, WINDOW, CANCEL, ERROR, GOAWAY = 32, 33, 34, 36, 38, 39, 40
+REQUEST, RESPONSE, DATA, TRAILERS, WINDOW, CANCEL, ERROR, GOAWAY = 32, 33, 34, 35, 36, 38, 39, 40
 END = 1
 
 
@@ -53,6 +54,8 @@ def act(what, sock, s, whole):
         send(response(s, flags=0) + response(s))
     elif what == "unasked":
         send(response(77))
+    elif what == "trailers":
+        send(response(s, flags=0) + frame(TRAILERS, s, END, payload=b'[["x-sum","42"]]'))
     elif what == "silent":
         pass
     elif what == "flood":
@@ -114,6 +117,8 @@ def main():
                     buffers[socket.socket(fileno=descriptors.pop(0))] = b""
                 elif kind == REQUEST:
                     act(json.loads(payload[:aux])["path"][1:], sock, stream, flags & END)
+                elif kind == TRAILERS:
+                    sock.sendall(response(stream, body=payload))
                 elif kind == CANCEL:
                     sock.sendall(frame(ERROR, stream, aux=3))
 

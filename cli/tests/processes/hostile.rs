@@ -1,11 +1,13 @@
 //! The catalogue of `docs/limits.md`, as far as it is about workers: each breaks the rules of the wire
 //! in a way of its own. What the client sees, what the log says, and that nobody else suffers.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::curl::curl;
 use crate::http::request;
 use crate::platform::{Place, Platform};
 use crate::process::signal;
@@ -68,6 +70,32 @@ fn place(env: &str) -> Place {
 fn bystander(platform: &Platform) -> u64 {
     let answer = platform.ask("GET /worker", &["Host: bystander.example"], b"");
     answer.json()["worker"].as_u64().unwrap()
+}
+
+#[test]
+fn trailers_reach_the_worker_and_the_client() {
+    let platform = Platform::start_in(place("{}"));
+    let mut client = platform.connect();
+    let headers = "Host: a\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum, etag\r\nTE: trailers";
+    // The act is one that waits; what comes of the trailers is the answer.
+    client.send(format!("POST /silent HTTP/1.1\r\n{headers}\r\n\r\n"));
+    client.send_chunk(b"a body").unwrap();
+    client.send("0\r\nx-sum: 42\r\netag: \"e\"\r\n\r\n");
+    let answer = client.answer("POST");
+    let came: Vec<(String, String)> = serde_json::from_slice(&answer.body).unwrap();
+    let expect = [("x-sum", "42"), ("etag", "\"e\"")];
+    let expect = expect.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(BTreeMap::from_iter(came), BTreeMap::from(expect));
+    let url = format!("http://{}/trailers", platform.http());
+    let words = [
+        "--http2-prior-knowledge",
+        "--dump-header",
+        "-",
+        "--data",
+        "",
+    ];
+    let seen = curl(&[&words[..], &[&url]].concat()).out;
+    assert!(seen.contains("x-sum: 42"), "{seen}");
 }
 
 /// A POST, so that nothing is tried again.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::lab::Lab;
 
-/// From switching on to an answer: firmware, kernel, init, platform.
+/// From switching on to an answer: firmware, if it has any; kernel, init, platform.
 pub(crate) const BOOT: Duration = Duration::from_secs(60);
 
 /// How large disks are: more than the image, so that there is something to grow into.
@@ -32,13 +32,21 @@ pub(crate) struct On {
 }
 
 impl Device {
-    /// A device whose disk was flashed with an image.
+    /// A device whose disk was flashed with an image. QEMU starts it without its firmware.
     pub(crate) fn new(name: &str, image: &Path) -> Device {
         let lab = Lab::get();
         let mut machine = Machine::new(&lab.place, name, lab.arch, image).unwrap();
         machine.enlarge(DISK).unwrap();
         machine.ports = PORTS.to_vec();
+        machine.kernel = Some(lab.kernel.clone());
         Device { machine }
+    }
+
+    /// The same device, started by its firmware: for tests of what comes before the kernel, of what the firmware keeps,
+    /// or of what only a machine with firmware has.
+    pub(crate) fn by_firmware(mut self) -> Device {
+        self.machine.kernel = None;
+        self
     }
 
     /// One with the image of one function.
@@ -125,6 +133,12 @@ impl On {
     pub(crate) fn order_within(&self, words: &[&str], limit: Duration) -> String {
         let told = self.obeyed(words, limit);
         told.unwrap_or_else(|why| panic!("{words:?}: {why}"))
+    }
+
+    /// Has something done after which nothing can be told.
+    pub(crate) fn order_blindly(&self, words: &[&str]) {
+        let mut stream = TcpStream::connect(self.address(SABOTEUR)).unwrap();
+        writeln!(stream, "{}", words.join("\t")).unwrap();
     }
 
     /// What is told, or why it was not done.

@@ -17,7 +17,11 @@ pub(crate) struct Lab {
     pub(crate) kit: PathBuf,
     /// The same as everyone has it.
     plain: PathBuf,
+    /// The kit's kernel, as QEMU can start it.
+    pub(crate) kernel: PathBuf,
     hearth: PathBuf,
+    /// The project's sources, where functions are built.
+    pub(crate) source: PathBuf,
 }
 
 /// What `cargo xtask test devices` says in the environment.
@@ -36,7 +40,9 @@ impl Lab {
             place: told("HEARTH_PLACE").into(),
             kit: told("HEARTH_KIT").into(),
             plain: told("HEARTH_PLAIN_KIT").into(),
+            kernel: told("HEARTH_KERNEL").into(),
             hearth: told("HEARTH_PROGRAM").into(),
+            source: told("HEARTH_SOURCE").into(),
         })
     }
 
@@ -49,7 +55,7 @@ impl Lab {
         static IMAGE: OnceLock<PathBuf> = OnceLock::new();
         IMAGE.get_or_init(|| {
             let image = self.place.join("hello.img");
-            self.build(&root().join("examples/hello/edge.yaml"), &image);
+            self.build(&self.source.join("examples/hello/edge.yaml"), &image);
             image
         })
     }
@@ -57,7 +63,7 @@ impl Lab {
     /// An image with the two functions of `examples/edge.yaml`, as everyone would have it: nothing breaks things there.
     pub(crate) fn plain(&self) -> PathBuf {
         let image = self.place.join("plain.img");
-        self.build_of(&self.plain, &root().join("examples/edge.yaml"), &image);
+        self.build_of(&self.plain, &self.source.join("examples/edge.yaml"), &image);
         image
     }
 
@@ -86,9 +92,4 @@ impl Lab {
         command.args(words);
         command
     }
-}
-
-/// The workspace.
-pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }

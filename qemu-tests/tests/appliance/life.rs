@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hearth_qemu_tests::Arch;
+use hearth_qemu_tests::{Arch, timings};
 
 use crate::device::{BOOT, Device};
 use crate::lab::Lab;
@@ -13,7 +13,8 @@ const BACK: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_device_serves_over_tls_and_what_dies_in_it_comes_back() {
-    let mut device = Device::hello("life");
+    // A restart goes through the firmware, as the power button does.
+    let mut device = Device::hello("life").by_firmware();
     let mut on = device.boot();
     let boot = on.boot_told();
     assert_eq!(
@@ -101,13 +102,15 @@ fn a_device_serves_over_tls_and_what_dies_in_it_comes_back() {
 
 #[test]
 fn a_supervisor_that_hangs_is_ended_by_the_watchdog() {
-    let mut device = Device::hello("watchdog");
+    // The watchdog resets the machine, which the firmware then starts.
+    let mut device = Device::hello("watchdog").by_firmware();
     let mut on = device.boot();
     on.order(&["signal", "19", "hearth-itself up"]);
     let begun = Instant::now();
     on.running
         .event("WATCHDOG", Duration::from_secs(180))
         .unwrap();
+    timings::waited(begun.elapsed());
     println!(
         "hung supervisor: the watchdog bit after {:.1?}",
         begun.elapsed()
@@ -120,7 +123,8 @@ fn a_supervisor_that_hangs_is_ended_by_the_watchdog() {
 #[test]
 fn a_device_with_little_memory_boots_and_serves() {
     let lab = Lab::get();
-    let mut device = Device::new("small", &lab.plain());
+    // What the firmware takes of its memory is a part of the test.
+    let mut device = Device::new("small", &lab.plain()).by_firmware();
     device.machine.memory = match lab.arch {
         Arch::X86_64 => 96,
         // AAVMF itself ends in an exception with less.

@@ -1,5 +1,6 @@
-//! The appliance as its users have it: images that `hearth image build` makes, started by UEFI firmware in
-//! machines of either processor. Run by `cargo xtask test devices`, which builds what these need.
+//! The appliance as its users have it: images that `hearth image build` makes, in machines of either processor. UEFI
+//! firmware starts them where that matters ([`device::Device::by_firmware`]), and QEMU in the other tests. Run by `cargo
+//! xtask test devices`, which builds what these need.
 //!
 //! What breaks things inside is a program beside the platform ([`lab::Lab::kit`]); everything else in these
 //! images is what a device gets.

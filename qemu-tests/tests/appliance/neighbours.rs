@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hearth_qemu_tests::Tap;
+use hearth_qemu_tests::{Tap, timings};
 use serde_json::Value;
 
 use crate::device::{BOOT, Device, On};
@@ -307,7 +307,7 @@ fn it_lives_with_the_servers_of_a_real_network() {
         begun.elapsed()
     );
 
-    // The lease is renewed at half of its time, and nobody notices.
+    // The lease is renewed at half of its time, and no request fails meanwhile.
     let acknowledged = || both.said().matches("DHCPACK").count();
     let before = acknowledged();
     let begun = Instant::now();
@@ -316,6 +316,7 @@ fn it_lives_with_the_servers_of_a_real_network() {
         assert!(on.get("https", "/").unwrap().contains("hello"));
         sleep(Duration::from_secs(1));
     }
+    timings::waited(begun.elapsed());
     println!("renewed after {} s more", begun.elapsed().as_secs());
     on.run(&["/bin/hearth-itself", "device", "power-off"]);
     on.goes_off(BOOT);

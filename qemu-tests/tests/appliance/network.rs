@@ -73,7 +73,8 @@ fn a_second_card_takes_over_and_back_and_nothing_of_it_is_left() {
 
 #[test]
 fn settings_on_the_disk_hold_and_bad_ones_are_told_and_passed_over() {
-    let mut device = Device::hello("settings");
+    // The firmware reads the same partition.
+    let mut device = Device::hello("settings").by_firmware();
     set(
         &device,
         "hostname: kitchen\nnetwork: { mode: static, address: 10.0.2.15/24, gateway: 10.0.2.2, dns: [10.0.2.3] }\n",

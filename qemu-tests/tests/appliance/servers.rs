@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::device::{BOOT, Device};
-use crate::lab::{Lab, root};
+use crate::lab::Lab;
 use crate::server::{Cache, PASSWORD, Postgres};
 use crate::wait;
 
@@ -16,7 +16,7 @@ fn functions_answer_from_servers_of_the_network() {
     let postgres = Postgres::start();
     let (redis, memcached) = (Cache::redis(), Cache::memcached());
     let seen = |address: String| address.replace("127.0.0.1", HOST);
-    let seed = fs::read_to_string(root().join("examples/edge-postgres.yaml")).unwrap();
+    let seed = fs::read_to_string(lab.source.join("examples/edge-postgres.yaml")).unwrap();
     let manifest = seed
         .replace(
             "postgres://hearth:hearth@127.0.0.1/hearth",
@@ -29,7 +29,9 @@ fn functions_answer_from_servers_of_the_network() {
         "{manifest}"
     );
     // Beside the seed's own, since programs are found from there.
-    let own = root().join(format!("examples/.seed-{}.yaml", lab.arch.name()));
+    let own = lab
+        .source
+        .join(format!("examples/.seed-{}.yaml", lab.arch.name()));
     fs::write(&own, manifest).unwrap();
     let image = lab.place.join("seed.img");
     lab.build(&own, &image);

@@ -1,5 +1,4 @@
-//! `cargo xtask test appliance`: images as devices get them, started by UEFI firmware in machines of either
-//! processor. What is tried is in `qemu-tests/tests/appliance`; here is what that needs.
+//! `cargo xtask test devices`: images as devices get them, in machines of either processor. What is tried is in `qemu-tests/tests/appliance`; here is what that needs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,8 @@ use crate::programs::{ATTACKS, GUEST_INIT, HELLO, HOSTILE, Program, SABOTEUR, bu
 use crate::{kit, speed};
 use serde_json::Value;
 use xtask::sh::{cargo_program, root, say, target};
+use xtask::shared_build::SharedBuild;
+use xtask::tree::Tree;
 use xtask::{clock, install, kernel, needs, qemu, toolchain};
 
 /// What breaks things, in `/bin/hearth`'s place; and what it can be told to run.
@@ -111,8 +112,11 @@ struct Lab {
     place: PathBuf,
     kit: PathBuf,
     plain: PathBuf,
+    kernel: PathBuf,
     speed: Speed,
     tests: PathBuf,
+    /// Where images are built.
+    shared: SharedBuild,
 }
 
 impl Lab {
@@ -136,13 +140,16 @@ impl Lab {
             on_line: None,
         };
         let speed = speed::speed(&inside)?;
+        let kernel = inside.kernel;
         Ok(Lab {
             arch,
             place,
             kit,
             plain,
+            kernel,
             speed,
             tests: tests()?,
+            shared: kit::shared_build(arch, &Tree::read(&root())?)?,
         })
     }
 
@@ -164,6 +171,9 @@ impl Lab {
             .env("HEARTH_PLACE", &self.place)
             .env("HEARTH_KIT", &self.kit)
             .env("HEARTH_PLAIN_KIT", &self.plain)
+            .env("HEARTH_KERNEL", &self.kernel)
+            .env("HEARTH_SOURCE", &self.shared.source)
+            .env("CARGO_TARGET_DIR", &self.shared.target)
             .env(kit::HEARTH_PROGRAM, kit::hearth()?)
             .current_dir(root().join("qemu-tests"))
             .status()

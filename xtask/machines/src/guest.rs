@@ -285,7 +285,10 @@ fn place() -> PathBuf {
 }
 
 /// Shows a line of the console, but for the kernel's own (`[    1.234567] ...`), which are in the log.
-#[expect(clippy::print_stderr, reason = "a chore talks to whoever started it")]
+#[expect(
+    clippy::print_stderr,
+    reason = "a chore talks to the person who started it"
+)]
 fn show(line: &str) {
     let of_kernel = line.starts_with("[ ") && line.contains("] ");
     if !of_kernel && !line.is_empty() {

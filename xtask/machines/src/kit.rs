@@ -17,6 +17,7 @@ use xtask::cache::{self, Product};
 use xtask::debian::{Repository, own_stanza, unpack};
 use xtask::key::{Key, KeyBuilder, Tool};
 use xtask::sh::{cargo, root, said, say, target};
+use xtask::shared_build::SharedBuild;
 use xtask::tree::{self, Scope};
 use xtask::{clock, install, kernel, needs, timings, toolchain};
 
@@ -157,7 +158,7 @@ pub(crate) fn kernel_version(kernels: &Path) -> anyhow::Result<String> {
     Ok(format!("{version}-hearth"))
 }
 
-/// When the last change was committed: the same for whoever builds it. (reproducible-builds.org:
+/// When the last change was committed: the same on every machine that builds it. (reproducible-builds.org:
 /// SOURCE_DATE_EPOCH says otherwise.)
 fn built() -> anyhow::Result<u64> {
     if let Ok(named) = std::env::var("SOURCE_DATE_EPOCH") {
@@ -212,9 +213,12 @@ const SHIPPED: [&str; 5] = [
 /// Programs of the workspace as devices have them, built as `hearth build` builds workers, unless programs of the same
 /// sources are in the cache; where each of `names` is, in their order.
 pub(crate) fn build(arch: Arch, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
-    let product = Product::new(&format!("shipped-{arch}"), &key(arch)?)?;
+    let tree = tree::Tree::read(&root())?;
+    let product = Product::new(&format!("shipped-{arch}"), &key(arch, &tree)?)?;
     product.files_or(names, &format!("shipped-{arch}"), || {
-        let built = timings::build(&format!("shipped programs, {arch}"), || compile(arch))?;
+        let built = timings::build(&format!("shipped programs, {arch}"), || {
+            compile(arch, &tree)
+        })?;
         Ok(SHIPPED.into_iter().zip(built).collect())
     })
 }
@@ -223,14 +227,14 @@ pub(crate) fn build(arch: Arch, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> 
 const RECIPE: &[&str] = &["xtask/machines/src/kit.rs", "xtask/src/toolchain.rs"];
 
 /// The hash of all that these programs are built from. They are the same bytes wherever they are built.
-fn key(arch: Arch) -> anyhow::Result<Key> {
+fn key(arch: Arch, tree: &tree::Tree) -> anyhow::Result<Key> {
     let key = KeyBuilder::new("shipped programs")
         .add("arch", arch.name().as_bytes())
         .add_tool(Tool::Rust)
         .add_tool(Tool::StaticRust);
     // `hearth build` builds them.
     let scope = Scope::new(&["hearth", "hearth-init", "hello"]).with_files(RECIPE);
-    Ok(tree::Tree::read(&root())?.add_to(key, &scope)?.finish())
+    Ok(tree.add_to(key, &scope)?.finish())
 }
 
 /// `hearth`, as it was built for this machine: by the test run, or now.
@@ -243,9 +247,11 @@ pub(crate) fn hearth() -> anyhow::Result<PathBuf> {
 }
 
 /// Builds [`SHIPPED`]; where each is.
-fn compile(arch: Arch) -> anyhow::Result<Vec<PathBuf>> {
-    // Below the workspace, so that Cargo knows the programs; in a directory that git does not.
-    let place = root().join(".hearth/kit").join(arch.name());
+fn compile(arch: Arch, tree: &tree::Tree) -> anyhow::Result<Vec<PathBuf>> {
+    let hearth = hearth()?;
+    let shared = shared_build(arch, tree)?;
+    // Below the workspace, so that Cargo knows the programs.
+    let place = shared.source.join(".hearth/kit").join(arch.name());
     fs::create_dir_all(&place)?;
     let manifest = place.join("programs.yaml");
     let mut text = "service: appliance\nfunctions:\n".to_owned();
@@ -255,15 +261,13 @@ fn compile(arch: Arch) -> anyhow::Result<Vec<PathBuf>> {
         ));
     }
     fs::write(&manifest, text)?;
-    let output = Command::new(hearth()?)
+    let output = Command::new(hearth)
         .arg("build")
         .arg(&manifest)
         // An appliance makes no images.
         .args(["--arch", arch.name(), "--json", "--no-default-features"])
-        // What is built for other manifests has other flags, and each would push the other out. Link-time optimisation
-        // keeps one processor busy; in directories of their own, both architectures' programs are built at once.
-        .env("CARGO_TARGET_DIR", target().join(format!("kit-{arch}")))
-        .current_dir(root())
+        .env("CARGO_TARGET_DIR", &shared.target)
+        .current_dir(&shared.source)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
@@ -279,20 +283,27 @@ fn compile(arch: Arch) -> anyhow::Result<Vec<PathBuf>> {
         let mut named = all.filter(|one| one["function"] == *name);
         let built = named.next().and_then(|one| one["binary"].as_str());
         let built = built.with_context(|| format!("`hearth build` made no {name}"))?;
-        Ok(root().join(built))
+        Ok(shared.source.join(built))
     };
     SHIPPED.iter().map(find).collect()
+}
+
+/// Where programs for devices are compiled: the kit's, and the functions of images.
+pub(crate) fn shared_build(arch: Arch, tree: &tree::Tree) -> anyhow::Result<SharedBuild> {
+    SharedBuild::open(&format!("shipped-{arch}"), tree)
 }
 
 /// A board's image as a user makes it, with one function.
 pub(crate) fn image(board: Board, to: &Path) -> anyhow::Result<()> {
     let kit = make(board)?;
+    let shared = shared_build(board.arch(), &tree::Tree::read(&root())?)?;
     let status = Command::new(hearth()?)
         .args(["image", "build", "--board", &board.to_string(), "--kit"])
         .arg(&kit)
         .args(["--manifest", "examples/hello/edge.yaml", "--output"])
         .arg(to)
-        .current_dir(root())
+        .env("CARGO_TARGET_DIR", &shared.target)
+        .current_dir(&shared.source)
         .status()
         .context("cannot run hearth")?;
     ensure!(status.success(), "there is no image: {status}");

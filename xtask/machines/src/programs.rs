@@ -11,10 +11,10 @@ use anyhow::{Context, ensure};
 use hearth_image::Arch;
 use serde_json::Value;
 
-use xtask::build_directory::build_directory;
 use xtask::cache::Product;
 use xtask::key::{Key, KeyBuilder, Tool};
 use xtask::sh::{root, said, say};
+use xtask::shared_build::SharedBuild;
 use xtask::tree::{Scope, Tree};
 use xtask::{clock, timings, toolchain};
 
@@ -145,12 +145,10 @@ fn compile(arch: Arch, tree: &Tree) -> anyhow::Result<Vec<PathBuf>> {
         cargo.args([kind, program.name]);
     }
     cargo.args(["--message-format", "json-render-diagnostics"]);
+    let shared = SharedBuild::open(&format!("programs-{arch}"), tree)?;
     let mut child = cargo
-        .env(
-            "CARGO_TARGET_DIR",
-            build_directory(&format!("programs-{arch}"), tree)?,
-        )
-        .current_dir(root())
+        .env("CARGO_TARGET_DIR", &shared.target)
+        .current_dir(&shared.source)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

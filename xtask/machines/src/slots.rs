@@ -212,7 +212,7 @@ fn no_slot_and_the_reason(disks: &Disks) -> anyhow::Result<()> {
     running.guest.expect("selector: no slot starts", BOOT)?;
     let status = running.status()?;
     ensure!(status == "running", "the machine is {status}");
-    // And again, for whoever has just found the screen.
+    // And again, for a reader who has just connected a screen.
     running.reset()?;
     running.event("RESET", BOOT)?;
     running.guest.expect("selector: no slot starts", BOOT)?;

@@ -1,9 +1,12 @@
 //! `cargo xtask test`: plans what to run, runs it, and reports how it went and how long it took.
 //!
-//! [`plan`] decides, from the project's files alone, which parts there are and what each of them can see. [`passed`]
-//! knows which of them have passed with exactly these inputs. [`runner`] runs the others, [`report`] writes the table.
+//! [`plan`] decides, from the project's files alone, which [parts](part) there are and what each of them can see.
+//! [`passed`] knows which of them have passed with exactly these inputs, [`full`] what an interrupted full run has done.
+//! [`runner`] runs the others, [`report`] writes the table.
 
+mod full;
 mod host;
+mod part;
 mod passed;
 mod plan;
 mod report;
@@ -21,8 +24,9 @@ use xtask::tree::Tree;
 use xtask::{clock, qemu, toolchain};
 
 use crate::args::Options;
+use full::Unfinished;
+use part::{Part, Stage};
 use passed::{Durations, Passed};
-use plan::{Part, Stage};
 use report::{Report, Row};
 
 /// How much is tested.
@@ -36,7 +40,10 @@ pub(crate) enum Size {
     /// Every part that has changed, and a sample of what depends on chance.
     Usual,
     /// Every part, and long runs of what depends on chance.
-    Full,
+    Full {
+        /// Go on with a full run that was interrupted.
+        resume: bool,
+    },
 }
 
 impl Size {
@@ -44,7 +51,7 @@ impl Size {
         match self {
             Size::Quick { .. } => "quick",
             Size::Usual => "usual",
-            Size::Full => "full",
+            Size::Full { .. } => "full",
         }
     }
 }
@@ -73,24 +80,31 @@ pub(crate) fn run(size: Size, options: &Options) -> anyhow::Result<()> {
         prepare(&parts)?;
     }
     let passed = Passed::open()?;
-    let uncached = options.no_cache || size == Size::Full;
+    let unfinished = match size {
+        Size::Full { resume } => Some(Unfinished::open(resume, options.only.is_empty())?),
+        Size::Usual | Size::Quick { .. } => None,
+    };
+    let uncached = options.no_cache || unfinished.is_some();
     let mut report = Report::new(&size, uncached);
     let mut waiting = Vec::new();
     for part in parts {
         let key = part.key(&tree)?;
-        match key.as_ref().filter(|_| !uncached) {
-            Some(key) if passed.contains(key) => report.add(Row::unchanged(&part, key)),
-            _ => waiting.push((part, key)),
+        if let Some(row) = unfinished.as_ref().and_then(|run| run.row(&part, &key)) {
+            report.add(row);
+        } else if !uncached && !part.depends_on_chance && passed.contains(&key) {
+            report.add(Row::unchanged(&part, &key));
+        } else {
+            waiting.push((part, key));
         }
     }
     let to_run: Vec<&Part> = waiting.iter().map(|(part, _)| part).collect();
     say(&format!(
-        "{} parts to run, {} unchanged since they passed: {}",
+        "{} parts to run, {} have passed with the same inputs: {}",
         to_run.len(),
         report.rows().len(),
         Estimate::new(&to_run, &durations)
     ));
-    let mut run = runner::Runner::new(&tree, passed);
+    let mut run = runner::Runner::new(&tree, passed, unfinished);
     if options.dry_run {
         waiting
             .iter()
@@ -116,6 +130,9 @@ pub(crate) fn run(size: Size, options: &Options) -> anyhow::Result<()> {
     report.write(&target().join("test-report.json"))?;
     report.print();
     ensure!(!report.has_failed(), "{}", report.failures());
+    if let Some(unfinished) = run.unfinished().filter(|_| options.only.is_empty()) {
+        unfinished.finish()?;
+    }
     Ok(())
 }
 

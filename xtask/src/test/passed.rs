@@ -12,7 +12,7 @@ use xtask::key::Key;
 
 use super::report::{Row, State};
 
-/// A key that has not been asked for in this time is forgotten: nobody works on that state of the project any more.
+/// A key that has not been asked for in this time is forgotten: that state of the project is history.
 const MAX_AGE: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
 /// The keys of parts that have passed. Each is a file below `passed/`, whose time says when the key was last asked for.

@@ -1,135 +1,13 @@
 //! Which parts a test run has, and what each of them can see. Decides, and runs nothing.
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use hearth_image::Arch;
-use xtask::key::{Key, KeyBuilder, Tool};
+use xtask::key::Tool;
 use xtask::needs::{self, Need};
 use xtask::tree::{Kind, Package, Scope, Tree};
 
 use super::Size;
-
-/// Parts of one stage are independent of each other. The stages run in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// Formatting, lints, documentation.
-    Style,
-    /// Tests of this machine, one program after the other.
-    Host,
-    /// What depends on chance, on this machine.
-    Chance,
-    /// Virtual machines: those of both architectures side by side.
-    Machines,
-    /// Virtual machines whose measurements mean something only while no other one runs.
-    Alone,
-    /// What takes hours.
-    Long,
-}
-
-impl Stage {
-    pub(crate) const ALL: [Stage; 6] = [
-        Stage::Style,
-        Stage::Host,
-        Stage::Chance,
-        Stage::Machines,
-        Stage::Alone,
-        Stage::Long,
-    ];
-
-    pub(crate) fn title(self) -> &'static str {
-        match self {
-            Stage::Style => "style",
-            Stage::Host => "tests on this machine",
-            Stage::Chance => "what depends on chance",
-            Stage::Machines => "virtual machines, two side by side",
-            Stage::Alone => "virtual machines, one at a time",
-            Stage::Long => "long runs",
-        }
-    }
-
-    /// Whether two of its parts run at the same time.
-    pub(crate) fn is_side_by_side(self) -> bool {
-        self == Stage::Machines
-    }
-
-    /// Whether its parts need the host's programs and test programs.
-    pub(crate) fn needs_build(self) -> bool {
-        match self {
-            Stage::Style => false,
-            Stage::Host | Stage::Chance | Stage::Machines | Stage::Alone | Stage::Long => true,
-        }
-    }
-}
-
-/// What a part does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Work {
-    /// `cargo xtask tidy`.
-    Style,
-    /// A test program of the host.
-    Program {
-        package: String,
-        target: String,
-        kind: Kind,
-        /// Words for the test harness.
-        words: Vec<String>,
-    },
-    /// The examples in the documentation of all packages.
-    Documentation,
-    /// A verb of `bench`.
-    Bench { words: Vec<String> },
-    /// Long fuzzing.
-    Fuzz { runs: u64 },
-    /// A verb of `xtask-machines`; parts of different lanes run side by side.
-    Machines { words: Vec<String>, lane: Arch },
-}
-
-/// Everything that a part can see, so that it passes again if nothing of this has changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Inputs {
-    pub(crate) scope: Scope,
-    pub(crate) tools: &'static [Tool],
-    pub(crate) needs: &'static [&'static [Need]],
-}
-
-/// One part of a test run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
-    pub(crate) name: String,
-    pub(crate) stage: Stage,
-    pub(crate) work: Work,
-    pub(crate) inputs: Inputs,
-    /// A part that depends on chance is never skipped.
-    pub(crate) depends_on_chance: bool,
-}
-
-impl Part {
-    /// The hash of all that it can see; none if it depends on chance.
-    pub(crate) fn key(&self, tree: &Tree) -> anyhow::Result<Option<Key>> {
-        if self.depends_on_chance {
-            return Ok(None);
-        }
-        let mut key = KeyBuilder::new("part").add("name", self.name.as_bytes());
-        key = key.add("work", format!("{:?}", self.work).as_bytes());
-        for tool in self.inputs.tools {
-            key = key.add_tool(*tool);
-        }
-        for needs in self.inputs.needs {
-            key = key.add_packages(needs);
-        }
-        let key = tree.add_to(key, &self.inputs.scope);
-        Ok(Some(key.with_context(|| self.name.clone())?.finish()))
-    }
-
-    /// The packages that contain what it needs.
-    pub(crate) fn needs(&self) -> &'static [&'static [Need]] {
-        self.inputs.needs
-    }
-
-    /// Whether it runs statically linked programs.
-    pub(crate) fn needs_static_toolchain(&self) -> bool {
-        self.inputs.tools.contains(&Tool::StaticRust)
-    }
-}
+use super::part::{Inputs, Part, Stage, Work};
 
 /// Tests of one program that are a part of their own: because they see documents, so that the program's other tests do
 /// not run again when a document changes; because they load both processors for minutes, so that the others do not run
@@ -199,7 +77,7 @@ const SPLIT: &[Split] = &[
 /// Test programs whose tests mostly wait, for processes or for time: more of them run at once than there are processors.
 const WAITING: &[(&str, &str)] = &[("hearth", "processes")];
 
-/// The package whose tests try what nobody has thought of.
+/// The package whose tests try random input.
 const FUZZ: &str = "hearth-fuzz";
 
 /// Tests at once for each processor, of a program that mostly waits. With more, tests that watch the clock are late.
@@ -365,7 +243,7 @@ fn on_host(scope: Scope) -> Part {
 /// What depends on chance: a sample, or more.
 fn chance(size: &Size) -> Vec<Part> {
     let seconds = match size {
-        Size::Full => "120",
+        Size::Full { .. } => "120",
         Size::Usual | Size::Quick { .. } => "20",
     };
     let part = |name: &str, work: Work, packages: &[&str]| Part {
@@ -381,7 +259,7 @@ fn chance(size: &Size) -> Vec<Part> {
         Work::Bench { words: chaos },
         &["bench", "hearth"],
     )];
-    if *size == Size::Full {
+    if matches!(size, Size::Full { .. }) {
         let fuzz = Work::Fuzz {
             runs: LONG_FUZZ_RUNS,
         };
@@ -413,7 +291,7 @@ const APPLIANCE: &[&str] = &[
 /// Everything that runs in virtual machines.
 fn machines(size: &Size) -> Vec<Part> {
     let cuts = match size {
-        Size::Full => FULL_POWER_CUTS,
+        Size::Full { .. } => FULL_POWER_CUTS,
         Size::Usual | Size::Quick { .. } => POWER_CUTS,
     };
     let both = |stage: Stage, name: &str, words: &[&str], packages: &[&str], needs| {
@@ -555,7 +433,7 @@ fn machine(
 /// What takes hours.
 fn long(size: &Size) -> Vec<Part> {
     match size {
-        Size::Full => vec![Part {
+        Size::Full { .. } => vec![Part {
             name: "soak".to_owned(),
             stage: Stage::Long,
             work: Work::Bench {
@@ -578,22 +456,21 @@ mod tests {
 
     use super::*;
 
+    const FULL: Size = Size::Full { resume: false };
+
     fn tree() -> Tree {
         Tree::read(&root()).unwrap()
     }
 
     #[test]
-    fn every_part_has_a_key_and_a_name_of_its_own_unless_it_depends_on_chance() {
+    fn every_part_has_a_key_and_a_name_of_its_own() {
         let tree = tree();
-        let parts = parts(&tree, &Size::Full).unwrap();
+        let parts = parts(&tree, &FULL).unwrap();
         let mut keys = BTreeMap::new();
         for part in &parts {
             let key = part.key(&tree).unwrap();
-            assert_eq!(key.is_none(), part.depends_on_chance, "{}", part.name);
-            if let Some(key) = key {
-                let other = keys.insert(key.full().to_owned(), &part.name);
-                assert_eq!(other, None, "{}", part.name);
-            }
+            let other = keys.insert(key.full().to_owned(), &part.name);
+            assert_eq!(other, None, "{}", part.name);
         }
         let names: BTreeSet<&str> = parts.iter().map(|part| part.name.as_str()).collect();
         assert_eq!(names.len(), parts.len());
@@ -671,7 +548,7 @@ mod tests {
 
     #[test]
     fn the_parts_in_virtual_machines_are_those_of_the_command_line() {
-        let parts = parts(&tree(), &Size::Full).unwrap();
+        let parts = parts(&tree(), &FULL).unwrap();
         let verbs: BTreeSet<String> = parts
             .into_iter()
             .filter_map(|part| match part.work {
@@ -721,7 +598,7 @@ mod tests {
     #[test]
     fn every_file_that_a_source_names_outside_of_its_package_is_seen_by_the_package_s_tests() {
         let tree = tree();
-        let parts = parts(&tree, &Size::Full).unwrap();
+        let parts = parts(&tree, &FULL).unwrap();
         let mut checked = 0;
         for file in tree.files().filter(|file| file.ends_with(".rs")) {
             let Some(package) = tree.owner(file) else {

@@ -12,7 +12,7 @@ use xtask::sh::{root, said, say};
 use xtask::timings::{Record, What};
 
 use super::Size;
-use super::plan::Part;
+use super::part::Part;
 
 /// How a part ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub(crate) struct Row {
     pub(crate) tests: Option<u64>,
     /// Programs that it built, machines that it started, and pauses that it made.
     pub(crate) records: Vec<Record>,
-    /// Of its inputs; none if it depends on chance.
+    /// Of its inputs; none of a part that was not reached, and of a build.
     pub(crate) key: Option<Key>,
     /// Why it failed.
     pub(crate) error: Option<String>,
@@ -84,9 +84,9 @@ impl Row {
     }
 
     /// A part that ran.
-    pub(crate) fn ran(part: &Part, key: Option<Key>, time: Duration, error: Option<String>) -> Row {
+    pub(crate) fn ran(part: &Part, key: Key, time: Duration, error: Option<String>) -> Row {
         Row {
-            key,
+            key: Some(key),
             time,
             ..Row::new(&part.name, State::Passed)
         }
@@ -107,6 +107,18 @@ impl Row {
             ..Row::new(name, State::Passed)
         }
         .with_error(error)
+    }
+
+    /// A part that passed in a run that was interrupted: its row as [`Row::json`] wrote it.
+    pub(crate) fn earlier(part: &Part, key: &Key, written: &Value) -> Option<Row> {
+        let records = written["records"].as_array()?.iter();
+        Some(Row {
+            time: Duration::try_from_secs_f64(written["seconds"].as_f64()?).ok()?,
+            tests: written["tests"].as_u64(),
+            records: records.filter_map(Record::from_json).collect(),
+            key: Some(key.clone()),
+            ..Row::new(&part.name, State::Passed)
+        })
     }
 
     fn with_error(self, error: Option<String>) -> Row {
@@ -131,7 +143,8 @@ impl Row {
         self.records.iter().map(|record| record.boot).sum()
     }
 
-    fn json(&self) -> Value {
+    /// As it is written.
+    pub(crate) fn json(&self) -> Value {
         let records = self.records.iter().map(Record::json);
         json!({
             "name": self.name,
@@ -350,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_part_that_fails_makes_the_run_fail_and_is_named_with_its_reason() {
-        let mut report = Report::new(&Size::Full, true);
+        let mut report = Report::new(&Size::Full { resume: false }, true);
         report.add(row("style", State::Passed));
         report.add(row("pi", State::NotRun));
         assert!(!report.has_failed());

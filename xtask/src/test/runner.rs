@@ -14,9 +14,10 @@ use xtask::sh::{cargo_program, root, say, target};
 use xtask::timings;
 use xtask::tree::{Kind, Tree};
 
+use super::full::Unfinished;
 use super::host::{self, Programs};
+use super::part::{Part, Stage, Work};
 use super::passed::Passed;
-use super::plan::{Part, Stage, Work};
 use super::report::{Report, Row};
 use crate::{fuzz, machines, tidy};
 
@@ -24,23 +25,35 @@ use crate::{fuzz, machines, tidy};
 const SHOWN_LINES: usize = 80;
 
 /// A part to run, and the key to remember when it passes.
-pub(crate) type Waiting = (Part, Option<Key>);
+pub(crate) type Waiting = (Part, Key);
 
 /// Runs parts.
 pub(crate) struct Runner<'a> {
     tree: &'a Tree,
     passed: Passed,
+    unfinished: Option<Unfinished>,
     /// Built before the first part that needs them.
     programs: Option<Programs>,
 }
 
 impl<'a> Runner<'a> {
-    pub(crate) fn new(tree: &'a Tree, passed: Passed) -> Runner<'a> {
+    /// A runner that has run nothing yet.
+    pub(crate) fn new(
+        tree: &'a Tree,
+        passed: Passed,
+        unfinished: Option<Unfinished>,
+    ) -> Runner<'a> {
         Runner {
             tree,
             passed,
+            unfinished,
             programs: None,
         }
+    }
+
+    /// The full run that this is.
+    pub(crate) fn unfinished(&self) -> Option<&Unfinished> {
+        self.unfinished.as_ref()
     }
 
     /// Runs all parts of a stage, also after one has failed.
@@ -77,13 +90,16 @@ impl<'a> Runner<'a> {
 
     /// Remembers that a part has passed, unless its inputs have changed while it ran: then neither the old nor the new
     /// state was tested.
-    fn remember(&self, part: &Part, key: &Key) -> anyhow::Result<()> {
+    fn remember(&self, part: &Part, key: &Key, row: &Row) -> anyhow::Result<()> {
         let now = part.key(&self.tree.read_again(&root())?)?;
-        ensure!(
-            now.as_ref() == Some(key),
-            "its inputs have changed while it ran"
-        );
-        self.passed.remember(key, &part.name)
+        ensure!(now == *key, "its inputs have changed while it ran");
+        if let Some(unfinished) = &self.unfinished {
+            unfinished.remember(key, row)?;
+        }
+        match part.depends_on_chance {
+            true => Ok(()),
+            false => self.passed.remember(key, &part.name),
+        }
     }
 
     /// Builds the host's programs; whether that went well.
@@ -115,7 +131,7 @@ impl<'a> Runner<'a> {
             return row;
         }
         say(&format!("{}: passed in {took}{tests}", part.name));
-        if let Some(Err(error)) = key.as_ref().map(|key| self.remember(part, key)) {
+        if let Err(error) = self.remember(part, key, &row) {
             say(&format!("{}: not remembered: {error:#}", part.name));
         }
         row

@@ -77,6 +77,28 @@ pub(super) fn acts(scene: &Scene) -> Vec<Act> {
             &["done", "ENOPROTOOPT", "EPROTONOSUPPORT", "EINVAL"],
             NO_CALL,
         ),
+        // Landlock's rules are about TCP: what any other socket sends, no rule would see.
+        act(
+            "a datagram socket",
+            "connected",
+            make(2, 2, 0),
+            DONE,
+            NO_CALL,
+        ),
+        act(
+            "a datagram socket (IPv6)",
+            "connected",
+            make(10, 2, 0),
+            &["done", "EAFNOSUPPORT"],
+            NO_CALL,
+        ),
+        act(
+            "a datagram socket of this machine",
+            "plain",
+            make(1, 2, 0),
+            DONE,
+            NO_CALL,
+        ),
         act("a raw socket", "connected", make(2, 3, 1), DONE, NO_CALL),
         act(
             "a packet socket",
