@@ -2,7 +2,7 @@
 //!
 //! A part names the packages that it tests. It sees their files, those of every workspace package that they depend
 //! on, every `Cargo.toml`, and whatever belongs to no package, such as the kernel's configuration. It does not see
-//! documents, unless it names them. So a new file is an input of every part unless [`DOCUMENTS`] names it.
+//! documents, unless it names them. So a new file is an input of every part unless `DOCUMENTS` names it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
