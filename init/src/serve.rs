@@ -48,7 +48,7 @@ const ADDRESS: Duration = Duration::from_secs(5);
 const SAVE: Duration = Duration::from_secs(3600);
 
 /// How often data is looked at: one small file is read.
-const LOOK: Duration = Duration::from_secs(5);
+const DATA_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The signals that mean something; all others are nothing to PID 1.
 const SIGNALS: [Signal; 5] = [
@@ -217,7 +217,7 @@ impl State {
         if now >= self.show_at {
             self.show(runner, now);
         }
-        if now >= self.looked + LOOK {
+        if now >= self.looked + DATA_CHECK_INTERVAL {
             self.looked = now;
             self.look_at_data(runner, now);
         }

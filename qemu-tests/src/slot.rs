@@ -46,7 +46,7 @@ pub enum SlotError {
     #[error("cannot read {UKI} of slot a")]
     Read(#[source] io::Error),
     /// Its file.
-    #[error("{UKI} of slot a is no image of a kernel")]
+    #[error("{UKI} of slot a is not a kernel image")]
     Uki(#[from] UkiError),
     /// Its file has not all parts.
     #[error("{UKI} of slot a has no section {0}")]

@@ -85,7 +85,7 @@ pub(crate) enum Verb {
         #[arg(long, default_value_t = 120)]
         minutes: u32,
     },
-    /// Fuzz every reader of untrusted bytes; needs nightly and cargo-fuzz
+    /// Fuzz every reader of untrusted bytes; installs nightly Rust and cargo-fuzz where they are missing
     Fuzz {
         /// Runs of each target
         #[arg(default_value_t = 1_000_000)]

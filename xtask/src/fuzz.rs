@@ -3,7 +3,16 @@
 use std::{fs, io};
 
 use anyhow::bail;
-use xtask::sh::{has, root, run};
+use xtask::sh::{root, run};
+use xtask::toolchain;
+use xtask::tools::Program;
+
+/// What builds targets and runs them.
+const FUZZ: Program = Program {
+    name: "cargo-fuzz",
+    version: "0.13.1",
+    wheel: None,
+};
 
 /// All of them: each has a directory of seeds.
 fn targets() -> anyhow::Result<Vec<String>> {
@@ -25,9 +34,9 @@ pub(crate) fn fuzz(runs: u64, only: Option<&str>) -> anyhow::Result<()> {
             bail!("unknown target {name}: expected one of {all}");
         }
     }
-    if !has("cargo-fuzz") {
-        bail!("cargo-fuzz is not installed; to install it: cargo install cargo-fuzz");
-    }
+    toolchain::ensure()?;
+    let cargo_fuzz = FUZZ.ensure()?;
+    let cargo_fuzz = cargo_fuzz.to_string_lossy();
     let directory = root().join("fuzz/libfuzzer");
     for target in &wanted {
         let own = directory.join("corpus").join(target);
@@ -39,7 +48,7 @@ pub(crate) fn fuzz(runs: u64, only: Option<&str>) -> anyhow::Result<()> {
             seeds.to_string_lossy(),
         );
         let runs = format!("-runs={runs}");
-        let cargo = ["run", "nightly", "cargo", "fuzz", "run", "--fuzz-dir"];
+        let cargo = ["run", "nightly", &*cargo_fuzz, "run", "--fuzz-dir"];
         let rest = [&directory, target.as_str(), &own, &seeds, "--", &runs];
         run("rustup", &[&cargo[..], &rest].concat())?;
     }

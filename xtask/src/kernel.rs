@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -48,7 +48,7 @@ fn target(arch: Arch) -> Target {
             cross: cross(arch),
             make: &["bzImage"],
             products: &[
-                ("arch/x86/boot/bzImage", "image"),
+                ("arch/x86/boot/bzImage", IMAGE),
                 ("arch/x86/boot/bzImage", "kernel.efi"),
             ],
         },
@@ -57,7 +57,7 @@ fn target(arch: Arch) -> Target {
             cross: cross(arch),
             make: &["Image", "vmlinuz.efi", "broadcom/bcm2711-rpi-4-b.dtb"],
             products: &[
-                ("arch/arm64/boot/Image", "image"),
+                ("arch/arm64/boot/Image", IMAGE),
                 ("arch/arm64/boot/vmlinuz.efi", "kernel.efi"),
                 // What QEMU's Raspberry Pi 4 tells the kernel about itself.
                 (
@@ -87,6 +87,66 @@ pub fn kernel(arches: &[Arch]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A build of kernels that goes on in the background. It ends with this process.
+#[derive(Debug)]
+pub struct Background {
+    child: Child,
+}
+
+/// Begins to build kernels with what other work leaves of the processors: they take as long as all else that is built
+/// from nothing. Nothing, if they are kept already.
+///
+/// # Errors
+/// Packages that are needed cannot be installed, or the build cannot be started.
+pub fn in_background(arches: &[Arch]) -> anyhow::Result<Option<Background>> {
+    install::ensure(needs::KERNEL)?;
+    let mut missing = Vec::new();
+    for arch in arches {
+        if !place(*arch)?.join(IMAGE).is_file() {
+            missing.push(arch.name());
+        }
+    }
+    if missing.is_empty() {
+        return Ok(None);
+    }
+    say(&format!(
+        "building kernels in the background: {}",
+        missing.join(", ")
+    ));
+    // chrt: sched(7), SCHED_IDLE.
+    let child = Command::new("chrt")
+        .args(["--idle", "0", "setpriv", "--pdeathsig", "TERM", "--"])
+        .arg(std::env::current_exe()?)
+        .arg("kernel")
+        .args(missing)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("cannot run chrt and setpriv")?;
+    Ok(Some(Background { child }))
+}
+
+impl Background {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// A kernel could not be built.
+    pub fn wait(mut self) -> anyhow::Result<()> {
+        let status = self.child.wait().context("cannot wait for the kernels")?;
+        ensure!(status.success(), "a kernel could not be built: {status}");
+        Ok(())
+    }
+}
+
+/// Where the kernel of an architecture is kept, once it is built.
+fn place(arch: Arch) -> anyhow::Result<PathBuf> {
+    let name = format!("{}-{}", arch.name(), key(arch)?.short());
+    Ok(cache::place()?.join("kernel").join(name))
+}
+
+/// What QEMU starts, in there.
+const IMAGE: &str = "image";
+
 /// The key of an architecture's kernel: what it is built from, and by what.
 pub fn key(arch: Arch) -> anyhow::Result<Key> {
     let compiler = format!("{}gcc", cross(arch));
@@ -110,8 +170,8 @@ pub fn ensure(arch: Arch) -> anyhow::Result<PathBuf> {
     install::ensure(needs::KERNEL)?;
     let target = target(arch);
     let kernels = cache::place()?.join("kernel");
-    let place = kernels.join(format!("{}-{}", arch.name(), key(arch)?.short()));
-    let image = place.join("image");
+    let place = place(arch)?;
+    let image = place.join(IMAGE);
     if image.is_file() {
         return Ok(image);
     }
@@ -277,8 +337,9 @@ fn complete(
 /// Runs make, whose words go to a log, and says from time to time how far it is.
 fn make(source: &Path, scratch: &Path, target: &Target, goals: &[&str]) -> anyhow::Result<()> {
     let log = scratch.join("build.log");
-    let mut child = Command::new("make")
-        .arg("-C")
+    // The build ends with this program, however that ends: what is left of it would write into the next one's directory.
+    let mut child = Command::new("setpriv")
+        .args(["--pdeathsig", "TERM", "make", "-C"])
         .arg(source)
         .arg(format!("O={}", scratch.display()))
         .arg(format!("ARCH={}", target.arch))
@@ -299,7 +360,7 @@ fn make(source: &Path, scratch: &Path, target: &Target, goals: &[&str]) -> anyho
         .stdout(Stdio::piped())
         .stderr(File::create(&log)?)
         .spawn()
-        .context("cannot run make")?;
+        .context("cannot run setpriv and make")?;
     let (begun, mut told) = (Instant::now(), Instant::now());
     let output = child.stdout.take().context("make has no output")?;
     let mut steps = 0;

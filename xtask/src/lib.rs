@@ -6,6 +6,7 @@
 //! | [`install`], [`needs`] | Debian packages that chores need |
 //! | [`debian`] | packages of other suites, unpacked below the cache |
 //! | [`toolchain`], [`qemu`], [`kernel`] | what static programs and virtual machines are made of |
+//! | [`tools`] | programs of other projects, installed below the cache |
 //! | [`cache`] | slow and large products, kept between runs by their keys |
 //! | [`shared_build`] | what Cargo has compiled, for all clones |
 //! | [`tree`], [`key`] | the project's files, which of them a test can see, and the hash of all that a test can see |
@@ -24,4 +25,5 @@ pub mod sh;
 pub mod shared_build;
 pub mod timings;
 pub mod toolchain;
+pub mod tools;
 pub mod tree;

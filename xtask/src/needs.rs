@@ -64,6 +64,8 @@ pub const KERNEL: &[Need] = &[
     ("xz", "xz-utils"),
     ("zstd", "zstd"),
     ("ccache", "ccache"),
+    ("chrt", "util-linux"),
+    ("setpriv", "util-linux"),
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
     ("/usr/include/libelf.h", "libelf-dev"),
     ("/usr/include/openssl/ssl.h", "libssl-dev"),

@@ -18,7 +18,7 @@ pub fn target() -> PathBuf {
     root().join(named.unwrap_or_else(|| "target".into()))
 }
 
-/// Starts this program anew without what `cargo run` has told it of its own package. Build scripts of the Cargo that it
+/// Restarts this program without what `cargo run` has told it of its own package. Build scripts of the Cargo that it
 /// runs would take these variables for a change: ring's asks for `CARGO_MANIFEST_DIR` and others, so `cargo test` and
 /// `cargo xtask test` would compile it, and all that depends on it, again after each other.
 ///
@@ -38,7 +38,7 @@ pub fn forget_package() -> anyhow::Result<()> {
             again.env_remove(&name);
         }
     }
-    Err(again.exec()).context("cannot start anew")
+    Err(again.exec()).context("cannot restart")
 }
 
 /// Runs a program in the root; an error if it cannot be run or fails.

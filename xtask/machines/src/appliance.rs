@@ -1,4 +1,5 @@
-//! `cargo xtask test devices`: images as devices get them, in machines of either processor. What is tried is in `qemu-tests/tests/appliance`; here is what that needs.
+//! `cargo xtask test devices`: images as devices get them, in machines of either processor. What is tried is in
+//! `qemu-tests/tests/appliance`; here is what that needs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,9 +14,11 @@ use hearth_qemu_tests::{Arch, Inside, Speed};
 use crate::programs::{ATTACKS, GUEST_INIT, HELLO, HOSTILE, Program, SABOTEUR, build};
 use crate::{kit, speed};
 use serde_json::Value;
+use xtask::cache::Product;
+use xtask::key::{KeyBuilder, Tool};
 use xtask::sh::{cargo_program, root, say, target};
 use xtask::shared_build::SharedBuild;
-use xtask::tree::Tree;
+use xtask::tree::{Scope, Tree};
 use xtask::{clock, install, kernel, needs, qemu, toolchain};
 
 /// What breaks things, in `/bin/hearth`'s place; and what it can be told to run.
@@ -112,6 +115,8 @@ struct Lab {
     place: PathBuf,
     kit: PathBuf,
     plain: PathBuf,
+    /// With one function, `hello`.
+    image: PathBuf,
     kernel: PathBuf,
     speed: Speed,
     tests: PathBuf,
@@ -141,15 +146,19 @@ impl Lab {
         };
         let speed = speed::speed(&inside)?;
         let kernel = inside.kernel;
+        let tree = Tree::read(&root())?;
+        let shared = kit::shared_build(arch, &tree)?;
+        let image = image(board, &kit, &place, &tree, &shared)?;
         Ok(Lab {
             arch,
             place,
             kit,
             plain,
+            image,
             kernel,
             speed,
             tests: tests()?,
-            shared: kit::shared_build(arch, &Tree::read(&root())?)?,
+            shared,
         })
     }
 
@@ -171,6 +180,7 @@ impl Lab {
             .env("HEARTH_PLACE", &self.place)
             .env("HEARTH_KIT", &self.kit)
             .env("HEARTH_PLAIN_KIT", &self.plain)
+            .env("HEARTH_IMAGE", &self.image)
             .env("HEARTH_KERNEL", &self.kernel)
             .env("HEARTH_SOURCE", &self.shared.source)
             .env("CARGO_TARGET_DIR", &self.shared.target)
@@ -187,6 +197,33 @@ impl Lab {
         say(&format!("devices {name}: passed in {took}"));
         Ok(())
     }
+}
+
+/// The image that most tests start: of a kit, with `hello`. The parts of a run share it.
+fn image(
+    board: Board,
+    kit: &Path,
+    place: &Path,
+    tree: &Tree,
+    shared: &SharedBuild,
+) -> anyhow::Result<PathBuf> {
+    let key = KeyBuilder::new("image of tests")
+        .add("board", board.name().as_bytes())
+        .add_file(kit)?
+        .add_tool(Tool::Rust)
+        .add_tool(Tool::StaticRust);
+    // `hearth` makes the image, and builds the function.
+    let key = tree
+        .add_to(key, &Scope::new(&["hearth", "hello"]))?
+        .finish();
+    let product = Product::new(&format!("image-{board}"), &key)?;
+    let name = "hello.img";
+    let files = product.files_or(&[name], &format!("image-{board}"), || {
+        let made = place.join(name);
+        kit::image_of(board, kit, shared, &made)?;
+        Ok(vec![(name, made)])
+    })?;
+    files.into_iter().next().context("an image is one file")
 }
 
 /// A kit with what breaks things in it.

@@ -297,9 +297,19 @@ pub(crate) fn shared_build(arch: Arch, tree: &tree::Tree) -> anyhow::Result<Shar
 pub(crate) fn image(board: Board, to: &Path) -> anyhow::Result<()> {
     let kit = make(board)?;
     let shared = shared_build(board.arch(), &tree::Tree::read(&root())?)?;
+    image_of(board, &kit, &shared, to)
+}
+
+/// The image of a kit, with one function.
+pub(crate) fn image_of(
+    board: Board,
+    kit: &Path,
+    shared: &SharedBuild,
+    to: &Path,
+) -> anyhow::Result<()> {
     let status = Command::new(hearth()?)
         .args(["image", "build", "--board", &board.to_string(), "--kit"])
-        .arg(&kit)
+        .arg(kit)
         .args(["--manifest", "examples/hello/edge.yaml", "--output"])
         .arg(to)
         .env("CARGO_TARGET_DIR", &shared.target)

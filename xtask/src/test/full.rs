@@ -19,7 +19,7 @@ pub(crate) struct Unfinished {
 }
 
 impl Unfinished {
-    /// A run that resumes the last one, or begins anew. One of all parts forgets the last one then.
+    /// A run that resumes the last one, or a new one. A new run of all parts forgets the last one.
     pub(crate) fn open(resume: bool, all_parts: bool) -> anyhow::Result<Unfinished> {
         let place = cache::place()?.join("full");
         let run = Unfinished { place, resume };
@@ -88,11 +88,11 @@ mod tests {
         let row = run.row(part, &key).unwrap();
         assert_eq!((&row.name, row.time), (&part.name, Duration::from_secs(7)));
         assert!(run.row(other, &other.key(&tree).unwrap()).is_none());
-        let anew = Unfinished {
+        let new = Unfinished {
             place,
             resume: false,
         };
-        assert!(anew.row(part, &key).is_none());
+        assert!(new.row(part, &key).is_none());
         run.finish().unwrap();
         assert!(run.row(part, &key).is_none());
     }

@@ -49,6 +49,14 @@ impl Stage {
         self == Stage::Machines
     }
 
+    /// Whether its parts start the product's kernels.
+    pub(crate) fn needs_kernels(self) -> bool {
+        match self {
+            Stage::Machines | Stage::Alone => true,
+            Stage::Style | Stage::Host | Stage::Chance | Stage::Long => false,
+        }
+    }
+
     /// Whether its parts need the host's programs and test programs.
     pub(crate) fn needs_build(self) -> bool {
         match self {
@@ -118,6 +126,18 @@ impl Part {
     /// The packages that contain what it needs.
     pub(crate) fn needs(&self) -> &'static [&'static [Need]] {
         self.inputs.needs
+    }
+
+    /// The architecture of its virtual machines; parts of different ones run side by side.
+    pub(crate) fn lane(&self) -> Option<Arch> {
+        match self.work {
+            Work::Machines { lane, .. } => Some(lane),
+            Work::Style
+            | Work::Program { .. }
+            | Work::Documentation
+            | Work::Bench { .. }
+            | Work::Fuzz { .. } => None,
+        }
     }
 
     /// Whether it runs statically linked programs.

@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 use hearth_image::Arch;
 use xtask::clock;
+use xtask::kernel::Background;
 use xtask::key::Key;
 use xtask::sh::{cargo_program, root, say, target};
 use xtask::timings;
@@ -32,6 +33,8 @@ pub(crate) struct Runner<'a> {
     tree: &'a Tree,
     passed: Passed,
     unfinished: Option<Unfinished>,
+    /// The kernels that are being built.
+    kernels: Option<Background>,
     /// Built before the first part that needs them.
     programs: Option<Programs>,
 }
@@ -42,11 +45,13 @@ impl<'a> Runner<'a> {
         tree: &'a Tree,
         passed: Passed,
         unfinished: Option<Unfinished>,
+        kernels: Option<Background>,
     ) -> Runner<'a> {
         Runner {
             tree,
             passed,
             unfinished,
+            kernels,
             programs: None,
         }
     }
@@ -63,6 +68,9 @@ impl<'a> Runner<'a> {
         }
         say(&format!("{}: {} parts", stage.title(), parts.len()));
         if stage.needs_build() && self.programs.is_none() && !self.build(report) {
+            return;
+        }
+        if stage.needs_kernels() && !self.wait_for_kernels(report) {
             return;
         }
         let rows = match stage.is_side_by_side() {
@@ -111,6 +119,19 @@ impl<'a> Runner<'a> {
         report.add(Row::built("build for this machine", time, error));
         self.programs = built.ok();
         self.programs.is_some()
+    }
+
+    /// Waits for the kernels that are being built; whether they are there. Until both are, no lane begins: it would take
+    /// the processors from a build that the other lane waits for.
+    fn wait_for_kernels(&mut self, report: &mut Report) -> bool {
+        let Some(kernels) = self.kernels.take() else {
+            return true;
+        };
+        let begun = Instant::now();
+        let error = kernels.wait().err().map(|error| format!("{error:#}"));
+        let is_built = error.is_none();
+        report.add(Row::built("wait for kernels", begun.elapsed(), error));
+        is_built
     }
 
     fn run(&self, (part, key): &Waiting) -> Row {
@@ -271,18 +292,4 @@ fn log_of(part: &Part) -> PathBuf {
     let name: String = part.name.chars().map(kept).collect();
     let name = name.replace("--", "-");
     target().join("test").join(format!("{name}.log"))
-}
-
-impl Part {
-    /// The lane of a part that runs beside others.
-    fn lane(&self) -> Option<Arch> {
-        match self.work {
-            Work::Machines { lane, .. } => Some(lane),
-            Work::Style
-            | Work::Program { .. }
-            | Work::Documentation
-            | Work::Bench { .. }
-            | Work::Fuzz { .. } => None,
-        }
-    }
 }
