@@ -64,7 +64,6 @@ pub const KERNEL: &[Need] = &[
     ("xz", "xz-utils"),
     ("zstd", "zstd"),
     ("ccache", "ccache"),
-    ("chrt", "util-linux"),
     ("setpriv", "util-linux"),
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
     ("/usr/include/libelf.h", "libelf-dev"),

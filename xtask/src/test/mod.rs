@@ -17,19 +17,17 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use hearth_image::Arch;
 use xtask::install;
 use xtask::needs::{self, Need};
 use xtask::sh::{root, said, say, target};
 use xtask::tree::Tree;
-use xtask::{clock, kernel, qemu, toolchain};
+use xtask::{clock, qemu, toolchain};
 
 use crate::args::Options;
 use full::Unfinished;
 use part::{Part, Stage};
 use passed::{Durations, Passed};
 use report::{Report, Row};
-use runner::Waiting;
 
 /// How much is tested.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +110,7 @@ pub(crate) fn run(size: Size, options: &Options) -> anyhow::Result<()> {
             .for_each(|(part, _)| say(&format!("  would run {}", part.name)));
         return Ok(());
     }
-    let mut run = runner::Runner::new(&tree, passed, unfinished, kernels(&waiting)?);
+    let mut run = runner::Runner::new(&tree, passed, unfinished);
     for stage in Stage::ALL {
         let (now, later): (Vec<_>, Vec<_>) = waiting
             .into_iter()
@@ -136,19 +134,6 @@ pub(crate) fn run(size: Size, options: &Options) -> anyhow::Result<()> {
         unfinished.finish()?;
     }
     Ok(())
-}
-
-/// Begins to build the kernels of the parts in virtual machines, so that the parts before those share the processors
-/// with the build.
-fn kernels(waiting: &[Waiting]) -> anyhow::Result<Option<kernel::Background>> {
-    let lanes = waiting.iter().filter_map(|(part, _)| part.lane());
-    let lanes: Vec<Arch> = lanes.collect();
-    let needed = Arch::ALL.into_iter().filter(|arch| lanes.contains(arch));
-    let needed: Vec<Arch> = needed.collect();
-    match needed.is_empty() {
-        true => Ok(None),
-        false => kernel::in_background(&needed),
-    }
 }
 
 /// Prints what the run will do, install and take.

@@ -49,14 +49,6 @@ impl Stage {
         self == Stage::Machines
     }
 
-    /// Whether its parts start the product's kernels.
-    pub(crate) fn needs_kernels(self) -> bool {
-        match self {
-            Stage::Machines | Stage::Alone => true,
-            Stage::Style | Stage::Host | Stage::Chance | Stage::Long => false,
-        }
-    }
-
     /// Whether its parts need the host's programs and test programs.
     pub(crate) fn needs_build(self) -> bool {
         match self {

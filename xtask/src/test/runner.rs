@@ -8,12 +8,11 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use hearth_image::Arch;
-use xtask::clock;
-use xtask::kernel::Background;
 use xtask::key::Key;
 use xtask::sh::{cargo_program, root, say, target};
 use xtask::timings;
 use xtask::tree::{Kind, Tree};
+use xtask::{clock, kernel};
 
 use super::full::Unfinished;
 use super::host::{self, Programs};
@@ -33,8 +32,6 @@ pub(crate) struct Runner<'a> {
     tree: &'a Tree,
     passed: Passed,
     unfinished: Option<Unfinished>,
-    /// The kernels that are being built.
-    kernels: Option<Background>,
     /// Built before the first part that needs them.
     programs: Option<Programs>,
 }
@@ -45,13 +42,11 @@ impl<'a> Runner<'a> {
         tree: &'a Tree,
         passed: Passed,
         unfinished: Option<Unfinished>,
-        kernels: Option<Background>,
     ) -> Runner<'a> {
         Runner {
             tree,
             passed,
             unfinished,
-            kernels,
             programs: None,
         }
     }
@@ -70,7 +65,7 @@ impl<'a> Runner<'a> {
         if stage.needs_build() && self.programs.is_none() && !self.build(report) {
             return;
         }
-        if stage.needs_kernels() && !self.wait_for_kernels(report) {
+        if !build_kernels(&parts, report) {
             return;
         }
         let rows = match stage.is_side_by_side() {
@@ -119,19 +114,6 @@ impl<'a> Runner<'a> {
         report.add(Row::built("build for this machine", time, error));
         self.programs = built.ok();
         self.programs.is_some()
-    }
-
-    /// Waits for the kernels that are being built; whether they are there. Until both are, no lane begins: it would take
-    /// the processors from a build that the other lane waits for.
-    fn wait_for_kernels(&mut self, report: &mut Report) -> bool {
-        let Some(kernels) = self.kernels.take() else {
-            return true;
-        };
-        let begun = Instant::now();
-        let error = kernels.wait().err().map(|error| format!("{error:#}"));
-        let is_built = error.is_none();
-        report.add(Row::built("wait for kernels", begun.elapsed(), error));
-        is_built
     }
 
     fn run(&self, (part, key): &Waiting) -> Row {
@@ -205,6 +187,30 @@ impl<'a> Runner<'a> {
         command.env("HEARTH_PROGRAM", target().join("debug/hearth"));
         run(command, log, records, Echo::Whole, &part.name)
     }
+}
+
+/// Builds the kernels of these parts, one after the other; whether they exist now. No part begins before: its machines
+/// would take the processors from a build that other parts wait for.
+fn build_kernels(parts: &[Waiting], report: &mut Report) -> bool {
+    for arch in Arch::ALL {
+        let is_needed = parts.iter().any(|(part, _)| part.lane() == Some(arch));
+        if !is_needed || kernel::is_built(arch).unwrap_or(false) {
+            continue;
+        }
+        let begun = Instant::now();
+        let error = kernel::ensure(arch).err();
+        let error = error.map(|error| format!("{error:#}"));
+        let is_built = error.is_none();
+        report.add(Row::built(
+            &format!("kernel, {arch}"),
+            begun.elapsed(),
+            error,
+        ));
+        if !is_built {
+            return false;
+        }
+    }
+    true
 }
 
 /// What of a part's output is shown. All of it is in its log.
