@@ -1,6 +1,6 @@
-//! Addresses to listen on, as the manifest writes them: `127.0.0.1:8080`, `[::]:443`, `:8080`, `off`.
+//! The manifest's notation for listen addresses: `127.0.0.1:8080`, `[::]:443`, `:8080`, `off`.
 //!
-//! Decides which of them collide; binds nothing and resolves no names.
+//! This module also decides whether two addresses collide. It binds no address and resolves no names.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -8,13 +8,13 @@ use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::fault::{Wrong, shown};
 
-/// The word for a listener that is not opened.
+/// The manifest's name for a listener that is not opened.
 const OFF: &str = "off";
 
-/// Roughly what `parse` accepts, as a regular expression.
+/// Regular expression for the schema. It approximates the texts that `parse` accepts.
 pub(crate) const PATTERN: &str = r"^(off|[0-9.]*:[0-9]{1,5}|\[[0-9A-Fa-f:.%]+\]:[0-9]{1,5})$";
 
-/// Reads an address; `None` is `off`, and no address before the port is all of both families.
+/// Parses an address. `off` becomes `None`; a port without an address means all addresses of both families.
 pub(crate) fn parse(text: &str) -> Result<Option<SocketAddr>, Wrong> {
     if text == OFF {
         return Ok(None);
@@ -31,13 +31,13 @@ pub(crate) fn parse(text: &str) -> Result<Option<SocketAddr>, Wrong> {
     })
 }
 
-/// Prints so that `parse` reads the same.
+/// Formats an address in the notation that `parse` accepts.
 pub(crate) fn print(address: Option<SocketAddr>) -> String {
     address.map_or_else(|| OFF.to_owned(), |address| address.to_string())
 }
 
-/// Whether two listeners would want the same port of the same address. Port 0 never collides: the
-/// kernel chooses. `[::]` serves both families.
+/// Whether two listeners need the same port of the same address. Port 0 never collides, because the kernel chooses the
+/// port. `[::]` serves both families.
 pub(crate) fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     let covers = |a: IpAddr, b: IpAddr| match a {
         IpAddr::V6(all) => all.is_unspecified(),

@@ -1,8 +1,8 @@
-//! Holds a tree of nodes against the table of keys: unknown, missing and not yet supported keys,
-//! types, ranges, and what each text must be.
+//! Validates a tree of nodes against the table of keys: unknown, missing and not yet supported keys, types, ranges and
+//! the rules for texts.
 //!
-//! What passes comes out as JSON in the manifest's own form with every default filled in. Rules
-//! between several keys are in `rules`.
+//! The result is JSON in the manifest's notation, with every default filled in. Rules between several keys are in
+//! `rules`.
 
 use serde_json::{Map, Number, Value as Json, json};
 
@@ -14,7 +14,7 @@ use crate::shape::{Key, NameRule, Need, Shape, TextRule};
 use crate::stray::unknown;
 use crate::{duration, read, size};
 
-/// Checks a whole file against its table. `None` means that there were faults.
+/// Validates a whole file against its table. Returns `None` if there were errors.
 pub(crate) fn file<'f>(
     table: &'static Shape,
     root: &Node,
@@ -24,7 +24,7 @@ pub(crate) fn file<'f>(
     Check { faults, notes }.value(table, root, root.at, &Trail::Top)
 }
 
-/// What a default of the table means.
+/// Parses a default value of the table.
 pub(crate) fn default(shape: &'static Shape, yaml: &str) -> Json {
     let (mut faults, mut notes) = (Sink::new("the table"), Sink::new("the table"));
     let json = read::tree(yaml.as_bytes(), &mut faults).and_then(|node| {
@@ -43,7 +43,7 @@ struct Check<'c, 'f> {
 }
 
 impl Check<'_, '_> {
-    /// One value. `owner` is the place of its key: that is where something missing is missed.
+    /// Validates a value. `owner` is the position of its key, where missing keys and entries are reported.
     fn value(
         &mut self,
         shape: &'static Shape,
@@ -166,7 +166,7 @@ impl Check<'_, '_> {
     ) -> Option<Json> {
         let mut whole = true;
         let mut found = Map::new();
-        // A key that was meant is not missed as well.
+        // Required keys that a misspelled key was probably meant to be; they are not reported as missing too.
         let mut meant = Vec::new();
         for (name, node) in entries {
             let Some(key) = keys.iter().find(|key| key.name == name.text) else {
@@ -300,7 +300,7 @@ impl Check<'_, '_> {
             Value::Null | Value::List(_) | Value::Map(_) | Value::Broken => {
                 (Kind::Value, expected(rule.what, node))
             }
-            // Quotes help only if what stands in them would do.
+            // Suggest quotes only if the quoted text would be valid.
             Value::Bool(_) | Value::Int(_) | Value::Float(_) => match (rule.read)(&node.raw) {
                 Ok(_) => (Kind::Value, expected_string(node)),
                 Err(wrong) => (
@@ -316,7 +316,7 @@ impl Check<'_, '_> {
         None
     }
 
-    /// A secret in the place of a value.
+    /// Validates a reference to a secret, `{ secret: NAME }`.
     fn reference(&mut self, entries: &[(Name, Node)], trail: &Trail<'_>) -> Option<Json> {
         let (name, node) = entries.first()?;
         let trail = Trail::Key(trail, &name.text);
@@ -324,7 +324,7 @@ impl Check<'_, '_> {
         Some(json!({ SECRET: json }))
     }
 
-    /// Anything as JSON. As deep as the tree, which `read` keeps shallow.
+    /// Converts any value to JSON. The recursion is bounded, because `read` limits the depth of the tree.
     fn resource(&mut self, node: &Node, trail: &Trail<'_>) -> Option<Json> {
         let (kind, wrong) = match &node.value {
             Value::Null => return Some(Json::Null),
@@ -383,7 +383,7 @@ fn is_scalar(node: &Node) -> bool {
     !matches!(node.value, Value::List(_) | Value::Map(_) | Value::Broken)
 }
 
-/// A scalar as a quoted string.
+/// Formats a scalar as a quoted string.
 fn quoted(node: &Node) -> String {
     format!("\"{}\"", shown(&node.raw))
 }
@@ -399,7 +399,8 @@ fn expected(what: &str, node: &Node) -> Wrong {
     Wrong::new(format!("expected {what}, found {found}"))
 }
 
-/// Plain `8080`, `true` and `null` are no strings in YAML; guessing would hide what quotes decide.
+/// The error for a value that must be a string. Plain `8080`, `true` and `null` are not strings in YAML, and converting
+/// them silently would hide that.
 fn expected_string(node: &Node) -> Wrong {
     let wrong = expected("a string", node);
     if is_scalar(node) && !node.raw.is_empty() {
@@ -414,7 +415,7 @@ fn bad_name(rule: &NameRule, text: &str) -> Wrong {
     wrong.hint(rule.words())
 }
 
-/// A neighbour's number, or the least that this key may be where that is more.
+/// The value of another key as a default for this key, raised to this key's minimum.
 fn at_least(shape: &Shape, json: Json) -> Json {
     match (shape, json.as_u64()) {
         (Shape::Whole { min, .. }, Some(number)) => Json::from(number.max(*min)),
@@ -422,7 +423,7 @@ fn at_least(shape: &Shape, json: Json) -> Json {
     }
 }
 
-/// A number within its bounds, or a refusal that names them.
+/// Checks that a number is within its bounds. The error names the bounds.
 fn within<N, B>(found: N, min: B, max: B, print: impl Fn(&B) -> String) -> Result<B, Wrong>
 where
     N: Copy,

@@ -1,5 +1,5 @@
-//! `device.yaml`: what belongs to one box and not to the service it runs: its name, its network, its clock,
-//! and the least it asks of sandboxes. From text to [`Device`], with every fault at once.
+//! Parses `device.yaml` into a [`Device`] and reports all errors at once. The file holds the settings of one appliance
+//! that do not belong to its service: host name, network, clock and the minimum sandbox mode.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -12,63 +12,63 @@ use crate::shape::{Shape, TextRule, absent, default};
 use crate::types::Mode;
 use crate::{domain, typed};
 
-/// The settings of one device; all have defaults, and an empty file is one with none.
+/// The settings of one device. All have defaults; an empty file is valid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
-    /// Its name, one label; without it, `hearth-1A2B` by the last four digits of its network card.
+    /// Host name, one label. With `None`, it is `hearth-1A2B`, from the last four digits of the network card's address.
     pub hostname: Option<String>,
-    /// How it is reached.
+    /// Network settings.
     pub network: Network,
-    /// Its clock.
+    /// Clock settings.
     pub time: Time,
-    /// The least that sandboxes enforce here.
+    /// Minimum sandbox mode on this device.
     pub sandbox: Mode,
 }
 
-/// How a device is reached.
+/// Network settings of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
-    /// The network card's name; without it, the first that has a link.
+    /// Name of the network card. With `None`, the first card with a link is used.
     pub interface: Option<String>,
-    /// Where its IPv4 address comes from.
+    /// Source of the IPv4 address.
     pub mode: AddressMode,
-    /// Its address, where that is [`AddressMode::Static`].
+    /// The static address, if `mode` is [`AddressMode::Static`].
     pub address: Option<AddressInNetwork>,
-    /// Its router, for a static address.
+    /// The router, for a static address.
     pub gateway: Option<Ipv4Addr>,
-    /// Its name servers: instead of those that DHCP tells.
+    /// Name servers. If the list is not empty, it replaces those from DHCP and router advertisements.
     pub dns: Vec<IpAddr>,
 }
 
-/// Where an IPv4 address comes from. IPv6 addresses come from router advertisements.
+/// Source of the IPv4 address. IPv6 addresses come from router advertisements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AddressMode {
-    /// From a DHCP server.
+    /// A DHCP server assigns it.
     Dhcp,
-    /// From `network.address`.
+    /// `network.address` sets it.
     Static,
 }
 
-/// An IPv4 address and the length of its network's prefix, printed as `192.168.1.5/24`.
+/// An IPv4 address with the prefix length of its network, printed as `192.168.1.5/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AddressInNetwork {
-    /// The device's.
+    /// Address of the device.
     pub address: Ipv4Addr,
-    /// 1 to 30.
+    /// Prefix length, 1 to 30.
     pub prefix: u8,
 }
 
-/// A device's clock.
+/// Clock settings of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Time {
-    /// Servers that speak (S)NTP, by name or address; empty: the clock is left alone.
+    /// (S)NTP servers, by name or address. With an empty list, the clock is not set.
     pub servers: Vec<String>,
 }
 
 impl Default for Device {
-    /// What an empty file means.
+    /// The settings of an empty file.
     fn default() -> Device {
         Device {
             hostname: None,
@@ -87,11 +87,12 @@ impl Default for Device {
     }
 }
 
-/// Reads the settings. `file` is only a name, for the faults. A text of comments alone is an empty file.
+/// Parses the settings. `file` is the file name that the errors show; no file is read. A text that contains only
+/// comments yields the defaults.
 ///
 /// # Errors
 ///
-/// All faults at once, as [`crate::parse`] gives them.
+/// Returns all errors at once, like [`crate::parse`].
 pub fn parse(file: &str, text: &[u8]) -> Result<Device, Faults> {
     let says_something = |line: &[u8]| {
         let line = line.trim_ascii();
@@ -103,7 +104,7 @@ pub fn parse(file: &str, text: &[u8]) -> Result<Device, Faults> {
     typed(file, text, &DEVICE, rules).map(|(device, _)| device)
 }
 
-/// The keys.
+/// The keys of `device.yaml`.
 pub(crate) static DEVICE: Shape = Shape::Map(&[
     absent(
         "hostname",
@@ -191,7 +192,7 @@ static SERVER: TextRule =
             },
         },
     );
-// Linux: IFNAMSIZ, less the NUL; neither `/` nor white space, neither `.` nor `..`.
+// Linux allows IFNAMSIZ - 1 bytes, no `/`, no white space, and neither `.` nor `..`. This rule is stricter.
 static INTERFACE: TextRule = TextRule::new(
     "a network card's name",
     r"^[A-Za-z0-9._\-]{1,15}$",
@@ -257,7 +258,7 @@ impl AddressInNetwork {
         Ok(AddressInNetwork { address, prefix })
     }
 
-    /// Whether an address is in the same network.
+    /// Whether `other` is in the same network.
     pub fn holds(&self, other: Ipv4Addr) -> bool {
         (u32::from(self.address) ^ u32::from(other)) >> (32 - self.prefix) == 0
     }
@@ -277,13 +278,13 @@ impl TryFrom<String> for AddressInNetwork {
     }
 }
 
-/// Whether a host may have it: no loopback, multicast, broadcast or reserved one.
+/// Whether a host can have this address: not a loopback, multicast, broadcast or reserved address.
 fn is_of_a_host(address: Ipv4Addr) -> bool {
     let first = address.octets()[0];
     !matches!(first, 0 | 127 | 224..)
 }
 
-/// What holds between the network's keys.
+/// Checks the rules between the keys of `network`.
 fn rules(root: &Node, faults: &mut Sink<'_>, _: &mut Sink<'_>) {
     let Some(network) = root.key("network") else {
         return;

@@ -1,6 +1,6 @@
-//! Domains a function or a certificate answers for: their grammar, their print, and what they match.
+//! Domains of functions and certificates: their syntax, printed form and matching.
 //!
-//! A pure matter of text: nothing is resolved, and no list of public suffixes is asked.
+//! This module works on text only: it resolves no names and uses no public suffix list.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -8,69 +8,68 @@ use std::str::FromStr;
 
 use crate::types::Domain;
 
-/// Roughly what `FromStr` accepts, as a regular expression.
+/// Regular expression for the schema. It approximates the texts that `FromStr` accepts.
 pub(crate) const PATTERN: &str = concat!(
     r"^((\*\.)?([A-Za-z0-9_]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*",
     r"[A-Za-z0-9_]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+\])$",
 );
 
-/// Longest name and longest label, in characters (RFC 1035, 2.3.4, without the root's dot).
+/// Maximum length of a name and of a label, in characters (RFC 1035, 2.3.4, without the root's dot).
 const LONGEST_NAME: usize = 253;
 const LONGEST_LABEL: usize = 63;
 
-/// Why a text is not a domain.
+/// The reason why a text is not a valid domain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DomainError {
-    /// Nothing, or only a dot.
+    /// An empty text, or only a dot.
     #[error("it is empty")]
     Empty,
-    /// `https://example.com`
+    /// A scheme: `https://example.com`.
     #[error("write it without a scheme")]
     Scheme,
-    /// `example.com/items`
+    /// A path: `example.com/items`.
     #[error("write it without a path")]
     Path,
-    /// `example.com:8443`
+    /// A port: `example.com:8443`.
     #[error("write it without a port")]
     Port,
-    /// `[::1`, `[example.com]`
+    /// Brackets without a valid IPv6 address: `[::1`, `[example.com]`.
     #[error("what stands in brackets is not an IPv6 address")]
     Bracket,
-    /// `*`: no `domains` at all means every host.
+    /// `*`. To serve every host, a function has no `domains`.
     #[error("`*` needs a domain behind it; leave `domains` out for any host")]
     BareWildcard,
-    /// `a.*.example.com`, `*a.example.com`, `*.127.0.0.1`
+    /// `*` that is not the whole first label of a name: `a.*.example.com`, `*a.example.com`, `*.127.0.0.1`.
     #[error("`*` may only be the whole first label of a name")]
     Wildcard,
-    /// `a..example.com`, `.example.com`
+    /// An empty label: `a..example.com`, `.example.com`.
     #[error("a label is empty")]
     EmptyLabel,
-    /// A label over 63 characters.
+    /// A label of more than 63 characters.
     #[error("a label is longer than {LONGEST_LABEL} characters")]
     LongLabel,
-    /// A name over 253 characters.
+    /// A name of more than 253 characters.
     #[error("it is longer than {LONGEST_NAME} characters")]
     Long,
-    /// `-a.example.com`
+    /// A label that begins or ends with a hyphen: `-a.example.com`.
     #[error("a label begins or ends with `-`")]
     Hyphen,
-    /// `a_b.example.com`: names of services begin with one, `_dmarc`; hosts have none.
+    /// `a_b.example.com`. Only service names such as `_dmarc` have an underscore, as the first character of a label.
     #[error("`_` may only begin a label")]
     Underscore,
-    /// `café.example`
+    /// A character that is not ASCII: `café.example`.
     #[error("it is not ASCII; write its punycode form, `xn--...`")]
     NotAscii,
-    /// Any other character.
+    /// An invalid character.
     #[error("a label has a character other than letters, digits and `-`")]
     Character,
-    /// `1.2.3`, `999.1.1.1`: what ends in a number is an address, and this is none.
+    /// `1.2.3`, `999.1.1.1`. A name that ends in a number must be an IPv4 address.
     #[error("it ends in a number, yet is not an IPv4 address")]
     Number,
 }
 
 impl Domain {
-    /// Whether a host, without its port, is this domain or falls under it. Case and one trailing
-    /// dot do not count.
+    /// Whether a host, given without its port, matches this domain. Case and one trailing dot are ignored.
     pub fn matches(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
         match self {
@@ -133,7 +132,7 @@ impl FromStr for Domain {
     }
 }
 
-/// `rest` is what follows the opening bracket.
+/// Parses an IPv6 address in brackets. `rest` is the text after the opening bracket.
 fn bracketed(rest: &str) -> Result<Domain, DomainError> {
     let (inside, after) = rest.split_once(']').ok_or(DomainError::Bracket)?;
     let address: Ipv6Addr = inside.parse().map_err(|_| DomainError::Bracket)?;

@@ -1,4 +1,4 @@
-//! Durations as the manifest writes them: a whole number and one unit, `10s`.
+//! The manifest's notation for durations: a whole number and one unit, such as `10s`.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::fault::{Wrong, shown};
 
-/// Largest first, for printing; milliseconds each.
+/// Units and their length in milliseconds, largest first as `print` needs them.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
-/// What `parse` accepts, as a regular expression.
+/// Regular expression for the texts that `parse` accepts.
 pub(crate) const PATTERN: &str = "^[0-9]+(ms|s|m|h)$";
 
-/// Reads `250ms`, `10s`, `5m`, `1h`.
+/// Parses `250ms`, `10s`, `5m`, `1h`.
 pub(crate) fn parse(text: &str) -> Result<Duration, Wrong> {
     let wrong = || Wrong::new(format!("`{}` is not a duration", shown(text)));
     let advice = "write a whole number and `ms`, `s`, `m` or `h`, as `10s`";
@@ -27,17 +27,17 @@ pub(crate) fn parse(text: &str) -> Result<Duration, Wrong> {
     ) else {
         return Err(wrong().hint(advice));
     };
-    // What overflows is out of every range, and is refused for that.
+    // A number that overflows becomes the maximum, which the range check of every key rejects.
     let number = number.parse::<u64>().unwrap_or(u64::MAX);
     Ok(Duration::from_millis(number.saturating_mul(*millis)))
 }
 
-/// Reads a duration that stands elsewhere than in a manifest.
+/// Parses a duration, such as `10s`, that is not part of a manifest. Returns `None` if it is invalid.
 pub fn read(text: &str) -> Option<Duration> {
     parse(text).ok()
 }
 
-/// Prints with the largest unit that needs no fraction.
+/// Formats a duration with the largest unit that needs no fraction.
 pub fn print(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let (unit, size) = UNITS

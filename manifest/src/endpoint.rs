@@ -1,5 +1,5 @@
-//! The servers that a resource's address names: what a worker is let to, and whose names are resolved
-//! for it.
+//! Extracts the servers from the addresses in a function's resources. The sandbox allows connections to them, and the
+//! supervisor resolves their names for the worker.
 
 use std::path::PathBuf;
 
@@ -10,19 +10,20 @@ use crate::secret::Filled;
 /// A server on the network.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
-    /// A name, or an IP address without brackets.
+    /// Host name, or IP address without brackets.
     pub host: String,
-    /// Its TCP port.
+    /// TCP port.
     pub port: u16,
 }
 
 impl Filled {
-    /// Whether any resource's address wants an encrypted connection: certificates are to be judged then.
+    /// Whether the address of any resource requires an encrypted connection. The worker then needs CA certificates.
     pub fn is_encrypted(&self) -> bool {
         self.resources.values().any(wants_encryption)
     }
 
-    /// The servers of all resources. Addresses of Unix sockets, and text that is no address, name none.
+    /// The servers of all resources, sorted, each once. Addresses of Unix sockets and texts that are not addresses
+    /// yield no server.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         let mut found = Vec::new();
         self.resources
@@ -35,7 +36,7 @@ impl Filled {
 }
 
 impl Filled {
-    /// The directories of the Unix sockets that resources name by absolute paths.
+    /// The directories of the Unix sockets that resources name by absolute paths, sorted, each once.
     pub fn socket_directories(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         self.resources
@@ -56,8 +57,9 @@ fn collect_directories(value: &Value, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Those of one address: libpq's `host`, which is the directory, in its words, its query or, with
-/// `%2F`, in the place of a host; or the file of `unix:///path` and `redis+unix:///path`.
+/// The socket directories of one address. libpq's `host` is the directory itself: as `host=...` in a list of words or
+/// in the query, or with `%2F` as the host of the URL. In `unix:///path` and `redis+unix:///path` the path is the
+/// socket file.
 fn socket_directories(address: &str) -> Vec<PathBuf> {
     let hosts = |words: &mut dyn Iterator<Item = &str>| {
         let hosts = words.filter_map(|word| word.strip_prefix("host=").map(str::to_owned));
@@ -90,7 +92,7 @@ fn socket_directories(address: &str) -> Vec<PathBuf> {
             .replace("%2F", "/")
             .replace("%2f", "/")
     });
-    // The root directory is not let in as one of sockets.
+    // The root directory is not allowed as a socket directory.
     let absolute = paths.filter(|path| path.starts_with('/') && path.len() > 1);
     absolute.map(PathBuf::from).collect()
 }
@@ -118,8 +120,8 @@ fn collect(value: &Value, found: &mut Vec<Endpoint>) {
     }
 }
 
-/// Those of one address: `scheme://user:password@host:port,host:port/path?host=...`, the words
-/// `host=... port=...` of libpq, or `host:port`.
+/// The servers of one address: `scheme://user:password@host:port,host:port/path?host=...`, libpq's words
+/// `host=... port=...`, or `host:port`.
 fn endpoints(address: &str) -> Vec<Endpoint> {
     let Some((scheme, rest)) = address.split_once("://") else {
         return match address.contains('=') {
@@ -158,7 +160,7 @@ fn endpoints(address: &str) -> Vec<Endpoint> {
     found
 }
 
-/// Of libpq's parameters.
+/// The servers in libpq's parameters.
 fn of_words<'a>(words: impl Iterator<Item = &'a str>) -> Vec<Endpoint> {
     let (mut hosts, mut ports) = (Vec::new(), Vec::new());
     for (name, value) in words.filter_map(|word| word.split_once('=')) {
@@ -172,7 +174,7 @@ fn of_words<'a>(words: impl Iterator<Item = &'a str>) -> Vec<Endpoint> {
     if ports.is_empty() {
         ports.push(5432);
     }
-    // Each host may have a port of its own; which it is does not matter to who lets it through.
+    // Each host may have its own port. The sandbox needs only the set of allowed pairs, so every host gets every port.
     let all = hosts.iter().flat_map(|host| {
         let ports = ports.iter();
         ports.filter_map(move |port| endpoint(host, *port))
@@ -180,7 +182,7 @@ fn of_words<'a>(words: impl Iterator<Item = &'a str>) -> Vec<Endpoint> {
     all.collect()
 }
 
-/// Host and port of `host`, `host:port`, `[address]` or `[address]:port`.
+/// Splits `host`, `host:port`, `[address]` or `[address]:port` into host and port.
 fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     if let Some(rest) = text.strip_prefix('[') {
         let (host, rest) = rest.split_once(']')?;
@@ -196,7 +198,7 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
-/// `None` for what is no host: nothing, or the path of a Unix socket.
+/// Creates an endpoint, or returns `None` if `host` is not a host: an empty text or the path of a Unix socket.
 fn endpoint(host: &str, port: u16) -> Option<Endpoint> {
     let good = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
     let named = host.contains(|c: char| c.is_ascii_alphanumeric() || c == ':');

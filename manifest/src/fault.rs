@@ -1,52 +1,52 @@
-//! Faults: what is wrong with a manifest, where, and what would be right.
+//! Errors in a manifest: position, message and hint.
 //!
-//! Owns their form in print and their order; knows nothing about YAML or about keys. It refuses to
-//! grow without end: a text of rubbish yields the first hundred faults and a count of the rest.
+//! This module defines their printed form and their order. It does not depend on YAML or on the keys. The number of
+//! errors is bounded: a text with more than a hundred errors yields the first hundred and the number of the others.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How many faults are told. Whoever has more of them wants to fix these first.
+/// Maximum number of errors that are reported.
 const TOLD: usize = 100;
 
-/// One thing that is wrong with a manifest, or worth saying about it.
+/// An error in a manifest, or a note about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// The file's name, as given to `parse`.
+    /// Name of the file, as passed to `parse`.
     pub file: String,
-    /// Line, from 1.
+    /// Line, counted from 1.
     pub line: u32,
-    /// Column in characters, from 1.
+    /// Column in characters, counted from 1.
     pub column: u32,
-    /// Where in the manifest: `functions.items.routes[0]`; empty at its top.
+    /// Path of the value, such as `functions.items.routes[0]`; empty at the top of the manifest.
     pub path: String,
-    /// What sort of fault this is.
+    /// Kind of the error.
     pub kind: Kind,
-    /// What is wrong: lower case, no full stop.
+    /// Description of the error: lower case, no full stop.
     pub message: String,
-    /// What would be right, where that is known.
+    /// How to fix the error, if that is known.
     pub hint: Option<String>,
 }
 
-/// Sorts of faults.
+/// Kinds of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// The text is not YAML, or uses what Hearth leaves out of YAML.
+    /// The text is not valid YAML, or uses a YAML feature that Hearth rejects.
     Syntax,
-    /// A key nobody knows.
+    /// The map has no such key.
     UnknownKey,
-    /// A required key is not there.
+    /// A required key is missing.
     Missing,
-    /// A value of the wrong type or outside its rules.
+    /// A value has the wrong type or violates the rules of its key.
     Value,
-    /// Planned, and refused until it does what it says.
+    /// The key is planned but not yet supported.
     Unsupported,
-    /// Two places of the manifest contradict each other.
+    /// Two parts of the manifest contradict each other.
     Conflict,
-    /// Not a fault: accepted, yet worth saying.
+    /// Not an error: a note about an accepted value.
     Note,
 }
 
@@ -65,14 +65,14 @@ impl fmt::Display for Fault {
     }
 }
 
-/// All faults of a manifest, in the order of their places. Never empty.
+/// All errors of a manifest, ordered by position. There is at least one.
 ///
-/// Printed as one line for each.
+/// `Display` prints one line for each error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub struct Faults {
-    /// The first hundred.
+    /// The first hundred errors.
     pub faults: Vec<Fault>,
-    /// How many more there are.
+    /// Number of further errors.
     pub more: usize,
 }
 
@@ -91,7 +91,7 @@ impl fmt::Display for Faults {
     }
 }
 
-/// A place in the text: line and column, both from 1, columns in characters.
+/// A position in the text: line and column, both counted from 1. Columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct At {
     pub(crate) line: u32,
@@ -99,7 +99,7 @@ pub(crate) struct At {
 }
 
 impl At {
-    /// Where every text begins.
+    /// The first position of a text.
     pub(crate) const START: At = At { line: 1, column: 1 };
 }
 
@@ -109,13 +109,13 @@ impl fmt::Display for At {
     }
 }
 
-/// The way from the top of the manifest to a value, built on the stack and printed only for a fault.
+/// The path from the top of the manifest to a value. It is built on the stack and formatted only for an error.
 #[derive(Clone, Copy)]
 pub(crate) enum Trail<'a> {
     Top,
     Key(&'a Trail<'a>, &'a str),
     Item(&'a Trail<'a>, usize),
-    /// One that was printed before.
+    /// A path that is already formatted.
     Printed(&'a str),
 }
 
@@ -131,7 +131,7 @@ impl fmt::Display for Trail<'_> {
     }
 }
 
-/// A refusal of one value by whoever reads it; the place is added by the caller.
+/// The error of a single value. The caller adds its position.
 #[derive(Debug)]
 pub(crate) struct Wrong {
     pub(crate) message: String,
@@ -139,7 +139,7 @@ pub(crate) struct Wrong {
 }
 
 impl Wrong {
-    /// A refusal without advice.
+    /// An error without a hint.
     pub(crate) fn new(message: impl Into<String>) -> Wrong {
         Wrong {
             message: message.into(),
@@ -147,7 +147,7 @@ impl Wrong {
         }
     }
 
-    /// The same with advice.
+    /// Adds a hint.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Wrong {
         Wrong {
             hint: Some(hint.into()),
@@ -156,14 +156,14 @@ impl Wrong {
     }
 }
 
-/// Text from the manifest as it may stand in a message: no control characters, not too long.
+/// Formats text of the manifest for a message: escapes control characters and truncates long text.
 pub(crate) fn shown(text: &str) -> String {
-    /// Enough to recognise a value by; a message stays one line.
+    /// Maximum number of characters. This is enough to recognise a value and keeps a message on one line.
     const LONGEST: usize = 64;
     let mut cut = String::new();
     for c in text.chars().take(LONGEST) {
         match c {
-            // `escape_debug` would escape these too, which only confuses beside back-ticks.
+            // `escape_debug` would escape these too, which is confusing within back-ticks.
             '"' | '\'' | '\\' => cut.push(c),
             _ => cut.extend(c.escape_debug()),
         }
@@ -174,7 +174,7 @@ pub(crate) fn shown(text: &str) -> String {
     cut
 }
 
-/// Collects faults, keeps the first hundred by place and counts the others.
+/// Collects errors: keeps the first hundred by position and counts the others.
 pub(crate) struct Sink<'a> {
     file: &'a str,
     kept: BTreeMap<(At, usize), Fault>,
@@ -182,7 +182,7 @@ pub(crate) struct Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    /// An empty one for this file.
+    /// Creates an empty sink for this file.
     pub(crate) fn new(file: &'a str) -> Sink<'a> {
         Sink {
             file,
@@ -191,7 +191,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Takes a fault in.
+    /// Adds an error.
     pub(crate) fn put(&mut self, at: At, trail: &Trail<'_>, kind: Kind, wrong: Wrong) {
         let place = (at, self.seen);
         self.seen += 1;
@@ -218,18 +218,18 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Forgets all that was taken in.
+    /// Removes all errors.
     pub(crate) fn clear(&mut self) {
         self.kept.clear();
         self.seen = 0;
     }
 
-    /// Whether nothing was taken in.
+    /// Whether no error was added.
     pub(crate) fn is_empty(&self) -> bool {
         self.seen == 0
     }
 
-    /// What was taken in, by place.
+    /// Returns the errors, ordered by position.
     pub(crate) fn finish(self) -> Faults {
         let more = self.seen - self.kept.len();
         Faults {

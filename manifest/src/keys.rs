@@ -1,8 +1,7 @@
-//! The table of all keys: their names, shapes, defaults and what they mean.
+//! The table of all keys: their names, shapes, defaults and descriptions.
 //!
-//! Validation (`check`), the JSON Schema (`schema`) and the reference (`reference`) are all made
-//! from this one table, so none of them can know a key that another does not. Rules between several
-//! keys are not here but in `rules`.
+//! Validation (`check`), the JSON Schema (`schema`) and the reference (`reference`) all use this table, so they know
+//! the same keys. Rules between several keys are in `rules`.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -12,8 +11,8 @@ use crate::shape::{NameRule, Shape, TextRule, absent, default, neighbour, not_ye
 use crate::types::{Domain, PathPattern};
 use crate::{address, domain, method, path};
 
-/// Conflicts are sought between pairs of functions, and a box that runs a thousand processes is far
-/// beyond what Hearth is for.
+/// Maximum number of functions. The check for conflicts compares pairs of functions, and Hearth is not made for
+/// machines with thousands of worker processes.
 pub(crate) const MOST_FUNCTIONS: usize = 1000;
 
 /// The manifest as a whole.
@@ -23,7 +22,7 @@ pub(crate) static MANIFEST: Shape = Shape::Map(&[
         &Shape::Name(&SERVICE),
         "Name of the service; it appears in logs and in `hearth status`.",
     ),
-    default("gateway", &GATEWAY, "{}", "The gateway's own settings."),
+    default("gateway", &GATEWAY, "{}", "Settings of the gateway."),
     required(
         "functions",
         &Shape::Names {
@@ -32,7 +31,7 @@ pub(crate) static MANIFEST: Shape = Shape::Map(&[
             least: 1,
             most: Some(MOST_FUNCTIONS),
         },
-        "The functions by name, at least one.",
+        "The functions by name; at least one.",
     ),
 ]);
 
@@ -44,7 +43,7 @@ static GATEWAY: Shape = Shape::Map(&[
                 "http",
                 &Shape::Text(&ADDRESS),
                 "off",
-                "Address for HTTP/1.1 and, with prior knowledge, HTTP/2.",
+                "Address for HTTP/1.1 and HTTP/2 (with prior knowledge), without TLS.",
             ),
             default(
                 "https",
@@ -54,7 +53,7 @@ static GATEWAY: Shape = Shape::Map(&[
             ),
         ]),
         r#"{ http: "127.0.0.1:8080", https: "127.0.0.1:8443" }"#,
-        "Where to listen. If it is given, a listener it does not name is not opened.",
+        "Addresses of the listeners. If `listen` is given, a listener that it does not name is not opened.",
     ),
     default(
         "tls",
@@ -66,12 +65,12 @@ static GATEWAY: Shape = Shape::Map(&[
                     least: 0,
                 },
                 "[]",
-                "Certificates from files. Domains that none of them covers get a self-signed one.",
+                "Certificates from files. Domains that no certificate covers get a self-signed certificate.",
             ),
             not_yet("acme", "Certificates from an ACME authority."),
         ]),
         "{}",
-        "What TLS clients are shown.",
+        "Certificates for TLS.",
     ),
     default(
         "limits",
@@ -83,7 +82,7 @@ static GATEWAY: Shape = Shape::Map(&[
                     max: 64 << 10,
                 },
                 "32KiB",
-                "Request line and headers of one request; 431 beyond.",
+                "Maximum size of the request line and headers of a request. A larger head gets 431.",
             ),
             default(
                 "body_bytes",
@@ -92,7 +91,7 @@ static GATEWAY: Shape = Shape::Map(&[
                     max: 1 << 40,
                 },
                 "10MiB",
-                "Body of one request; 413 beyond.",
+                "Maximum size of a request body. A larger body gets 413.",
             ),
             default(
                 "connections",
@@ -101,7 +100,7 @@ static GATEWAY: Shape = Shape::Map(&[
                     max: 1_000_000,
                 },
                 "10000",
-                "Connections open at once, over all listeners; further ones wait in the kernel.",
+                "Maximum number of open connections of all listeners together. Further connections wait in the kernel.",
             ),
             default(
                 "queue",
@@ -110,29 +109,29 @@ static GATEWAY: Shape = Shape::Map(&[
                     max: 1_000_000,
                 },
                 "1024",
-                "Requests of one function that wait for a worker; 503 beyond.",
+                "Maximum number of requests of one function that wait for a worker. Further requests get 503.",
             ),
             default(
                 "idle_timeout",
                 &CLIENT_TIME,
                 "60s",
-                "For so long a connection may be without a request; then it is closed.",
+                "Time after which a connection without a request is closed.",
             ),
             default(
                 "header_timeout",
                 &CLIENT_TIME,
                 "15s",
-                "For so long the head of a request may take from its first byte; then the connection is closed.",
+                "Maximum time from the first byte of a request to the end of its head. Then the connection is closed.",
             ),
             default(
                 "stall_timeout",
                 &CLIENT_TIME,
                 "30s",
-                "In each such time a client must send 240 bytes a second of a body that it has announced (408), and take as much of an answer (closed).",
+                "Interval over which transfer rates are measured. In each interval, a client must send at least 240 bytes a second of a request body (otherwise it gets 408), and read as much of a response (otherwise the connection is closed).",
             ),
         ]),
         "{}",
-        "What the gateway refuses.",
+        "Limits on requests and connections.",
     ),
     default(
         "metrics",
@@ -140,26 +139,26 @@ static GATEWAY: Shape = Shape::Map(&[
             "listen",
             &Shape::Text(&ADDRESS),
             "off",
-            "Address for `GET /metrics`, to whoever reaches it; nothing else is served there.",
+            "Address for `GET /metrics`, without authentication. Nothing else is served there.",
         )]),
         "{}",
-        "What is measured, for Prometheus. The control socket and `hearth metrics` have it in any case.",
+        "Metrics for Prometheus over TCP. The control socket and `hearth metrics` provide them in any case.",
     ),
     default(
         "access_log",
         &Shape::Bool,
         "false",
-        "One log line for each request.",
+        "Whether the gateway logs one line for each request.",
     ),
     absent(
         "threads",
         &Shape::Whole { min: 1, max: 64 },
-        "by the machine",
-        "Threads that carry traffic.",
+        "half of the processors, 1 to 4",
+        "Number of gateway threads.",
     ),
 ]);
 
-/// Times that clients get: looked at once a second, so less than that means nothing.
+/// Range of the timeouts for clients. The gateway checks them once a second, so smaller values would have no effect.
 static CLIENT_TIME: Shape = Shape::Duration {
     min: Duration::from_secs(1),
     max: Duration::from_secs(3600),
@@ -172,17 +171,17 @@ static CERTIFICATE: Shape = Shape::Map(&[
             each: &Shape::Text(&DOMAIN),
             least: 1,
         },
-        "The names it answers for; no two certificates may share one.",
+        "Server names that the certificate is used for. Two certificates must not have a name in common.",
     ),
     required(
         "cert",
         &Shape::Text(&FILE),
-        "The chain as a PEM file, leaf first, relative to the manifest.",
+        "PEM file with the certificate chain, leaf first. The path is relative to the manifest.",
     ),
     required(
         "key",
         &Shape::Text(&FILE),
-        "Its private key as a PEM file, relative to the manifest.",
+        "PEM file with the private key. The path is relative to the manifest.",
     ),
 ]);
 
@@ -194,7 +193,7 @@ static FUNCTION: Shape = Shape::Map(&[
             least: 0,
         },
         "[]",
-        "Domains it answers on: exact, or `*.example.com` for any one label. None at all means any host.",
+        "Domains that the function serves: exact, or `*.example.com` for any one label. An empty list means any host.",
     ),
     required(
         "routes",
@@ -202,12 +201,12 @@ static FUNCTION: Shape = Shape::Map(&[
             each: &ROUTE,
             least: 1,
         },
-        "What it answers, at least one.",
+        "Routes that the function serves; at least one.",
     ),
     required(
         "binary",
         &Shape::Text(&FILE),
-        "The worker's program, relative to the manifest.",
+        "The worker's program. The path is relative to the manifest.",
     ),
     absent(
         "build",
@@ -215,7 +214,7 @@ static FUNCTION: Shape = Shape::Map(&[
             required(
                 "command",
                 &Shape::Text(&COMMAND),
-                "Given to `sh -c` in the manifest's directory.",
+                "Command that `sh -c` executes in the manifest's directory.",
             ),
             default(
                 "watch",
@@ -224,11 +223,11 @@ static FUNCTION: Shape = Shape::Map(&[
                     least: 0,
                 },
                 "[]",
-                "Files and directories, relative to the manifest, whose changes make `hearth dev` build again, besides the manifest's own directory.",
+                "Files and directories, in addition to the manifest's directory, whose changes cause `hearth dev` to build again. The paths are relative to the manifest.",
             ),
         ]),
-        "Cargo builds the binary of that name",
-        "How to make the binary.",
+        "Cargo builds the binary that `binary` names",
+        "How to build the binary.",
     ),
     default(
         "env",
@@ -239,7 +238,7 @@ static FUNCTION: Shape = Shape::Map(&[
             most: None,
         },
         "{}",
-        "Environment of the handler. It reaches the worker over its control socket, not as process environment.",
+        "Environment of the handler. The supervisor sends it over the control socket; it is not in the process's environment.",
     ),
     default(
         "scale",
@@ -248,13 +247,13 @@ static FUNCTION: Shape = Shape::Map(&[
                 "min",
                 &Shape::Whole { min: 0, max: 64 },
                 "1",
-                "Worker processes that are kept running. With 0 the first request waits until one has been started.",
+                "Minimum number of worker processes. With 0, the first request waits until a worker has started.",
             ),
             neighbour(
                 "max",
                 &Shape::Whole { min: 1, max: 64 },
                 "min",
-                "Worker processes at most, at least 1: more than `min` are started while requests wait or workers are busy all the time.",
+                "Maximum number of worker processes, at least 1. More than `min` are started while requests wait or all handlers are constantly busy.",
             ),
             default(
                 "idle",
@@ -263,17 +262,17 @@ static FUNCTION: Shape = Shape::Map(&[
                     max: Duration::from_secs(24 * 3600),
                 },
                 "30s",
-                "For so long fewer workers must have been enough before those beyond are let go.",
+                "Time for which fewer workers must have been sufficient before the surplus workers are drained.",
             ),
         ]),
         "{}",
-        "How many worker processes.",
+        "Number of worker processes.",
     ),
     default(
         "concurrency",
         &Shape::Whole { min: 1, max: 1024 },
         "1",
-        "Handlers that run at once in one worker.",
+        "Number of handlers that one worker runs concurrently.",
     ),
     default(
         "timeout",
@@ -282,7 +281,7 @@ static FUNCTION: Shape = Shape::Map(&[
             max: Duration::from_secs(3600),
         },
         "10s",
-        "Until the head of the response, waiting included.",
+        "Maximum time until the head of the response, including the time in the queue.",
     ),
     default(
         "start_timeout",
@@ -291,7 +290,7 @@ static FUNCTION: Shape = Shape::Map(&[
             max: Duration::from_secs(600),
         },
         "10s",
-        "For so long a worker may take from its start until it is ready; then it is killed.",
+        "Maximum time from the start of a worker until it is ready. Then the worker is killed.",
     ),
     default(
         "resources",
@@ -302,7 +301,7 @@ static FUNCTION: Shape = Shape::Map(&[
             most: None,
         },
         "{}",
-        "What it connects to, by name; delivered to the worker as it stands, secrets filled in.",
+        "Resources of the function by name. The worker gets them unchanged, except that secrets are filled in.",
     ),
     default(
         "secrets",
@@ -311,21 +310,21 @@ static FUNCTION: Shape = Shape::Map(&[
             least: 0,
         },
         "[]",
-        "Secrets that the handler gets by their names.",
+        "Names of the secrets that the handler gets.",
     ),
-    default("limits", &LIMITS, "{}", "What each of its workers may use."),
+    default("limits", &LIMITS, "{}", "Limits of each worker."),
     default(
         "sandbox",
         &SANDBOX,
         "{}",
-        "What a worker may reach beyond its own program and the servers of its resources.",
+        "Files and ports that a worker may access, in addition to its program and the servers of its resources.",
     ),
-    not_yet("cors", "Answers to cross-origin requests."),
+    not_yet("cors", "Responses to cross-origin requests."),
     absent(
         "health",
         &HEALTH,
-        "a worker that is ready is well",
-        "A path that tells whether a worker is well, asked of each worker by itself. A new one must have said so once before it serves, and before a reload is done.",
+        "a ready worker counts as healthy",
+        "Health check of each worker. A new worker must pass it once before it serves requests and before a reload is complete.",
     ),
 ]);
 
@@ -333,7 +332,7 @@ static HEALTH: Shape = Shape::Map(&[
     required(
         "path",
         &Shape::Text(&HEALTH_PATH),
-        "Asked with GET; well is a status from 200 to 399. It needs no route.",
+        "Path of the GET request to each worker. A status from 200 to 399 means healthy. The path needs no route.",
     ),
     default(
         "interval",
@@ -342,7 +341,7 @@ static HEALTH: Shape = Shape::Map(&[
             max: Duration::from_secs(3600),
         },
         "10s",
-        "Between two questions.",
+        "Time between two probes.",
     ),
     default(
         "timeout",
@@ -351,13 +350,13 @@ static HEALTH: Shape = Shape::Map(&[
             max: Duration::from_secs(60),
         },
         "2s",
-        "For so long an answer may take, unless the worker is at requests all the time; then those judge it.",
+        "Maximum time until the response to a probe. A probe that times out does not count while other requests occupy the worker; their own `timeout` applies.",
     ),
     default(
         "failures",
         &Shape::Whole { min: 1, max: 100 },
         "3",
-        "After so many bad answers in a row the worker is replaced.",
+        "Number of failed probes in a row after which the worker is replaced.",
     ),
 ]);
 
@@ -369,7 +368,7 @@ static LIMITS: Shape = Shape::Map(&[
             max: 1 << 40,
         },
         "128MiB",
-        "Memory, files in `/tmp` included; a worker beyond is killed and started again.",
+        "Memory, including files in `/tmp`. A worker that exceeds it is killed and restarted.",
     ),
     absent(
         "cpu",
@@ -377,8 +376,8 @@ static LIMITS: Shape = Shape::Map(&[
             min: 0.01,
             max: 1024.0,
         },
-        "its share with others",
-        "Processors; a worker that wants more waits.",
+        "no limit; workers share the processors",
+        "Number of processors. A worker that needs more is throttled.",
     ),
     default(
         "pids",
@@ -387,7 +386,7 @@ static LIMITS: Shape = Shape::Map(&[
             max: 1 << 20,
         },
         "64",
-        "Threads and processes; starting one more fails.",
+        "Number of threads and processes. Starting a further one fails.",
     ),
     default(
         "open_files",
@@ -396,7 +395,7 @@ static LIMITS: Shape = Shape::Map(&[
             max: 1 << 20,
         },
         "1024",
-        "Open files and sockets; opening one more fails.",
+        "Number of open files and sockets. Opening a further one fails.",
     ),
     default(
         "tmp",
@@ -405,7 +404,7 @@ static LIMITS: Shape = Shape::Map(&[
             max: 1 << 40,
         },
         "16MiB",
-        "Files in `/tmp`, which is the worker's own and ends with it; writing more fails.",
+        "Size of all files in `/tmp`. Writing more fails. Each worker has its own `/tmp`, which is removed when the worker ends.",
     ),
 ]);
 
@@ -414,7 +413,7 @@ static SANDBOX: Shape = Shape::Map(&[
         "mode",
         &Shape::Text(&MODE),
         "`best-effort` with `up` and `dev`",
-        "`strict`: what cannot be enforced fully is a refusal to start. `best-effort`: what the machine offers, the rest shown by `hearth status`. Where the platform is told to be strict, it is.",
+        "`strict`: the worker does not start unless the whole sandbox is enforced. `best-effort`: Hearth enforces what the machine supports, and `hearth status` shows the rest. If the platform runs with strict sandboxes, all functions are strict.",
     ),
     default(
         "read",
@@ -423,7 +422,7 @@ static SANDBOX: Shape = Shape::Map(&[
             least: 0,
         },
         "[]",
-        "Files and directories that it may read, relative to the manifest.",
+        "Files and directories that the worker may read. The paths are relative to the manifest.",
     ),
     default(
         "write",
@@ -432,7 +431,7 @@ static SANDBOX: Shape = Shape::Map(&[
             least: 0,
         },
         "[]",
-        "Directories that it may read and write, relative to the manifest; made if they are missing.",
+        "Directories that the worker may read and write. The paths are relative to the manifest. Missing directories are created.",
     ),
     default(
         "connect",
@@ -441,7 +440,7 @@ static SANDBOX: Shape = Shape::Map(&[
             least: 0,
         },
         "[]",
-        "TCP ports that it may connect to, on any host, besides those of its resources.",
+        "TCP ports that the worker may connect to on any host, in addition to the servers of its resources.",
     ),
 ]);
 
@@ -449,7 +448,7 @@ static ROUTE: Shape = Shape::Map(&[
     required(
         "path",
         &Shape::Text(&PATH),
-        "Literal segments, `{name}` for one segment, `{name+}` last for the rest.",
+        "Literal segments, `{name}` for one segment, and `{name+}` as the last segment for the rest of the path.",
     ),
     default(
         "method",
@@ -496,7 +495,7 @@ pub(crate) static SECRET_NAME: NameRule = NameRule {
     longest: 63,
 };
 
-/// The name of a secret, as a value.
+/// The shape of a secret's name as a value.
 pub(crate) static SECRET_REFERENCE: Shape = Shape::Name(&SECRET_NAME);
 
 static DOMAIN: TextRule = TextRule::new("a domain", domain::PATTERN, |text| {
@@ -545,7 +544,7 @@ static ENV_VALUE: TextRule = TextRule {
     ..TextRule::new("a string", r"^[^\u0000]*$", no_nul)
 };
 
-/// What `not_empty` accepts, as a regular expression.
+/// Regular expression for the texts that `not_empty` accepts.
 const NOT_EMPTY: &str = r"^[^\u0000]+$";
 
 pub(crate) fn no(what: &str, text: &str, error: &dyn Display) -> Wrong {
@@ -562,7 +561,7 @@ fn not_empty(text: &str, what: &str) -> Result<String, Wrong> {
     }
 }
 
-/// The system takes neither paths nor arguments nor variables with a NUL in them.
+/// Rejects NUL characters, which the operating system does not accept in paths, arguments and variables.
 fn no_nul(text: &str) -> Result<String, Wrong> {
     if text.contains('\0') {
         Err(Wrong::new("a NUL character cannot be passed on"))

@@ -1,10 +1,9 @@
-//! The manifest, `edge.yaml`: from text to validated types, with every fault at once; and the settings of one
-//! box, `device.yaml`, by the same way ([`device`]).
+//! Parses the manifest, `edge.yaml`, into validated types and reports all errors at once. [`device`] parses the
+//! settings of one appliance, `device.yaml`, in the same way.
 //!
-//! Pure: reads no files, resolves no names, knows no other part of Hearth. Text goes through
-//! `read` (bytes to a tree whose values know their places), `check` (the tree against the table in
-//! `keys`) and `rules` (what holds between keys), and comes out as [`Manifest`]. What is wrong comes
-//! out as [`Faults`].
+//! The crate reads no files, resolves no names and depends on no other Hearth crate. `read` parses the bytes into a
+//! tree whose values carry their positions, `rules` checks constraints between keys, and `check` validates the tree
+//! against the table in `keys`. The result is a [`Manifest`], or the errors as [`Faults`].
 
 mod address;
 mod check;
@@ -48,27 +47,27 @@ use node::Node;
 use serde::de::DeserializeOwned;
 use shape::Shape;
 
-/// An accepted manifest, and what is worth saying about it.
+/// An accepted manifest and the notes about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
-    /// The manifest.
+    /// The accepted manifest.
     pub manifest: Manifest,
-    /// Accepted, yet probably not meant so: in the order of their places.
+    /// Notes about accepted values that are probably mistakes, ordered by position.
     pub notes: Vec<Fault>,
 }
 
-/// Reads a manifest. `file` is only a name, for the faults.
+/// Parses a manifest. `file` is the file name that the errors show; no file is read.
 ///
 /// # Errors
 ///
-/// All faults at once, by place; a fault of the YAML itself stands alone, for what follows it cannot
-/// be known.
+/// Returns all errors, ordered by position. A YAML syntax error is returned alone, because the text after it cannot
+/// be interpreted.
 pub fn parse(file: &str, text: &[u8]) -> Result<Parsed, Faults> {
     let (manifest, notes) = typed(file, text, &keys::MANIFEST, rules::manifest)?;
     Ok(Parsed { manifest, notes })
 }
 
-/// From a text to a type: by the table of its keys, and the rules between them.
+/// Parses a text into `T`, by its table of keys and the rules between keys.
 fn typed<T: DeserializeOwned>(
     file: &str,
     text: &[u8],
@@ -83,7 +82,7 @@ fn typed<T: DeserializeOwned>(
     match json {
         Some(json) if faults.is_empty() => match serde_json::from_value(json) {
             Ok(found) => return Ok((found, notes.finish().faults)),
-            // The table and the types disagree: a defect of this crate, yet no reason to panic.
+            // The table of keys and the types disagree. This is a bug in this crate, but it must not panic.
             Err(error) => {
                 let wrong = Wrong::new(format!("not understood: {error}"));
                 faults.put(At::START, &Trail::Top, Kind::Value, wrong);

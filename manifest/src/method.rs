@@ -1,25 +1,26 @@
-//! Methods of routes: upper-case tokens, or `ANY`.
+//! The methods of routes: upper-case tokens, or `ANY`.
 
 use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::fault::{Wrong, shown};
 use crate::nearest;
 
-/// The word for every method.
+/// The manifest's name for "every method".
 const ANY: &str = "ANY";
 
-/// What people route by. Others are allowed; one that nearly is one of these is noted.
+/// Common methods. Others are allowed, but a method that is similar to a common one causes a note.
 const USUAL: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", ANY,
 ];
 
-/// `CONNECT` asks for a tunnel, `TRACE` for the request's own headers (RFC 9110, 9.3.6 and 9.3.8).
+/// Methods that cannot be routed: `CONNECT` requests a tunnel, `TRACE` an echo of the request (RFC 9110, 9.3.6 and
+/// 9.3.8).
 const REFUSED: [&str; 2] = ["CONNECT", "TRACE"];
 
-/// What `parse` accepts, as a regular expression: a token (RFC 9110, 5.6.2) in upper case.
+/// Regular expression for the texts that `parse` accepts: a token (RFC 9110, 5.6.2) in upper case.
 pub(crate) const PATTERN: &str = r"^(?!(CONNECT|TRACE)$)[A-Z0-9!#$%&'*+.^_`|~-]+$";
 
-/// Reads a method; `None` is `ANY`.
+/// Parses a method; `ANY` becomes `None`.
 pub(crate) fn parse(text: &str) -> Result<Option<String>, Wrong> {
     let upper = text.to_ascii_uppercase();
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
@@ -38,7 +39,7 @@ pub(crate) fn parse(text: &str) -> Result<Option<String>, Wrong> {
     }
 }
 
-/// The usual method that an unusual one was perhaps meant to be.
+/// The common method that an uncommon one was probably meant to be.
 pub(crate) fn meant(method: &str) -> Option<&'static str> {
     if USUAL.contains(&method) {
         None
@@ -47,7 +48,7 @@ pub(crate) fn meant(method: &str) -> Option<&'static str> {
     }
 }
 
-/// Prints so that `parse` reads the same.
+/// Formats a method in the notation that `parse` accepts.
 pub(crate) fn print(method: Option<&str>) -> &str {
     method.unwrap_or(ANY)
 }

@@ -1,15 +1,16 @@
-//! The known word that an unknown one was probably meant to be.
+//! Finds the known word that is most similar to an unknown one, for "did you mean" hints.
 
 use strsim::damerau_levenshtein;
 
-/// Longer than any key of the manifest; comparing costs the product of both lengths.
+/// Maximum length of a compared word. No key of the manifest is that long, and the cost of a comparison is the product
+/// of both lengths.
 const LONGEST: usize = 40;
 
-/// A beginning that tells words apart, as `bin` does `binary` and `env` does `environment`.
+/// Minimum length of a prefix that counts as a match, such as `bin` of `binary` or `env` of `environment`.
 const BEGINNING: usize = 3;
 
-/// The nearest of `known`, if any is near: one slip in three letters, or one begins the other.
-/// Case, and `-` for `_`, do not count.
+/// The most similar word of `known`, if one is similar enough: they differ by at most one edit per three letters (one
+/// edit is always allowed), or one word is a prefix of the other. Case is ignored, and `-` equals `_`.
 pub(crate) fn of<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     if word.len() > LONGEST {
         return None;

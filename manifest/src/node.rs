@@ -1,11 +1,11 @@
-//! The text as a tree in which every value knows its place.
+//! The parsed text: a tree of values with their positions.
 //!
-//! Owns the meaning of YAML 1.2's core scalars (`true`, `8080`, `null`); knows no keys. A quoted
-//! scalar is always text.
+//! This module interprets scalars by YAML 1.2's core schema (`true`, `8080`, `null`) and knows no keys. A quoted scalar
+//! is always text.
 
 use crate::fault::At;
 
-/// A value and where it stands.
+/// A value and its position.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) at: At,
@@ -14,24 +14,24 @@ pub(crate) struct Node {
     pub(crate) value: Value,
 }
 
-/// What a value is.
+/// A parsed value.
 #[derive(Debug)]
 pub(crate) enum Value {
     Null,
     Bool(bool),
-    /// Saturated, so that what is out of every range stays out of it.
+    /// Saturated on overflow; such a number is out of range for every key.
     Int(i128),
     Float(f64),
     /// `Node::raw` is the text.
     Text,
     List(Vec<Node>),
-    /// In the order of the text, no name twice.
+    /// Entries in the order of the text; each name occurs once.
     Map(Vec<(Name, Node)>),
-    /// Something that has been reported already; nothing more is said about it.
+    /// An invalid value whose error has already been reported.
     Broken,
 }
 
-/// A key of a map and where it stands.
+/// A key of a map and its position.
 #[derive(Debug)]
 pub(crate) struct Name {
     pub(crate) at: At,
@@ -39,7 +39,7 @@ pub(crate) struct Name {
 }
 
 impl Node {
-    /// The value of a key, if this is a map that has it.
+    /// The value of a key, if this node is a map with that key.
     pub(crate) fn key(&self, name: &str) -> Option<&Node> {
         self.entries()
             .iter()
@@ -47,7 +47,7 @@ impl Node {
             .map(|(_, node)| node)
     }
 
-    /// The entries of a map; of anything else, none.
+    /// The entries of a map; empty for other values.
     pub(crate) fn entries(&self) -> &[(Name, Node)] {
         match &self.value {
             Value::Map(entries) => entries,
@@ -55,7 +55,7 @@ impl Node {
         }
     }
 
-    /// The items of a list; of anything else, none.
+    /// The items of a list; empty for other values.
     pub(crate) fn items(&self) -> &[Node] {
         match &self.value {
             Value::List(items) => items,
@@ -63,13 +63,13 @@ impl Node {
         }
     }
 
-    /// The text of a text.
+    /// The text, if this node is text.
     pub(crate) fn text(&self) -> Option<&str> {
         matches!(self.value, Value::Text).then_some(self.raw.as_str())
     }
 }
 
-/// What a plain (unquoted) scalar means by the core schema, YAML 1.2.2 section 10.3.2.
+/// Interprets a plain (unquoted) scalar by the core schema (YAML 1.2.2, section 10.3.2).
 pub(crate) fn plain(raw: &str) -> Value {
     match raw {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
@@ -107,7 +107,7 @@ pub(crate) fn plain(raw: &str) -> Value {
     }
 }
 
-/// The number that digits of this radix make, saturated; `None` if they are not all digits.
+/// Parses digits of this radix, saturating on overflow. Returns `None` if the text is empty or has other characters.
 fn whole(digits: &str, radix: u32) -> Option<i128> {
     if digits.is_empty() {
         return None;
@@ -122,7 +122,7 @@ fn whole(digits: &str, radix: u32) -> Option<i128> {
     })
 }
 
-/// `( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?`
+/// Whether the text matches `( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?`.
 fn is_float(text: &str) -> bool {
     let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {

@@ -1,73 +1,73 @@
 //! Path patterns: `/items`, `/items/{id}`, `/files/{path+}`.
 //!
-//! Owns their grammar, their print and when two of them claim the same paths; matching a request is
-//! the gateway's.
+//! This module defines their syntax, their printed form and when two patterns match the same paths. The gateway matches
+//! requests.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use crate::types::{PathPattern, Segment};
 
-/// Roughly what `FromStr` accepts, as a regular expression.
+/// Regular expression for the schema. It approximates the texts that `FromStr` accepts.
 pub(crate) const PATTERN: &str = concat!(
     r"^(/([^/{}?#\s]+|\{[A-Za-z_][A-Za-z0-9_]*\}))*",
     r"(/|/[^/{}?#\s]+|/\{[A-Za-z_][A-Za-z0-9_]*\+?\})$",
 );
 
-/// Why a text is not a path pattern.
+/// The reason why a text is not a valid path pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// `items`, or nothing.
+    /// No leading slash: `items`, or an empty text.
     #[error("it must begin with `/`")]
     NotAbsolute,
-    /// `/items?x=1`
+    /// A query: `/items?x=1`.
     #[error("a query (`?`) is no part of a route")]
     Query,
-    /// `/items#top`
+    /// A fragment: `/items#top`.
     #[error("a fragment (`#`) is no part of a route")]
     Fragment,
-    /// `/my items`
+    /// White space or a control character: `/my items`.
     #[error("it has white space or a control character; write it percent-encoded, as `%20`")]
     Space,
-    /// `//items`
+    /// An empty segment that is not the last one: `//items`.
     #[error("a segment is empty")]
     EmptySegment,
-    /// `/a/../b`, encoded or not: clients and gateways resolve these before they route.
+    /// `/a/../b`, percent-encoded or not. Clients and gateways resolve such segments before they route.
     #[error("`.` and `..` cannot be segments")]
     Dots,
-    /// `/items/{id`, `/items/x{id}`
+    /// Braces that do not enclose a whole segment: `/items/{id`, `/items/x{id}`.
     #[error(
         "braces must enclose a whole segment, as `/{{name}}/`; a brace itself is `%7B` or `%7D`"
     )]
     Brace,
-    /// `/items/{}`, `/items/{item-id}`
+    /// A parameter with an invalid name: `/items/{}`, `/items/{item-id}`.
     #[error("`{{{0}}}` needs a name of letters, digits and `_` that does not begin with a digit")]
     Name(String),
-    /// `/items/{id}/{id}`
+    /// A parameter name that occurs twice: `/items/{id}/{id}`.
     #[error("`{{{0}}}` appears twice")]
     Twice(String),
-    /// `/{path+}/items`
+    /// A greedy parameter that is not the last segment: `/{path+}/items`.
     #[error("`{{{0}+}}` may only be the last segment")]
     GreedyNotLast(String),
-    /// `/50%`
+    /// An invalid percent-encoding: `/50%`.
     #[error("`%` must be followed by two hexadecimal digits")]
     Percent,
-    /// `/%ff`
+    /// A segment that does not decode to UTF-8: `/%ff`.
     #[error("a segment does not decode to UTF-8")]
     NotUtf8,
-    /// `/%00`
+    /// A segment that decodes to a NUL character: `/%00`.
     #[error("a segment decodes to a NUL character")]
     Nul,
 }
 
 impl PathPattern {
-    /// The segments, at least one. `/` is one empty literal, and a trailing slash makes an empty
-    /// literal at the end.
+    /// The segments; at least one. `/` is one empty literal, and a trailing slash adds an empty literal.
     pub fn segments(&self) -> &[Segment] {
         &self.0
     }
 
-    /// What two patterns share exactly when they claim the same paths: parameters without names.
+    /// The pattern without the names of its parameters. Two patterns match the same set of paths if and only
+    /// if their shapes are equal.
     pub(crate) fn shape(&self) -> PathPattern {
         let nameless = |segment: &Segment| match segment {
             Segment::Literal(text) => Segment::Literal(text.clone()),
@@ -143,7 +143,7 @@ fn segment(part: &str, last: bool) -> Result<Segment, PathError> {
     }
 }
 
-/// A literal segment, percent-decoded.
+/// Percent-decodes a literal segment.
 fn literal(part: &str) -> Result<String, PathError> {
     let mut bytes = Vec::with_capacity(part.len());
     let mut rest = part.bytes();
@@ -182,8 +182,8 @@ impl fmt::Display for PathPattern {
     }
 }
 
-/// Writes a character of a literal: what a path may hold (RFC 3986, `pchar`) and letters of other
-/// scripts as they are, the rest percent-encoded.
+/// Writes a character of a literal. Characters that a path may contain (RFC 3986, `pchar`) and letters and digits of
+/// all scripts are written unchanged; other characters are percent-encoded.
 fn encode(c: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if c.is_alphanumeric() || "-._~!$&'()*+,;=:@".contains(c) {
         return f.write_char(c);

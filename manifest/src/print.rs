@@ -1,14 +1,14 @@
-//! The manifest as it was understood, printed as YAML that reads as the same again.
+//! Prints a manifest as YAML that parses to the same manifest.
 
 use crate::types::Manifest;
 
 impl Manifest {
-    /// The manifest with every default filled in. `parse` reads the same from it, unless it is so
-    /// large that what it says in full is over `parse`'s limit.
+    /// Formats the manifest as YAML, with every default filled in. `parse` returns the same manifest from it, unless
+    /// the text with all defaults exceeds the size limit of `parse`.
     pub fn to_yaml(&self) -> String {
         let yaml = serde_yaml::to_string(self).expect("maps with text for keys always print");
-        // The printer speaks YAML 1.1, which breaks lines at these; 1.2, which we read, does not.
-        // JSON has no such doubts, and is YAML 1.2 as well.
+        // `serde_yaml` writes YAML 1.1, where these characters are line breaks; the parser reads YAML 1.2, where they
+        // are not. JSON is valid YAML 1.2 and has no such ambiguity.
         if yaml.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
             self.to_json()
         } else {
@@ -16,7 +16,7 @@ impl Manifest {
         }
     }
 
-    /// As JSON without characters that YAML wants escaped (1.2.2, section 5.1).
+    /// Formats the manifest as JSON and escapes the characters that YAML requires to be escaped (1.2.2, section 5.1).
     fn to_json(&self) -> String {
         let json =
             serde_json::to_string_pretty(self).expect("maps with text for keys always print");

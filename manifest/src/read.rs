@@ -1,8 +1,7 @@
-//! From bytes to a tree of nodes: size, encoding, YAML syntax, and what Hearth leaves out of YAML.
+//! Parses bytes into a tree of nodes: checks size, encoding, YAML syntax and the YAML features that Hearth rejects.
 //!
-//! Left out: anchors and aliases (and with them bombs made of aliases), tags, several
-//! documents, deep nesting. Knows no keys of the manifest. Works with a stack of its own, so depth
-//! costs no call stack.
+//! Rejected are anchors and aliases (and therefore alias bombs), tags, several documents and deep nesting. This module
+//! knows no keys of the manifest. It keeps an explicit stack, so deep nesting uses no call stack.
 
 use std::collections::HashMap;
 
@@ -11,18 +10,18 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
 use crate::fault::{At, Kind, Sink, Trail, Wrong, shown};
 use crate::node::{Name, Node, Value, plain};
 
-/// A manifest of thousands of functions is far smaller; what is larger is some other file.
+/// Maximum size of a text in bytes. A manifest of thousands of functions is much smaller.
 pub(crate) const LARGEST: usize = 1024 * 1024;
 
-/// The deepest key the manifest has lies at 7; the rest is for what resources carry.
+/// Maximum nesting depth. The keys of the manifest reach depth 7; the rest is for the values in resources.
 pub(crate) const DEEPEST: usize = 32;
 
-/// Reads the text. `None` means that a fault was found beyond which nothing can be known.
+/// Parses the text. Returns `None` after an error that prevents further parsing; the error is in `sink`.
 pub(crate) fn tree(text: &[u8], sink: &mut Sink<'_>) -> Option<Node> {
     match decode(text).and_then(|text| Reader::new(sink).read(text)) {
         Ok(node) => Some(node),
         Err((at, wrong)) => {
-            // A fault of the syntax stands alone: what else was found may be owed to it.
+            // A syntax error is reported alone, because it may have caused the other errors.
             sink.clear();
             sink.put(at, &Trail::Top, Kind::Syntax, wrong);
             None
@@ -32,7 +31,7 @@ pub(crate) fn tree(text: &[u8], sink: &mut Sink<'_>) -> Option<Node> {
 
 type Fatal = (At, Wrong);
 
-/// The text as UTF-8 without control characters, which YAML does not allow either (section 5.1).
+/// Decodes the text as UTF-8 and rejects control characters, as YAML does (1.2.2, section 5.1).
 fn decode(text: &[u8]) -> Result<&str, Fatal> {
     if text.len() > LARGEST {
         return Err((At::START, Wrong::new("larger than 1 MiB")));
@@ -62,7 +61,7 @@ fn decode(text: &[u8]) -> Result<&str, Fatal> {
             Wrong::new(format!("a control character, U+{code:04X}")),
         ));
     }
-    // A byte order mark is no part of the text, nor of its columns.
+    // A leading byte order mark is not part of the text and does not count as a column.
     let valid = valid.strip_prefix('\u{feff}').unwrap_or(valid);
     if valid.contains('\u{feff}') {
         let before = valid.split('\u{feff}').next().unwrap_or_default();
@@ -74,7 +73,7 @@ fn decode(text: &[u8]) -> Result<&str, Fatal> {
     Ok(valid)
 }
 
-/// The place just behind a text.
+/// The position directly after a text.
 fn place_of_end(text: &str) -> At {
     let mut at = At::START;
     let mut before = '\0';
@@ -102,7 +101,7 @@ fn place(marker: Marker) -> At {
     }
 }
 
-/// A list or map that is still open.
+/// A list or map whose end has not been read.
 struct Open {
     at: At,
     holds: Holds,
@@ -112,17 +111,17 @@ enum Holds {
     List(Vec<Node>),
     Map {
         entries: Vec<(Name, Node)>,
-        /// Names and where each was first seen.
+        /// The position of each key's first occurrence.
         places: HashMap<String, At>,
-        /// The key whose value comes next.
+        /// The key whose value is read next.
         key: Option<Key>,
     },
 }
 
-/// A key that waits for its value.
+/// A key whose value has not been read.
 enum Key {
     Good(Name),
-    /// Left out with its value, for a reason that was reported.
+    /// The key was invalid, which has been reported; its value is dropped too.
     Dropped,
 }
 
@@ -213,7 +212,7 @@ impl<'s, 'f> Reader<'s, 'f> {
         }
     }
 
-    /// Reports the parts of YAML that are left out; the value itself is read as if without them.
+    /// Reports an anchor or a tag, which Hearth rejects. The value itself is then read as if it had none.
     fn left_out(&mut self, at: At, anchor: bool, tag: bool) {
         if anchor {
             self.put(at, Wrong::new(ALIASES));
@@ -235,7 +234,7 @@ impl<'s, 'f> Reader<'s, 'f> {
     }
 
     fn close(&mut self) {
-        // Starts and ends are paired by the parser.
+        // The parser guarantees that starts and ends are paired.
         if let Some(open) = self.stack.pop() {
             let value = match open.holds {
                 Holds::List(items) => Value::List(items),
@@ -252,7 +251,7 @@ impl<'s, 'f> Reader<'s, 'f> {
         }
     }
 
-    /// Adds a finished value to what is open: an item, a key, or a key's value.
+    /// Adds a complete value to the innermost open list or map: as an item, a key or the value of a key.
     fn add(&mut self, node: Node, is_plain: bool) {
         let Some(open) = self.stack.last_mut() else {
             self.root = Some(node);
@@ -278,7 +277,7 @@ impl<'s, 'f> Reader<'s, 'f> {
                 Some(Key::Dropped) => {}
                 Some(Key::Good(name)) => {
                     let nothing = is_plain && node.raw.is_empty();
-                    // Nothing has no place of its own; it is missed at its key.
+                    // An absent value has no position; errors about it point to its key.
                     let at = if nothing { name.at } else { node.at };
                     entries.push((name, Node { at, ..node }));
                 }
@@ -286,7 +285,7 @@ impl<'s, 'f> Reader<'s, 'f> {
         }
     }
 
-    /// Reports a fault at the map or list that is open.
+    /// Reports an error with the path of the innermost open list or map.
     fn put(&mut self, at: At, wrong: Wrong) {
         let mut trail = String::new();
         for open in &self.stack {
@@ -309,7 +308,7 @@ impl<'s, 'f> Reader<'s, 'f> {
     }
 }
 
-/// A node as the key of a map; without words if its fault was told before.
+/// Reads a node as the key of a map. Returns `Err(None)` if an error of this node has already been reported.
 fn read_key(node: Node, places: &mut HashMap<String, At>) -> Result<Name, Option<Wrong>> {
     let at = node.at;
     let text = match node.value {
@@ -342,7 +341,7 @@ fn too_deep() -> Wrong {
     Wrong::new(format!("nested deeper than {DEEPEST}"))
 }
 
-/// The parser's own complaint, but for those that the manifest has words for.
+/// Converts an error of the YAML parser. Some errors get a message of their own.
 fn syntax(error: &ScanError) -> Fatal {
     let wrong = match error.info() {
         info if info.contains("unknown anchor") => aliases(),

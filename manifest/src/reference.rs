@@ -1,7 +1,7 @@
-//! The generated parts of the documentation, kept equal to the tables of keys: the references in
-//! `docs/manifest.md` and `docs/appliance.md`, and the schema in `docs/edge.schema.json`.
+//! Tests that the generated parts of the documentation match the tables of keys: the references in `docs/manifest.md`
+//! and `docs/appliance.md`, and the schema in `docs/edge.schema.json`.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p hearth-manifest` rewrites both.
+//! `UPDATE_GOLDEN=1 cargo test -p hearth-manifest` rewrites these parts.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::keys::MANIFEST;
 use crate::shape::{Key, Need, Shape};
 use crate::{check, duration, size, stray};
 
-/// All keys as a Markdown table.
+/// Formats all keys as a Markdown table.
 fn reference(shape: &'static Shape) -> String {
     let mut table = "| key | type | default | meaning |\n|---|---|---|---|\n".to_owned();
     rows(shape, "", &mut table);
@@ -72,7 +72,7 @@ fn words(shape: &Shape) -> String {
     }
 }
 
-/// Compares a file of `docs/` with what it should hold, or rewrites it if asked to.
+/// Compares a file of `docs/` with its expected contents, or rewrites it if `UPDATE_GOLDEN` is set.
 fn golden(name: &str, make: impl Fn(&str) -> String) {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../docs")
@@ -101,7 +101,7 @@ fn the_settings_of_a_device_are_all_listed() {
     listed("appliance.md", BEGIN, &DEVICE);
 }
 
-/// Holds the part of a guide that begins so against a table.
+/// Compares the part of a guide between `begin` and the end marker with the reference of `shape`.
 fn listed(guide: &str, begin: &str, shape: &'static Shape) {
     const END: &str = "<!-- end of keys -->";
     golden(guide, |found| {

@@ -1,7 +1,7 @@
-//! Rules between several keys: what the table of keys cannot say.
+//! Rules between several keys, which the table of keys cannot express.
 //!
-//! Works on the tree, so that these faults are told together with all others: what cannot be read
-//! is passed over here, since `check` has reported it.
+//! The rules run on the tree of nodes, so that their errors are reported together with all others. They skip invalid
+//! values, because `check` reports those.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +11,7 @@ use crate::node::{Node, Value};
 use crate::types::{Domain, PathPattern};
 use crate::{address, method};
 
-/// Checks all rules.
+/// Checks all rules of the manifest.
 pub(crate) fn manifest(root: &Node, faults: &mut Sink<'_>, notes: &mut Sink<'_>) {
     if let Some(gateway) = root.key("gateway") {
         let trail = Trail::Key(&Trail::Top, "gateway");
@@ -40,7 +40,7 @@ pub(crate) fn manifest(root: &Node, faults: &mut Sink<'_>, notes: &mut Sink<'_>)
     }
 }
 
-/// Whether a listener is open; it is, as far as can be known, unless it is off.
+/// Whether the listener `which` (`http` or `https`) is open. An invalid address counts as open.
 fn listens(gateway: &Node, which: &str) -> bool {
     match gateway.key("listen") {
         None => true,
@@ -124,7 +124,7 @@ fn unique_domains(function: &Node, trail: &Trail<'_>, faults: &mut Sink<'_>) {
     }
 }
 
-/// The readable ones of `domains`, with their places in the list.
+/// The valid entries of `domains`, with their indices in the list.
 fn domains_of(node: &Node) -> impl Iterator<Item = (usize, &Node, Domain)> {
     let items = node.key("domains").map_or(&[][..], Node::items);
     items
@@ -165,7 +165,7 @@ fn scale(function: &Node, trail: &Trail<'_>, faults: &mut Sink<'_>) {
     }
 }
 
-/// The hosts a function answers on, as far as they can be read; none is any host.
+/// The valid domains of a function; an empty set means any host.
 struct Hosts(HashSet<Domain>);
 
 impl Hosts {
@@ -175,19 +175,19 @@ impl Hosts {
             Some(node) if matches!(node.value, Value::List(_)) => {
                 let domains: HashSet<_> =
                     domains_of(function).map(|(_, _, domain)| domain).collect();
-                // A list of unreadable domains is not a list of none.
+                // A list with only invalid domains must not count as an empty list, which means any host.
                 (domains.is_empty() == node.items().is_empty()).then_some(Hosts(domains))
             }
             Some(_) => None,
         }
     }
 
-    /// What both claim, in words.
+    /// Describes a host that both functions serve, or returns `None`.
     fn shared(&self, other: &Hosts) -> Option<String> {
         if self.0.is_empty() && other.0.is_empty() {
             return Some("any host".to_owned());
         }
-        // The least one, so that the same manifest always gets the same message.
+        // The smallest domain, so that the same manifest always gets the same message.
         let (few, many) = if self.0.len() < other.0.len() {
             (self, other)
         } else {
@@ -201,7 +201,7 @@ impl Hosts {
     }
 }
 
-/// A function's claim on a shape of paths.
+/// A route of a function, for messages about conflicts.
 struct Claim<'t> {
     function: usize,
     name: &'t str,
@@ -209,20 +209,20 @@ struct Claim<'t> {
     at: At,
 }
 
-/// No two routes may claim the same domain, path and method: order never decides.
+/// Checks that no two routes have the same domain, path and method. The order of routes never decides.
 fn claims(functions: &Node, trail: &Trail<'_>, faults: &mut Sink<'_>) {
     if functions.entries().len() > MOST_FUNCTIONS {
         return;
     }
     let mut hosts = Vec::new();
-    // For every shape and method, the first route of each function that claims it.
+    // For each path shape and method, the first route of each function that has it.
     let mut seen: HashMap<(PathPattern, Option<String>), Vec<Claim<'_>>> = HashMap::new();
     for (function, (name, node)) in functions.entries().iter().enumerate() {
         hosts.push(Hosts::of(node));
         let Some(own) = &hosts[function] else {
             continue;
         };
-        // What it shares with those before, asked once each, however many routes they have.
+        // The host that this function shares with each earlier one, computed at most once for each pair of functions.
         let mut shared: Vec<Option<Option<String>>> = vec![None; hosts.len()];
         let trail = Trail::Key(trail, &name.text);
         let trail = Trail::Key(&trail, "routes");

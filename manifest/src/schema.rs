@@ -1,7 +1,7 @@
-//! The manifest's JSON Schema (draft 2020-12), made from the table of keys.
+//! The manifest's JSON Schema (draft 2020-12), generated from the table of keys.
 //!
-//! It says what a schema can: keys, types, ranges, patterns. It may allow what `parse` refuses (two
-//! functions that claim one route), and never refuses what `parse` allows.
+//! The schema describes keys, types, ranges and patterns. It accepts some manifests that `parse` rejects (for example
+//! two functions with the same route), but must not reject a manifest that `parse` accepts.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -10,7 +10,7 @@ use crate::secret::SECRET;
 use crate::shape::{Key, Need, Shape};
 use crate::{check, duration, size};
 
-/// The JSON Schema of a manifest.
+/// Generates the JSON Schema of the manifest.
 pub fn schema() -> Json {
     let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

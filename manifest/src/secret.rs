@@ -1,4 +1,4 @@
-//! References to secrets: which a function makes, and how values take their places.
+//! References to secrets: lists them and replaces them by the secrets' values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,27 +7,27 @@ use serde_json::{Map, Value};
 use crate::keys::SECRET_NAME;
 use crate::types::{EnvValue, Function, Manifest};
 
-/// The key of a reference: `{ secret: NAME }`.
+/// The key of a reference to a secret: `{ secret: NAME }`.
 pub(crate) const SECRET: &str = "secret";
 
-/// Whether a secret may have this name.
+/// Whether `text` is a valid name for a secret.
 pub fn is_secret_name(text: &str) -> bool {
     SECRET_NAME.fits(text)
 }
 
-/// What a function gets once every reference has its value.
+/// A function's environment, resources and secrets, with every reference replaced by the secret's value.
 #[derive(Clone, Default, PartialEq)]
 pub struct Filled {
-    /// Its environment.
+    /// Environment of the handler.
     pub env: BTreeMap<String, String>,
-    /// Its resources.
+    /// Resources by name.
     pub resources: BTreeMap<String, Value>,
-    /// The secrets it asked for by name.
+    /// Values of the secrets that the manifest lists in `secrets`, by name.
     pub secrets: BTreeMap<String, String>,
 }
 
 impl std::fmt::Debug for Filled {
-    /// Names only: values may be secret.
+    /// Prints only names, because the values can be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Filled")
             .field("env", &self.env.keys())
@@ -37,19 +37,19 @@ impl std::fmt::Debug for Filled {
     }
 }
 
-/// A reference whose secret is not to be had.
+/// A reference to a secret that has no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing<E> {
-    /// Where it stands: `env.API_KEY`.
+    /// Path of the reference within the function, such as `env.API_KEY`.
     pub place: String,
-    /// The secret's name.
+    /// Name of the secret.
     pub name: String,
-    /// Why there is none.
+    /// Error of the lookup.
     pub why: E,
 }
 
 impl Manifest {
-    /// The names of all secrets that any function refers to.
+    /// The names of all secrets that functions refer to, sorted, each once.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         let mut names = BTreeSet::new();
         for function in self.functions.values() {
@@ -78,10 +78,10 @@ fn collect<'v>(value: &'v Value, names: &mut BTreeSet<&'v str>) {
 }
 
 impl Function {
-    /// The function with the value of each secret in its place; `value` looks a name up.
+    /// Replaces every reference to a secret. `value` looks up the value of a name.
     ///
     /// # Errors
-    /// The first reference that has no value, and what `value` says about it.
+    /// Returns the first reference that has no value, with the error of `value`.
     pub fn fill<E>(
         &self,
         mut value: impl FnMut(&str) -> Result<String, E>,
@@ -113,7 +113,7 @@ impl Function {
     }
 }
 
-/// As deep as the manifest's reader lets values be.
+/// Replaces the references in a value. The recursion is bounded, because `read` limits the depth of values.
 fn replace<E>(
     value: &Value,
     place: &str,

@@ -1,16 +1,16 @@
-//! What the table of keys is written in: shapes of values, keys, and rules for names and texts.
+//! The types of the table of keys: shapes of values, keys, and rules for names and texts.
 //!
-//! Knows no key by name; the table itself is in `keys`.
+//! The table itself is in `keys`.
 
 use std::time::Duration;
 
 use crate::fault::Wrong;
 
-/// What a value must look like.
+/// The type and range of a value.
 pub(crate) enum Shape {
-    /// A map of known keys.
+    /// A map with a fixed set of keys.
     Map(&'static [Key]),
-    /// A map of names that the author chooses.
+    /// A map whose keys are names that the manifest's author chooses.
     Names {
         name: &'static NameRule,
         each: &'static Shape,
@@ -33,7 +33,7 @@ pub(crate) enum Shape {
     Name(&'static NameRule),
     /// A string that `TextRule::read` accepts.
     Text(&'static TextRule),
-    /// A resource: anything JSON can say, and references to secrets.
+    /// A resource: any JSON value, and references to secrets.
     Resource,
 }
 
@@ -45,49 +45,48 @@ pub(crate) struct Key {
     pub(crate) doc: &'static str,
 }
 
-/// What holds when a key is absent.
+/// What applies when a key is absent.
 #[derive(Clone, Copy)]
 pub(crate) enum Need {
-    /// It must be there.
+    /// The key is required.
     Required,
-    /// This YAML is read in its place.
+    /// The default value, as YAML.
     Default(&'static str),
-    /// The value of its neighbour is taken.
+    /// The default is the value of another key of the same map.
     As(&'static str),
-    /// It stays absent; what that means, in a few words.
+    /// The key stays absent. The text describes what that means.
     Absent(&'static str),
-    /// It must be absent: planned, and refused until it does what it says.
+    /// The key must be absent: it is planned but not yet supported.
     NotYet,
 }
 
-/// Which names are good ones. A class is written as within `[...]` of a regular expression: single
-/// characters and ranges.
+/// Rule for valid names. A class is written as within `[...]` of a regular expression: single characters and ranges.
 pub(crate) struct NameRule {
-    /// "a function's name"
+    /// Description for messages and the reference: "a function's name".
     pub(crate) what: &'static str,
-    /// How the reference writes it.
+    /// Placeholder for the name in paths of the reference.
     pub(crate) placeholder: &'static str,
     pub(crate) first: &'static str,
     pub(crate) rest: &'static str,
     pub(crate) longest: usize,
 }
 
-/// Which strings are good ones.
+/// Rule for valid strings.
 pub(crate) struct TextRule {
-    /// "a domain"
+    /// Description for messages and the reference: "a domain".
     pub(crate) what: &'static str,
-    /// What the schema says about it; may allow more than `read` does.
+    /// Regular expression for the schema. It may accept more than `read` does.
     pub(crate) pattern: &'static str,
-    /// The string in its canonical form, or why it is none.
+    /// Validates a string and returns its canonical form.
     pub(crate) read: fn(&str) -> Result<String, Wrong>,
-    /// What is worth saying about a string that was accepted, in its canonical form.
+    /// Returns a note about an accepted string, given in its canonical form.
     pub(crate) note: fn(&str) -> Option<Wrong>,
-    /// Whether `{ secret: NAME }` is allowed in its place.
+    /// Whether `{ secret: NAME }` is allowed instead of the string.
     pub(crate) secret: bool,
 }
 
 impl TextRule {
-    /// A rule without notes and secrets.
+    /// Creates a rule without notes and without references to secrets.
     pub(crate) const fn new(
         what: &'static str,
         pattern: &'static str,
@@ -104,7 +103,7 @@ impl TextRule {
 }
 
 impl NameRule {
-    /// Whether `text` is such a name.
+    /// Whether `text` follows the rule.
     pub(crate) fn fits(&self, text: &str) -> bool {
         let mut bytes = text.bytes();
         text.len() <= self.longest
@@ -114,7 +113,7 @@ impl NameRule {
             && bytes.all(|b| in_class(self.rest.as_bytes(), b))
     }
 
-    /// The same in words.
+    /// Describes the rule in words.
     pub(crate) fn words(&self) -> String {
         let spaced = |class: &str| {
             let mut parts = Vec::new();
@@ -134,7 +133,7 @@ impl NameRule {
         )
     }
 
-    /// The same as a regular expression.
+    /// Formats the rule as a regular expression.
     pub(crate) fn pattern(&self) -> String {
         format!(
             "^[{}][{}]{{0,{}}}$",
@@ -153,7 +152,7 @@ fn in_class(class: &[u8], byte: u8) -> bool {
     }
 }
 
-/// A key that must be there.
+/// A required key.
 pub(crate) const fn required(name: &'static str, shape: &'static Shape, doc: &'static str) -> Key {
     Key {
         name,
@@ -163,7 +162,7 @@ pub(crate) const fn required(name: &'static str, shape: &'static Shape, doc: &'s
     }
 }
 
-/// A key with a default, in YAML.
+/// A key with a default value, given as YAML.
 pub(crate) const fn default(
     name: &'static str,
     shape: &'static Shape,
@@ -178,7 +177,7 @@ pub(crate) const fn default(
     }
 }
 
-/// A key whose default is the value of another one of its map.
+/// A key whose default is the value of another key of the same map.
 pub(crate) const fn neighbour(
     name: &'static str,
     shape: &'static Shape,
@@ -193,7 +192,7 @@ pub(crate) const fn neighbour(
     }
 }
 
-/// A key that may stay absent.
+/// An optional key without a default value. `means` describes what its absence means.
 pub(crate) const fn absent(
     name: &'static str,
     shape: &'static Shape,
@@ -208,7 +207,7 @@ pub(crate) const fn absent(
     }
 }
 
-/// A key that is planned.
+/// A key that is planned but not yet supported.
 pub(crate) const fn not_yet(name: &'static str, doc: &'static str) -> Key {
     Key {
         name,

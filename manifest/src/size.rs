@@ -1,10 +1,11 @@
-//! Sizes as the manifest writes them: a whole number of bytes or of one unit, `32KiB`.
+//! The manifest's notation for sizes: a whole number of bytes, or of one unit such as `32KiB`.
 
 use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::fault::{Wrong, shown};
 
-/// Largest first, for printing; decimal units are read and never printed.
+/// Units and their size in bytes. The binary units come first, largest first as `print` needs them. Decimal units are
+/// parsed but never printed.
 const UNITS: [(&str, u64); 7] = [
     ("GiB", 1 << 30),
     ("MiB", 1 << 20),
@@ -15,22 +16,22 @@ const UNITS: [(&str, u64); 7] = [
     ("KB", 1000),
 ];
 
-/// What `parse` accepts, as a regular expression.
+/// Regular expression for the texts that `parse` accepts.
 pub(crate) const PATTERN: &str = "^[0-9]+(B|KiB|MiB|GiB|KB|MB|GB)?$";
 
-/// Reads a size that stands elsewhere than in a manifest.
+/// Parses a size, such as `32KiB`, that is not part of a manifest. Returns `None` if it is invalid.
 pub fn read(text: &str) -> Option<u64> {
     parse(text).ok()
 }
 
-/// Reads `1024`, `32KiB`, `10MB`.
+/// Parses `1024`, `32KiB`, `10MB`.
 pub(crate) fn parse(text: &str) -> Result<u64, Wrong> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let unit = if unit.is_empty() { "B" } else { unit };
     match UNITS.iter().find(|(name, _)| *name == unit) {
         Some((_, bytes)) if !number.is_empty() => {
-            // What overflows is out of every range, and is refused for that.
+            // A number that overflows becomes the maximum, which the range check of every key rejects.
             Ok(number
                 .parse::<u64>()
                 .unwrap_or(u64::MAX)
@@ -42,7 +43,7 @@ pub(crate) fn parse(text: &str) -> Result<u64, Wrong> {
     }
 }
 
-/// Prints with the largest binary unit that needs no fraction.
+/// Formats a size with the largest binary unit that needs no fraction.
 pub fn print(bytes: u64) -> String {
     let fits = |size: u64| bytes > 0 && bytes.is_multiple_of(size);
     let (unit, size) = UNITS

@@ -1,11 +1,11 @@
-//! Advice about a key that its map does not know: the key that was meant, or where it belongs.
+//! Errors for unknown keys, with a hint: the key that was probably meant, or the map that the key belongs to.
 
 use crate::fault::{Trail, Wrong, shown};
 use crate::keys::MANIFEST;
 use crate::nearest;
 use crate::shape::{Key, Shape};
 
-/// A key that its map does not know, and the one of the map that was probably meant.
+/// The error for an unknown key, and the key of this map that was probably meant.
 pub(crate) fn unknown(
     keys: &'static [Key],
     name: &str,
@@ -41,7 +41,8 @@ pub(crate) fn unknown(
     (wrong.hint(hint), None)
 }
 
-/// The nearest place, from this map downwards, that knows a key of that name; empty is this map.
+/// The path of the map with the least depth, from this map downwards, that has a key of that name. The path of this
+/// map is empty.
 fn place_in(keys: &'static [Key], name: &str) -> Option<String> {
     if keys.iter().any(|key| key.name == name) {
         return Some(String::new());
@@ -55,7 +56,7 @@ fn place_in(keys: &'static [Key], name: &str) -> Option<String> {
     below.min_by_key(|place| place.matches('.').count())
 }
 
-/// The map that a shape leads to, and how its path goes on.
+/// The keys of the map that a shape contains, and the suffix of its path (`[]` for a list).
 pub(crate) fn maps_of(shape: &'static Shape) -> Option<(&'static [Key], String)> {
     match shape {
         Shape::Map(keys) => Some((keys, String::new())),

@@ -1,8 +1,8 @@
-//! What a manifest means once it has been accepted: validated types, defaults filled in.
+//! The types of an accepted manifest: validated, with defaults filled in.
 //!
-//! Values of these types exist only after validation, so whoever holds one need not check it again.
-//! Nothing here reads files or knows YAML. The types serialise (the supervisor sends them to the
-//! gateway), and their serialised form is the manifest's own: its key names, `10s`, `32KiB`, `off`.
+//! Values of these types are created only by validation, so their users need not check them again. This module reads
+//! no files and does not depend on YAML. The types serialize, because the supervisor sends them to the gateway. The
+//! serialized form is that of the manifest: its key names, `10s`, `32KiB`, `off`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,44 +16,44 @@ use crate::{address, duration, method, size};
 /// One accepted manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The service's name: a label of lower-case letters, digits, `-` and `_`.
+    /// Name of the service: lower-case letters, digits, `-` and `_`.
     pub service: String,
     /// Settings of the gateway.
     pub gateway: Gateway,
-    /// The functions by name, at least one.
+    /// The functions by name; at least one.
     pub functions: BTreeMap<String, Function>,
 }
 
 /// Settings of the gateway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gateway {
-    /// Where it listens.
+    /// Addresses of the HTTP and HTTPS listeners.
     pub listen: Listen,
-    /// What it shows to TLS clients.
+    /// Certificates.
     pub tls: Tls,
-    /// What it refuses.
+    /// Limits on requests and connections.
     pub limits: GatewayLimits,
-    /// Where what is measured is served.
+    /// The metrics listener.
     pub metrics: Metrics,
-    /// One log line per request.
+    /// Whether the gateway logs one line per request.
     pub access_log: bool,
-    /// Threads that carry traffic; `None` lets the supervisor choose by the machine.
+    /// Number of gateway threads. With `None`, the supervisor derives it from the number of processors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
 }
 
-/// Metrics over TCP.
+/// The TCP listener for metrics.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
-    /// `GET /metrics` is answered there; `None`: nowhere.
+    /// Address that answers `GET /metrics`; `None` opens no listener.
     #[serde(with = "address")]
     pub listen: Option<SocketAddr>,
 }
 
-/// Addresses to listen on; a listener that is `None` is not opened.
+/// Addresses of the gateway's listeners; `None` opens no listener.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Listen {
-    /// Plain HTTP/1.1 and HTTP/2 (prior knowledge). Default `127.0.0.1:8080`.
+    /// HTTP/1.1 and HTTP/2 with prior knowledge, without TLS. Default `127.0.0.1:8080`.
     #[serde(with = "address")]
     pub http: Option<SocketAddr>,
     /// HTTP/1.1 and HTTP/2 over TLS. Default `127.0.0.1:8443`.
@@ -61,65 +61,68 @@ pub struct Listen {
     pub https: Option<SocketAddr>,
 }
 
-/// Certificates from files. Domains that no certificate covers get a self-signed one.
+/// Certificates from files. Domains that no certificate covers get a self-signed certificate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tls {
-    /// In the manifest's order.
+    /// The certificates, in the order of the manifest.
     pub certificates: Vec<Certificate>,
 }
 
-/// One certificate chain and its key, as PEM files.
+/// A certificate chain and its private key, as PEM files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Certificate {
-    /// The names it answers for by SNI, at least one.
+    /// Server names (SNI) that the gateway uses this certificate for; at least one.
     pub domains: Vec<Domain>,
-    /// Chain, leaf first; as written in the manifest (relative to its directory).
+    /// File with the chain, leaf first. The path is as written in the manifest, relative to its directory.
     pub cert: PathBuf,
-    /// Private key (PKCS#8, SEC1 or PKCS#1); as written in the manifest.
+    /// File with the private key (PKCS#8, SEC1 or PKCS#1). The path is as written in the manifest.
     pub key: PathBuf,
 }
 
-/// What the gateway refuses. Sizes in bytes.
+/// Limits on requests and connections. Sizes are in bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GatewayLimits {
-    /// Request line and headers of one request; 431 beyond. 1 KiB to 64 KiB, default 32 KiB.
+    /// Maximum size of the request line and headers of one request; a larger head gets 431. 1 KiB to 64 KiB, default
+    /// 32 KiB.
     #[serde(with = "size")]
     pub header_bytes: u64,
-    /// One request body; 413 beyond. Default 10 MiB.
+    /// Maximum size of one request body; a larger body gets 413. Default 10 MiB.
     #[serde(with = "size")]
     pub body_bytes: u64,
-    /// Connections open at once, over all listeners; further ones wait in the kernel. Default 10,000.
+    /// Maximum number of open connections of all listeners together; further connections wait in the kernel. Default
+    /// 10,000.
     pub connections: u32,
-    /// Requests waiting for a worker, per function; 503 beyond. Default 1,024.
+    /// Maximum number of requests of one function that wait for a worker; further requests get 503. Default 1,024.
     pub queue: u32,
-    /// For so long a connection may be without a request, 1 s to 1 h; closed beyond. Default 60 s.
+    /// Time after which a connection without a request is closed, 1 s to 1 h. Default 60 s.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
-    /// For so long the head of a request may take from its first byte, 1 s to 1 h; closed beyond.
-    /// Default 15 s.
+    /// Maximum time from the first byte of a request to the end of its head, 1 s to 1 h; then the connection is
+    /// closed. Default 15 s.
     #[serde(with = "duration")]
     pub header_timeout: Duration,
-    /// In each such time, 1 s to 1 h, a client must send 240 bytes a second of a body that it has
-    /// announced (408 otherwise), and take as much of an answer (closed). Default 30 s.
+    /// Interval over which the rate of a transfer is measured, 1 s to 1 h. A client must send at least 240 bytes a
+    /// second of a request body (otherwise it gets 408), and read as much of a response (otherwise the connection is
+    /// closed). Default 30 s.
     #[serde(with = "duration")]
     pub stall_timeout: Duration,
 }
 
-/// A value of a function's environment.
+/// The value of a variable in a function's environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum EnvValue {
-    /// As in the manifest.
+    /// The value as written in the manifest.
     Text(String),
-    /// What a secret says.
+    /// A reference to a secret.
     Secret {
-        /// Its name.
+        /// Name of the secret.
         secret: String,
     },
 }
 
 impl EnvValue {
-    /// The text, unless it is a secret's.
+    /// The text, or `None` for a reference to a secret.
     pub fn text(&self) -> Option<&str> {
         match self {
             EnvValue::Text(text) => Some(text),
@@ -128,72 +131,75 @@ impl EnvValue {
     }
 }
 
-/// One function.
+/// A function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Function {
-    /// Domains it answers on; empty means any host.
+    /// Domains that it serves; an empty list means any host.
     pub domains: Vec<Domain>,
-    /// What it answers, at least one.
+    /// Routes that it serves; at least one.
     pub routes: Vec<Route>,
-    /// The worker's program, as written in the manifest (relative to its directory).
+    /// Path of the worker's program as written in the manifest, relative to the manifest's directory.
     pub binary: PathBuf,
-    /// How to build it; without it, Cargo builds the binary of that name beside the manifest.
+    /// Command that builds the program. With `None`, Cargo builds the binary that `binary` names, in the manifest's
+    /// directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Build>,
-    /// What it gets in its environment, over its control socket.
+    /// Environment of the handler. The supervisor sends it to the worker over the control socket.
     pub env: BTreeMap<String, EnvValue>,
-    /// How many worker processes.
+    /// Number of worker processes.
     pub scale: Scale,
-    /// Handlers running at once in one worker, 1 to 1,024. Default 1.
+    /// Number of handlers that one worker runs concurrently, 1 to 1,024. Default 1.
     pub concurrency: u32,
-    /// Until the head of the response, waiting included, 1 ms to 1 h. Default 10 s.
+    /// Maximum time until the head of the response, including the time in the queue, 1 ms to 1 h. Default 10 s.
     #[serde(with = "duration")]
     pub timeout: Duration,
-    /// From a worker's start until it is ready, 100 ms to 10 min. Default 10 s.
+    /// Maximum time from the start of a worker until it is ready, 100 ms to 10 min. Default 10 s.
     #[serde(with = "duration")]
     pub start_timeout: Duration,
-    /// Delivered to the worker as it stands, but for `{ "secret": NAME }`, which its value replaces.
+    /// Resources by name. The worker gets them unchanged, except that each `{ "secret": NAME }` is replaced by the
+    /// secret's value.
     pub resources: BTreeMap<String, serde_json::Value>,
-    /// Names of secrets that the worker gets besides.
+    /// Names of further secrets that the worker gets.
     pub secrets: Vec<String>,
-    /// What each worker may use.
+    /// Limits of each worker.
     pub limits: WorkerLimits,
-    /// What each worker may reach.
+    /// Files and ports that each worker may access.
     pub sandbox: Sandbox,
-    /// How it is told whether a worker is well; without it, one that is ready is.
+    /// Health check of the workers. With `None`, a worker that is ready counts as healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
 }
 
-/// What one worker may use.
+/// Limits of one worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerLimits {
-    /// Bytes of memory, files in `/tmp` included. Default 128 MiB.
+    /// Memory in bytes, including files in `/tmp`. Default 128 MiB.
     #[serde(with = "size")]
     pub memory: u64,
-    /// Processors; `None` for no limit.
+    /// Number of processors, also a fraction; `None` means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<f64>,
-    /// Threads and processes. Default 64.
+    /// Number of threads and processes. Default 64.
     pub pids: u32,
-    /// Open descriptors. Default 1,024.
+    /// Number of open descriptors. Default 1,024.
     pub open_files: u32,
-    /// Bytes of files in `/tmp`. Default 16 MiB.
+    /// Size of all files in `/tmp` in bytes. Default 16 MiB.
     #[serde(with = "size")]
     pub tmp: u64,
 }
 
-/// What one worker may reach beyond its program and the servers of its resources.
+/// Files and ports that one worker may access, in addition to its program and the servers of its resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sandbox {
-    /// How strictly it is enforced; `None` leaves it to the platform.
+    /// How strictly the sandbox is enforced. With `None`, the platform's mode applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    /// What it may read; as written in the manifest (relative to its directory).
+    /// Files and directories that the worker may read. The paths are as written in the manifest, relative to its
+    /// directory.
     pub read: Vec<PathBuf>,
-    /// Directories that it may write; as written in the manifest.
+    /// Directories that the worker may read and write. The paths are as written in the manifest.
     pub write: Vec<PathBuf>,
-    /// TCP ports that it may connect to besides.
+    /// Further TCP ports that the worker may connect to.
     pub connect: Vec<u16>,
 }
 
@@ -201,66 +207,66 @@ pub struct Sandbox {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// What the machine offers; the rest is shown.
+    /// The platform enforces what the machine supports and reports the rest.
     BestEffort,
-    /// Everything, or the worker does not start.
+    /// The worker does not start unless everything is enforced.
     Strict,
 }
 
-/// How it is told whether a worker is well.
+/// Health check of a function's workers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// Asked with GET.
+    /// Path that the gateway requests with GET.
     pub path: String,
-    /// Between two questions, 100 ms to 1 h. Default 10 s.
+    /// Time between two probes, 100 ms to 1 h. Default 10 s.
     #[serde(with = "duration")]
     pub interval: Duration,
-    /// For so long an answer may take, 10 ms to 60 s. Default 2 s.
+    /// Maximum time until the response to a probe, 10 ms to 60 s. Default 2 s.
     #[serde(with = "duration")]
     pub timeout: Duration,
-    /// After so many bad answers in a row the worker is replaced, 1 to 100. Default 3.
+    /// Number of failed probes in a row after which the worker is replaced, 1 to 100. Default 3.
     pub failures: u32,
 }
 
-/// A command that makes a function's binary.
+/// A command that builds a function's binary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Build {
-    /// Given to `sh -c` in the manifest's directory.
+    /// Command that `sh -c` executes in the manifest's directory.
     pub command: String,
-    /// Files and directories whose changes make `hearth dev` build again, besides the manifest's own
-    /// directory; as written in the manifest (relative to its directory).
+    /// Files and directories, in addition to the manifest's directory, whose changes cause `hearth dev` to build
+    /// again. The paths are as written in the manifest, relative to its directory.
     pub watch: Vec<PathBuf>,
 }
 
-/// How many worker processes a function has.
+/// Number of worker processes of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scale {
-    /// Kept running always, 0 to 64. Default 1.
+    /// Minimum number of workers, 0 to 64. Default 1.
     pub min: u32,
-    /// Never more than this, 1 to 64 and not less than `min`. Default as `min`, at least 1.
+    /// Maximum number of workers, 1 to 64 and not less than `min`. Default `min`, but at least 1.
     pub max: u32,
-    /// For so long fewer must have been enough before those beyond are let go, 100 ms to 24 h.
+    /// Time for which fewer workers must have been sufficient before the surplus workers are drained, 100 ms to 24 h.
     /// Default 30 s.
     #[serde(with = "duration")]
     pub idle: Duration,
 }
 
-/// A domain a function answers on: lower case, without port or trailing dot.
+/// A domain that a function serves: lower case, without port or trailing dot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Domain {
     /// `api.example.com`
     Exact(String),
-    /// `*.example.com`, kept as `example.com`: exactly one label in front of it, as in TLS.
+    /// `*.example.com`, stored as `example.com`. It matches exactly one additional label, as in certificates.
     Wildcard(String),
 }
 
 /// One route of a function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// The pattern.
+    /// Pattern that the request path must match.
     pub path: PathPattern,
-    /// `None` means every method.
+    /// Method; `None` means every method.
     #[serde(with = "method")]
     pub method: Option<String>,
 }
@@ -273,11 +279,11 @@ pub struct PathPattern(pub(crate) Vec<Segment>);
 /// One segment of a path pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Segment {
-    /// Compared with the percent-decoded segment of the request. Not empty, but for the one
-    /// empty last segment that a trailing slash makes.
+    /// Text that the percent-decoded segment of the request must equal. Only the last segment can be empty: a
+    /// trailing slash produces an empty segment.
     Literal(String),
-    /// `{name}`: one segment, not empty.
+    /// `{name}`: one segment that is not empty.
     Parameter(String),
-    /// `{name+}`: the rest of the path, at least one segment; only in last place.
+    /// `{name+}`: the rest of the path, at least one segment. Only the last segment can be greedy.
     Greedy(String),
 }

@@ -1,18 +1,18 @@
-//! Accepted manifests: what they mean, what they print, and what is noted about them.
+//! Tests of accepted manifests: their values, their printed form and the notes about them.
 
-// The lint knows test functions, not their helpers.
+// The lint exempts test functions, but not their helpers.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 
 use hearth_manifest::{Domain, Manifest, Parsed, parse};
 
-/// The least manifest around one function's further keys.
+/// A minimal manifest with these additional keys of its function.
 fn function(keys: &str) -> String {
     format!("service: s\nfunctions: {{ f: {{ binary: b, routes: [{{ path: / }}], {keys} }} }}\n")
 }
 
-/// The least manifest with these settings of the gateway.
+/// A minimal manifest with these keys of the gateway.
 fn gateway(keys: &str) -> String {
     format!(
         "service: s\ngateway: {{ {keys} }}\nfunctions: {{ f: {{ binary: b, routes: [{{ path: / }}] }} }}\n"
@@ -26,8 +26,8 @@ fn accepted(text: &str) -> Parsed {
     }
 }
 
-/// The manifest is understood as this file says, which reads as the same manifest again.
-/// `UPDATE_GOLDEN=1 cargo test -p hearth-manifest` rewrites the file.
+/// Asserts that the printed manifest equals the golden file and parses to the same manifest.
+/// `UPDATE_GOLDEN=1 cargo test -p hearth-manifest` rewrites the golden file.
 fn check(input: &str, golden: &str) -> Manifest {
     let manifest = accepted(input).manifest;
     let printed = manifest.to_yaml();

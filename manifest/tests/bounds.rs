@@ -1,16 +1,16 @@
-//! Hostile texts: too large, too deep, not text at all. Each ends soon, with one clear fault.
+//! Tests that hostile input (too large, too deep, not text) is rejected quickly.
 
-// The lint knows test functions, not their helpers.
+// The lint exempts test functions, but not their helpers.
 #![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
 
 use hearth_manifest::parse;
 
-/// Half of what is allowed: large enough to show what is quadratic.
+/// Half of the maximum size, which is large enough to reveal quadratic run time.
 const LARGE: usize = 512 * 1024;
 
-/// The one fault of a text, without the file's name.
+/// Parses a text and returns its only error as text.
 fn only_fault(text: &[u8]) -> String {
     let faults = parse("f", text).unwrap_err();
     assert_eq!((faults.faults.len(), faults.more), (1, 0), "{faults}");
@@ -159,7 +159,7 @@ fn large_texts_of_every_sort_end_soon() {
         let start = Instant::now();
         let _ = parse("f", text.as_bytes());
         let took = start.elapsed();
-        // Far above what it takes without optimisation; what is quadratic takes minutes.
+        // Much more than an unoptimised build needs; quadratic run time would take minutes.
         assert!(took < Duration::from_secs(30), "{what} took {took:?}");
         println!("{what}: {} bytes, {took:?}", text.len());
     }

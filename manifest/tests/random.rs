@@ -1,6 +1,6 @@
-//! Properties: nothing makes `parse` panic or hang, and what prints reads as the same again.
+//! Property tests: no input makes `parse` panic or hang, and printed manifests parse to the same manifest.
 
-// The lint knows test functions, not their helpers.
+// The lint exempts test functions, but not their helpers.
 #![allow(clippy::unwrap_used)]
 
 use hearth_manifest::{Domain, EnvValue, Manifest, PathPattern, parse};
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 const VALID: &str = include_str!("full.yaml");
 
-/// Bits of YAML and of manifests, to cut in at random places.
+/// Fragments of YAML and of manifests, which are inserted at random positions.
 const BITS: [&str; 40] = [
     "\n",
     "  ",
@@ -52,7 +52,7 @@ const BITS: [&str; 40] = [
     "<<: ",
 ];
 
-/// Parses; what is accepted must print and read as the same again.
+/// Parses a text. If it is accepted, the printed manifest must parse to the same manifest.
 fn check(text: &[u8]) -> Result<(), TestCaseError> {
     match parse("edge.yaml", text) {
         Ok(parsed) => same_again(&parsed.manifest),
@@ -64,7 +64,7 @@ fn check(text: &[u8]) -> Result<(), TestCaseError> {
                 .map(|fault| (fault.line, fault.column))
                 .collect();
             prop_assert!(places.is_sorted());
-            // One fault is one line, whatever stands in the text.
+            // Each error is one line, regardless of the text.
             let lines = faults.to_string().lines().count();
             prop_assert_eq!(lines, faults.faults.len() + usize::from(faults.more > 0));
             Ok(())
@@ -86,7 +86,7 @@ fn same_again(manifest: &Manifest) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Cuts out, copies, replaces or inserts at a place of the text.
+/// Deletes, copies, replaces or inserts bytes at a position of the text.
 fn mutate(text: &mut Vec<u8>, (how, at, len, bit, byte): (u8, usize, usize, usize, u8)) {
     if text.is_empty() {
         return;
@@ -125,7 +125,7 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
-/// Texts that YAML printers and readers like to disagree about.
+/// Texts that YAML printers and parsers often interpret differently.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         "[ -~]{0,12}",
@@ -186,7 +186,7 @@ proptest! {
         if let Ok(domain) = text.parse::<Domain>() {
             let printed = domain.to_string();
             prop_assert_eq!(printed.parse::<Domain>(), Ok(domain.clone()));
-            // An IPv6 address may have been written at greater length.
+            // The text of an IPv6 address can be longer than its canonical form.
             if !text.starts_with('[') {
                 prop_assert_eq!(printed, text.strip_suffix('.').unwrap_or(&text).to_lowercase());
             }

@@ -1,9 +1,9 @@
-//! Refused manifests, and every fault each of them is refused with: data in `refused.txt`.
+//! Tests that invalid manifests are rejected with the expected errors. The cases are in `refused.txt`.
 //!
-//! A case is `== what it shows`, the manifest, `=>`, and the faults as printed.
-//! `UPDATE_GOLDEN=1 cargo test -p hearth-manifest` rewrites what follows `=>`.
+//! A case is `== what it shows`, the manifest, `=>`, and the errors as printed.
+//! `UPDATE_GOLDEN=1 cargo test -p hearth-manifest` rewrites the text after `=>`.
 
-// The lint knows test functions, not their helpers.
+// The lint exempts test functions, but not their helpers.
 #![allow(clippy::unwrap_used)]
 
 use hearth_manifest::{Kind, parse};
@@ -82,7 +82,7 @@ fn a_hundred_faults_are_told_and_the_rest_counted() {
     let faults = parse("edge.yaml", wrong.as_bytes()).unwrap_err();
     assert_eq!((faults.faults.len(), faults.more), (100, 152));
     assert!(faults.to_string().ends_with("\nand 152 more"));
-    // The first by place, whatever order they were found in.
+    // The first errors by position, regardless of the order in which they were found.
     let first: Vec<_> = faults
         .faults
         .iter()

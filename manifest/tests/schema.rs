@@ -1,11 +1,11 @@
-//! The JSON Schema and `parse` agree wherever a schema can know.
+//! Tests that the JSON Schema and `parse` agree on everything that a schema can express.
 
-// The lint knows test functions, not their helpers.
+// The lint exempts test functions, but not their helpers.
 #![allow(clippy::unwrap_used)]
 
 use hearth_manifest::{Kind, parse, schema};
 
-/// What both say about a text: `parse`, then the schema.
+/// Whether `parse` and the schema accept a text.
 fn verdicts(validator: &jsonschema::Validator, text: &str) -> (bool, bool) {
     let parsed = parse("edge.yaml", text.as_bytes());
     let instance: serde_json::Value = serde_yaml::from_str(text).unwrap();
@@ -214,7 +214,7 @@ fn good_and_bad_documents_are_the_same_to_both() {
     }
 }
 
-/// Every case of `refused.txt`: the schema may allow it, but only for what a schema cannot know.
+/// The schema rejects every case of `refused.txt` that has an unknown or a missing key.
 #[test]
 fn the_schema_knows_all_kinds_of_faults_but_conflicts_and_fine_print() {
     let validator = validator();
