@@ -1,4 +1,4 @@
-//! The command line, read into options that hold.
+//! Parses the command line into validated options.
 
 use std::time::Duration;
 
@@ -47,62 +47,62 @@ the minute (default 10) also how much memory has come back a minute later. With 
 reload, queue-filled, worker-stopped, worker-killed, gateway-killed, so many times (default 100).
 ";
 
-/// What is to be done.
+/// The task that the command line selects.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Task {
     /// Print the help.
     Help,
-    /// Measure.
+    /// Compare Hearth with other servers.
     Bench(Options),
-    /// Measure what idle connections cost.
+    /// Measure the memory of idle connections.
     Idle,
     /// Measure the supervisor's size and memory.
     Supervisor,
-    /// Measure what cells cost requests.
+    /// Measure the cost of cells for requests.
     Cells(Pace),
-    /// Start workers without cells; a platform is given this for `hearth-cell`: `bare WORD`.
+    /// `bare WORD`: start workers without cells. The cells benchmark installs this program as `hearth-cell`.
     Bare(String),
-    /// Measure a function that asks a PostgreSQL server.
+    /// Measure a function that queries a PostgreSQL server.
     Postgres(Pace),
-    /// Carry load for so long.
+    /// Run the soak test for this time.
     Soak(Duration),
-    /// Break things under load.
+    /// Inject faults under load.
     Chaos(Course),
-    /// Be the hyper that Hearth is compared with; the harness starts itself with `peer ADDRESS`.
+    /// `peer ADDRESS`: serve as the hyper server that Hearth is compared with. The harness starts itself this way.
     Peer(At),
-    /// Become another program, as the harness starts all servers: `exec PROGRAM ARGS`.
+    /// `exec PROGRAM ARGS`: execute another program. The harness starts all servers this way.
     Exec(Vec<String>),
 }
 
-/// How often and how long to measure; at least once, and a second.
+/// Number of rounds and seconds of each load. Both are at least 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Pace {
     pub(crate) rounds: usize,
     pub(crate) seconds: u32,
 }
 
-/// What goes wrong, and for how long.
+/// The faults of a chaos run, and its length.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Course {
-    /// Everything, for so long; `rest`: and a look at memory a minute later.
+    /// All faults, for a given time.
     All {
-        /// How long.
+        /// Length of the run.
         length: Duration,
-        /// Whether to wait for what memory comes back.
+        /// Whether to measure the memory again after a minute of rest.
         rest: bool,
     },
-    /// One thing, so many times.
+    /// One fault, this many times.
     Only(Fault, usize),
 }
 
-/// How to measure.
+/// Options of the comparison.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Options {
-    /// At least one.
+    /// Number of rounds, at least 1.
     pub(crate) rounds: usize,
-    /// At least one.
+    /// Seconds of each load, at least 1.
     pub(crate) seconds: u32,
-    /// Who takes part, in the order of each round.
+    /// The servers to compare, in the order of each round.
     pub(crate) kinds: Vec<Kind>,
     pub(crate) json: bool,
 }
@@ -211,7 +211,7 @@ fn positive(name: &str, text: &str) -> Result<u32, String> {
     }
 }
 
-/// In the order of [`Kind::ALL`], whatever the order they are named in.
+/// Parses a list of servers. The result is in the order of [`Kind::ALL`].
 fn kinds(text: &str) -> Result<Vec<Kind>, String> {
     let names: Vec<&str> = text.split(',').map(str::trim).collect();
     let known = |name: &&str| Kind::ALL.iter().any(|kind| kind.key() == *name);

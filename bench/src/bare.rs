@@ -1,4 +1,4 @@
-//! Workers without cells, to be compared with: what `hearth-cell` does for a supervisor, but for the cells.
+//! A replacement for `hearth-cell` that starts workers without cells, for comparison.
 
 use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
@@ -11,14 +11,14 @@ use nix::unistd::setsid;
 
 use crate::out;
 
-/// What a platform that is given this program in the place of `hearth-cell` calls it with.
+/// Handles the argument with which a platform calls `hearth-cell`.
 pub(crate) fn serve(word: &str) -> anyhow::Result<()> {
     if word == choice::ASK {
         return out::data(choice::SOURCES);
     }
     let descriptor: RawFd = word.parse().context("which descriptor?")?;
     Ok(cell::serve(descriptor, false, |order, handed, _| {
-        // Nobody is told: the platform sees its end.
+        // The error is not reported: the platform notices that the process ends.
         let _ = become_program(order, handed);
     })?)
 }

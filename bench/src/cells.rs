@@ -1,4 +1,4 @@
-//! What a cell costs a request: the same platform with and without cells, loaded in turns.
+//! Measures the cost of a cell for a request: the same platform with and without cells, under load in turns.
 
 use std::env;
 use std::fs;
@@ -15,11 +15,12 @@ use crate::out;
 use crate::run::sample;
 use crate::scratch::Scratch;
 
-/// More than this times as much for a request is too much: what is below is a machine's noise.
+/// Target: the maximum ratio of the costs with and without cells. Smaller differences are noise.
 const TARGET: f64 = 1.05;
 
-/// What is compared. With one connection a processor waits between requests, and what that counts as time differs
-/// from turn to turn; with many it has no time to wait, and latency says how long the queue is.
+/// A value that is compared. With one connection, processors are idle between requests, and their measured CPU time
+/// varies between turns; therefore latency is compared. With many connections, latency only shows the length of the
+/// queue; therefore CPU time is compared.
 struct Figure {
     connections: u32,
     what: &'static str,
@@ -39,13 +40,13 @@ const FIGURES: [Figure; 2] = [
     },
 ];
 
-/// Before anything is measured, so many seconds.
+/// Seconds of load before the measurement.
 const WARM_UP: u32 = 1;
 
-/// With a cell and bare, of one round, in the order in which they were measured: with, bare, bare, with.
+/// The samples of one round in the order of measurement: with cells, without, without, with.
 type Turns = [Sample; 4];
 
-/// Measures, tells, and fails where the target is missed.
+/// Measures and prints the result. Fails if the target is missed.
 pub(crate) async fn run(pace: Pace) -> anyhow::Result<()> {
     let programs = entry::hearth_with_hello().await?;
     let scratch = Scratch::new()?;
@@ -83,7 +84,7 @@ pub(crate) async fn run(pace: Pace) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same programs once more, beside which this one stands for `hearth-cell`.
+/// Copies the programs to another directory, where a script that runs this program replaces `hearth-cell`.
 fn without_cells(programs: &Programs, scratch: &Scratch) -> anyhow::Result<Programs> {
     let directory = scratch.path().to_owned();
     for name in ["hearth", "hello"] {
@@ -98,7 +99,7 @@ fn without_cells(programs: &Programs, scratch: &Scratch) -> anyhow::Result<Progr
 }
 
 impl Figure {
-    /// With cells by without: the median of the rounds.
+    /// The ratio of the values with and without cells: the median over the rounds.
     fn ratio(&self, rounds: &[Turns]) -> f64 {
         let of = |turns: &Turns| {
             let [with, bare, again, last] = turns.each_ref().map(self.of);

@@ -1,8 +1,7 @@
-//! A platform under mixed load while everything that can go wrong goes wrong: `cargo xtask chaos`.
+//! `cargo xtask chaos`: runs a platform under mixed load while faults are injected.
 //!
-//! Prints what was sent, answered, refused by which layer, and lost by which fault, and memory before,
-//! at its peak and afterwards. Fails if something was lost that no fault explains, or was answered
-//! wrongly.
+//! Prints the numbers of requests that were sent, answered, refused (by layer) and lost (by fault), and the memory
+//! before, at its peak and afterwards. Fails if a request was lost that no fault explains, or if a response was wrong.
 
 mod fault;
 mod traffic;
@@ -30,45 +29,45 @@ use crate::server::free_port;
 use crate::usage::{Process, memory};
 use crate::{hearth, out};
 
-/// Load without faults, before memory is first measured.
+/// Time of load without faults, before memory is first measured.
 const WARM_UP: Duration = Duration::from_secs(5);
 
-/// Between the end of the load and the last look at memory.
+/// Time between the end of the load and the last memory measurement.
 const REST: Duration = Duration::from_secs(60);
 
-/// Processes that answer.
+/// Number of worker processes.
 const WORKERS: usize = 4;
 
-/// A platform is whole again within this time: more than the longest pause before a new worker.
+/// Timeout for a gateway and all workers to run again. It is longer than the longest backoff of a worker.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A lost request is put down to a fault that fell into its time or so shortly before it.
+/// A lost request is attributed to a fault during the request or up to this time before it.
 const BLAME: Duration = Duration::from_secs(2);
 
-/// How the gateway's line begins that tells of a request's second try.
+/// Start of the gateway's log message about a retried request.
 const AGAIN: &str = "sent to a worker once more";
 
-/// How the supervisor's line begins that tells of a gateway that ended by itself.
+/// Part of the supervisor's log record about a gateway that ended unexpectedly.
 const GATEWAY_ENDED: &str = r#""source":"gateway","message":"ended: "#;
 
-/// What is counted, by what was asked for.
+/// Counters of one kind of request.
 #[derive(Default)]
 struct Counts {
     sent: u64,
     answered: u64,
     refused: BTreeMap<String, u64>,
     lost: BTreeMap<String, u64>,
-    /// Of the lost ones, those that no fault can cost.
+    /// Lost requests that no recent fault excuses. They are also counted in `lost`.
     inexcusable: u64,
     wrong: u64,
 }
 
-/// What everybody writes to and looks at.
+/// State that clients and fault injection share.
 #[derive(Default)]
 struct Shared {
     counts: RefCell<BTreeMap<&'static str, Counts>>,
     faults: RefCell<Vec<(Instant, Fault)>>,
-    /// One example of each kind of loss and refusal.
+    /// One example of each kind of loss, refusal and wrong response.
     examples: RefCell<BTreeMap<String, String>>,
     stop: Cell<bool>,
 }
@@ -83,19 +82,20 @@ impl Shared {
         faults.iter().filter(|(_, one)| *one == fault).count()
     }
 
-    /// The last fault that can be to blame for what failed since `begun`.
+    /// The fault that explains the failure of a request that began at `begun`: of the recent faults, the one that
+    /// explains most.
     fn cause(&self, begun: Instant) -> Option<Fault> {
         let faults = self.faults.borrow();
         let recent = faults
             .iter()
             .rev()
             .take_while(|(at, _)| *at + BLAME >= begun);
-        // A killed gateway explains any loss; whatever came after it, little.
+        // The maximum, because a killed gateway explains any loss, even if other faults followed it.
         recent.map(|(_, fault)| *fault).max()
     }
 }
 
-/// The platform that suffers.
+/// The platform under test.
 struct Victim {
     address: SocketAddr,
     programs: Programs,
@@ -128,11 +128,11 @@ impl Victim {
         Ok(victim)
     }
 
-    /// Its status once it is whole, with a gateway and all workers.
+    /// Waits until the gateway and all workers run, and returns the status.
     async fn whole(&self) -> anyhow::Result<hearth::Status> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // While there is no gateway there is no status that could be read.
+            // Without a gateway, the status cannot be parsed.
             match self.status().await {
                 Ok(status) if status.workers.len() >= WORKERS => return Ok(status),
                 _ => ensure!(Instant::now() < deadline, "the platform does not get whole"),
@@ -149,13 +149,13 @@ impl Victim {
         hearth::status_of(&self.programs, &self.manifest()).await
     }
 
-    /// How often the platform's log says this.
+    /// Number of times that the platform's log contains this text.
     fn has_said(&self, what: &str) -> usize {
         let log = fs::read_to_string(self.scratch.join("hearth.log"));
         log.unwrap_or_default().matches(what).count()
     }
 
-    /// Proportional memory of supervisor and gateway.
+    /// Proportional memory (PSS) of supervisor and gateway, in bytes.
     async fn memory(&self) -> anyhow::Result<u64> {
         let status = self.status().await?;
         let of = |pid: Pid| {
@@ -166,27 +166,27 @@ impl Victim {
     }
 }
 
-/// The number changes what the workers are told, and so makes them others.
+/// Writes the manifest. `number` is in the workers' environment, so another number causes new workers.
 fn write_manifest(scratch: &Scratch, number: u32) -> anyhow::Result<()> {
     let text = format!(
         "service: chaos\ngateway: {{ limits: {{ queue: 128 }} }}\nfunctions:\n  probe:\n    \
          routes: [{{ path: \"/{{path+}}\" }}]\n    binary: probe\n    scale: {{ min: {WORKERS}, max: {WORKERS} }}\n    \
          timeout: 5s\n    env: {{ NUMBER: \"{number}\" }}\n"
     );
-    // In one step: a reader never sees half of it.
+    // The rename is atomic, so a reader never sees a partial file.
     let fresh = scratch.write("edge.yaml.new", &text)?;
     fs::rename(fresh, scratch.join("edge.yaml"))?;
     Ok(())
 }
 
-/// Memory of supervisor and gateway in bytes (PSS).
+/// Memory (PSS) of supervisor and gateway, in bytes.
 struct Memory {
     before: u64,
     peak: u64,
     after: u64,
 }
 
-/// Runs it and prints the table.
+/// Runs load and faults and prints the table.
 pub(crate) async fn run(course: Course) -> anyhow::Result<()> {
     let programs = hearth::build(&["hearth"], &["hearth-sdk"]).await?;
     let victim = Rc::new(Victim::start(programs).await?);
@@ -217,7 +217,7 @@ pub(crate) async fn run(course: Course) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Load and faults, side by side.
+/// Runs load and faults concurrently, and measures memory.
 async fn suffer(
     course: Course,
     victim: &Rc<Victim>,
@@ -236,7 +236,7 @@ async fn suffer(
     let mut peak = before;
     while begun.elapsed() < length && !faults.is_finished() {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        // In the moment between two gateways there is nothing to measure.
+        // Between two gateways, the measurement fails and is skipped.
         peak = peak.max(victim.memory().await.unwrap_or(0));
     }
     shared.stop.set(true);

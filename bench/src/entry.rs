@@ -1,4 +1,4 @@
-//! Who takes part: under which name, in which version, and whether it can be had here.
+//! The servers of the comparison: their names, versions and whether they are installed.
 
 use anyhow::bail;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use crate::hearth::{self, Programs};
 use crate::server::Server;
 use crate::{machine, nginx, peer, workerd};
 
-/// Hearth and its peers.
+/// A server of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Hyper,
@@ -17,10 +17,10 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// In the order of each round.
+    /// All servers, in the order of each round.
     pub(crate) const ALL: [Kind; 4] = [Kind::Hyper, Kind::Hearth, Kind::Nginx, Kind::Workerd];
 
-    /// What the command line and the JSON call it.
+    /// Name on the command line and in the JSON report.
     pub(crate) fn key(self) -> &'static str {
         match self {
             Kind::Hyper => "hyper",
@@ -30,7 +30,7 @@ impl Kind {
         }
     }
 
-    /// What the tables call it.
+    /// Name in the tables.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Kind::Hyper => "hyper alone, one thread",
@@ -41,7 +41,7 @@ impl Kind {
     }
 }
 
-/// Where to find what is started.
+/// An installed server, with the programs that start it.
 #[derive(Debug)]
 pub(crate) enum Installed {
     Hyper,
@@ -50,18 +50,18 @@ pub(crate) enum Installed {
     Workerd(PathBuf),
 }
 
-/// One that takes part, or would.
+/// A server of the comparison, installed or not.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) kind: Kind,
-    /// Empty where it is of this very tree.
+    /// Version; empty for servers of this repository.
     pub(crate) version: String,
-    /// Or why it is missing.
+    /// The installed server, or the reason why it is missing.
     pub(crate) installed: Result<Installed, String>,
 }
 
 impl Entry {
-    /// Looks for it; fails only where it should have been built here.
+    /// Finds a server. Fails only if a program of this repository cannot be built.
     pub(crate) async fn find(kind: Kind) -> anyhow::Result<Entry> {
         let mut version = String::new();
         let installed = match kind {
@@ -90,13 +90,13 @@ impl Entry {
     }
 }
 
-/// Hearth and the hello.
+/// Builds Hearth and the `hello` example.
 pub(crate) async fn hearth_with_hello() -> anyhow::Result<Programs> {
     released()?;
     hearth::build(&["hearth", "hello"], &[]).await
 }
 
-/// Hearth without the hello.
+/// Builds Hearth without the `hello` example.
 pub(crate) async fn hearth_alone() -> anyhow::Result<Programs> {
     released()?;
     hearth::build(&["hearth"], &[]).await
@@ -110,7 +110,7 @@ fn released() -> anyhow::Result<()> {
 }
 
 impl Installed {
-    /// Starts it; it is known to answer rightly when this returns.
+    /// Starts the server. When this function returns, the server has sent a correct response.
     pub(crate) async fn start(&self) -> anyhow::Result<Server> {
         match self {
             Installed::Hyper => peer::start().await,

@@ -1,32 +1,32 @@
-//! What is measured, and its medians. Pure.
+//! Results of measurements, and their medians. This module does no I/O.
 
-/// Numbers of connections that are loaded with: one tells latency, many tell cost.
+/// Numbers of connections of the two loads: one connection shows latency, many connections show cost.
 pub(crate) const CONNECTIONS: [u32; 2] = [1, 64];
 
-/// Figures of one load.
+/// Results of one load.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Sample {
-    /// Microseconds of CPU time per request, of all the server's processes.
+    /// CPU time per request of all the server's processes, in microseconds.
     pub(crate) cpu: f64,
     /// Requests per second.
     pub(crate) rate: f64,
-    /// Microseconds.
+    /// Median latency in microseconds.
     pub(crate) p50: f64,
-    /// Microseconds.
+    /// 99th percentile of the latency in microseconds.
     pub(crate) p99: f64,
 }
 
-/// Figures of one server in one round.
+/// Results of one server in one round.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Round {
-    /// One for each of [`CONNECTIONS`].
+    /// One sample for each of [`CONNECTIONS`].
     pub(crate) samples: [Sample; 2],
-    /// Role and bytes (PSS) of each process after the loads.
+    /// Role and memory (PSS, in bytes) of each process after the loads.
     pub(crate) memory: Vec<(String, u64)>,
 }
 
 impl Round {
-    /// The median of each figure by itself; none of no rounds.
+    /// The median of each value over the rounds, or `None` without rounds.
     pub(crate) fn median(rounds: &[Round]) -> Option<Round> {
         let first = rounds.first()?;
         let of = |figure: &dyn Fn(&Round) -> f64| median(rounds.iter().map(figure).collect());
@@ -46,14 +46,14 @@ impl Round {
         })
     }
 
-    /// Bytes of the process in this role.
+    /// Memory of the process with this role, in bytes.
     pub(crate) fn memory_of(&self, role: &str) -> Option<u64> {
         let found = self.memory.iter().find(|(name, _)| name == role);
         found.map(|(_, bytes)| *bytes)
     }
 }
 
-/// The middle one, or the mean of the two in the middle; NaN of none.
+/// The median: the middle value, or the mean of the two middle values. Without values, it is NaN.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let half = values.len() / 2;
@@ -68,7 +68,7 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 pub(crate) mod tests {
     use super::*;
 
-    /// A round whose figures are all told by one number.
+    /// A round whose values are all derived from one number.
     pub(crate) fn round(number: f64) -> Round {
         let sample = |by: f64| Sample {
             cpu: number * by,

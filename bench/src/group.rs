@@ -1,4 +1,4 @@
-//! Process groups: a program and whatever it starts, ended together.
+//! Process groups: a program and its descendants, which are ended together.
 
 use std::env;
 use std::ffi::OsStr;
@@ -17,12 +17,12 @@ use nix::unistd::Pid;
 
 use crate::scratch::Scratch;
 
-/// A server gets so long to end by itself after SIGTERM. Longer than what Hearth allows its workers
-/// when there is nothing left to do, so that its own way to stop is the one used.
+/// Time that a program gets to end after SIGTERM. It is longer than an idle Hearth needs to stop its workers, so that
+/// Hearth stops in its regular way.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A command that also ends when this program is killed before it can end anybody: by way of
-/// [`become_program`], since without unsafe code nothing can be done between fork and exec.
+/// Creates a command for a program that the kernel ends when this program ends, even if this program is killed. The
+/// command goes through [`become_program`], because safe code cannot do anything between fork and exec.
 pub(crate) fn tied(program: impl AsRef<OsStr>) -> anyhow::Result<Command> {
     let own = env::current_exe().context("cannot tell where this program is")?;
     let mut command = Command::new(own);
@@ -30,9 +30,8 @@ pub(crate) fn tied(program: impl AsRef<OsStr>) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// What `bench exec PROGRAM ARGS` does: asks the kernel for SIGTERM at the death of whoever started
-/// it, which outlives exec (PR_SET_PDEATHSIG, prctl(2)), and becomes the program. Returns only if
-/// that fails.
+/// Implements `bench exec PROGRAM ARGS`: requests SIGTERM from the kernel when the parent ends (PR_SET_PDEATHSIG,
+/// prctl(2), which persists across exec), and executes the program. Returns only on failure.
 pub(crate) fn become_program(words: &[String]) -> anyhow::Result<()> {
     let (program, args) = words.split_first().context("exec wants a program")?;
     set_pdeathsig(Signal::SIGTERM)?;
@@ -40,8 +39,8 @@ pub(crate) fn become_program(words: &[String]) -> anyhow::Result<()> {
     Err(error).with_context(|| format!("cannot start {program}"))
 }
 
-/// A program in a process group of its own. Dropping it ends the group: SIGTERM to the program,
-/// SIGKILL to whatever is left.
+/// A program in its own process group. Dropping the value ends the group: SIGTERM to the program, then SIGKILL to the
+/// rest of the group.
 #[derive(Debug)]
 pub(crate) struct Group {
     child: Child,
@@ -50,7 +49,7 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Starts `command`, called `name` in messages; what it writes to stderr goes into `scratch`.
+    /// Starts `command`. Messages call it `name`. Its stderr goes to a file in `scratch`.
     pub(crate) fn start(
         name: &'static str,
         command: &mut Command,
@@ -72,7 +71,7 @@ impl Group {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// Fails if the program has ended, with its last words.
+    /// Fails if the program has ended. The error contains the program's stderr.
     pub(crate) fn alive(&self) -> anyhow::Result<()> {
         if self.has_ended() {
             let words = fs::read_to_string(&self.log).unwrap_or_default();
@@ -81,7 +80,7 @@ impl Group {
         Ok(())
     }
 
-    /// Looks without reaping: as long as the program is a zombie, its group's number is its own.
+    /// Checks for the end without reaping the program. While it is a zombie, no other group can get its number.
     fn has_ended(&self) -> bool {
         let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         !matches!(
@@ -93,7 +92,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Each of these fails only where there is nobody left to end.
+        // The errors are ignored: these calls fail only if no process is left.
         let _ = kill(self.pid(), Signal::SIGTERM);
         let deadline = Instant::now() + GRACE;
         while !self.has_ended() && Instant::now() < deadline {
@@ -145,7 +144,7 @@ mod tests {
         let stat = Path::new("/proc").join(grandchild.trim()).join("stat");
         assert!(stat.exists());
         drop(group);
-        // Where nobody reaps orphans it stays behind as a zombie.
+        // If no process reaps orphans, the grandchild remains as a zombie.
         wait_for(|| fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z ")));
     }
 }

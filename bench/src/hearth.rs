@@ -1,4 +1,4 @@
-//! Hearth with the hello of `examples/hello`, as its user gets it by default.
+//! Builds and starts Hearth with its default settings, with `examples/hello` or another function.
 
 use std::env;
 use std::fs;
@@ -16,35 +16,36 @@ use crate::peer::BODY;
 use crate::scratch::Scratch;
 use crate::server::{Server, free_port};
 
-/// What the manifest is called, beside which the platform keeps its state.
+/// File name of the manifest. The platform keeps its state in the same directory.
 pub(crate) const MANIFEST: &str = "edge.yaml";
 
-/// Programs of the tree that nobody is given.
+/// Programs of this repository that are not part of a release.
 const CHORES: [&str; 2] = ["bench", "xtask"];
 
-/// The programs that are measured, in the directory where this program is: built by the same profile.
+/// The directory with the measured programs. It is the directory of this program, so both are built with the same
+/// profile.
 #[derive(Debug)]
 pub(crate) struct Programs(PathBuf);
 
 impl Programs {
-    /// Those in this directory.
+    /// Uses the programs in this directory.
     pub(crate) fn of(directory: PathBuf) -> Programs {
         Programs(directory)
     }
 
-    /// Where the program of this name is.
+    /// The path of a program.
     pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// Name and size in bytes of each, in order of their names.
+    /// Name and size in bytes of each program, sorted by name.
     pub(crate) fn sizes(&self) -> anyhow::Result<Vec<(String, u64)>> {
         let mut sizes = Vec::new();
         for entry in fs::read_dir(&self.0)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let meta = entry.metadata()?;
-            // Beside them lie only directories, libraries and lists of dependencies.
+            // The directory also contains directories, libraries and dependency files.
             let program = meta.is_file() && meta.permissions().mode() & 0o111 != 0;
             if program && !name.contains('.') && !CHORES.contains(&name.as_str()) {
                 sizes.push((name, meta.len()));
@@ -55,10 +56,10 @@ impl Programs {
     }
 }
 
-/// Set by `cargo xtask test`, which has built the whole workspace.
+/// Environment variable that `cargo xtask test` sets after it has built the whole workspace.
 const BUILT: &str = "HEARTH_WORKSPACE_BUILT";
 
-/// Builds what is looked at, like this program and into the target directory that it came from.
+/// Builds packages and examples with the profile and into the target directory of this program.
 pub(crate) async fn build(packages: &[&str], examples_of: &[&str]) -> anyhow::Result<Programs> {
     let own = env::current_exe().context("cannot tell where this program is")?;
     let directory = own.parent().context("a program is in a directory")?;
@@ -69,7 +70,8 @@ pub(crate) async fn build(packages: &[&str], examples_of: &[&str]) -> anyhow::Re
         "building {}",
         [packages, examples_of].concat().join(", ")
     ));
-    // `cargo xtask test` has built everything: a selection has libraries with other features, and builds those.
+    // `cargo xtask test` has built the whole workspace. Building only some packages would select other features and
+    // build the libraries again.
     if env::var_os(BUILT).is_some() {
         return Ok(Programs(directory.to_owned()));
     }
@@ -86,7 +88,7 @@ pub(crate) async fn build(packages: &[&str], examples_of: &[&str]) -> anyhow::Re
     Ok(Programs(directory.to_owned()))
 }
 
-/// Builds one of the SDK's examples, which wants a feature, beside programs that are there.
+/// Builds an example of the SDK that needs a feature, into the target directory of `programs`.
 pub(crate) async fn build_example(
     programs: &Programs,
     name: &str,
@@ -118,7 +120,7 @@ async fn cargo_build(args: &[&str], target: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The profile that this program was built by: Cargo names the directory after it, except that of `dev`.
+/// The profile of this program. Cargo names the directory after the profile, except that the one of `dev` is `debug`.
 fn profile() -> anyhow::Result<String> {
     let own = env::current_exe().context("cannot tell where this program is")?;
     let directory = own.parent().and_then(Path::file_name);
@@ -129,7 +131,7 @@ fn profile() -> anyhow::Result<String> {
     }
 }
 
-/// The workspace's root.
+/// The root directory of the workspace.
 pub(crate) fn root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here)
@@ -144,8 +146,8 @@ pub(crate) async fn start(programs: &Programs) -> anyhow::Result<Server> {
     start_in(programs, scratch, "/", BODY).await
 }
 
-/// Starts what lies in this directory, manifest and functions; it is known to answer this JSON when
-/// this returns.
+/// Starts a platform with the manifest and the functions in `scratch`. When this function returns, the platform has
+/// answered a request for `path` with this JSON.
 pub(crate) async fn start_in(
     programs: &Programs,
     scratch: Scratch,
@@ -172,7 +174,7 @@ pub(crate) fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Its tree has all processes; its status knows which is which.
+/// Sets the roles of the server's processes by the platform's status.
 fn name_processes(server: &mut Server, status: &Status) -> anyhow::Result<()> {
     let [worker] = status.workers[..] else {
         bail!(
@@ -196,12 +198,12 @@ fn name_processes(server: &mut Server, status: &Status) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What `hearth status --json` says, as far as it matters here.
+/// The part of `hearth status --json` that the benchmarks need.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Status {
     pub(crate) supervisor: Pid,
     pub(crate) gateway: Pid,
-    /// Of all functions, those that are ready.
+    /// The ready workers of all functions.
     pub(crate) workers: Vec<Pid>,
 }
 
@@ -209,7 +211,7 @@ pub(crate) async fn status(programs: &Programs, server: &Server) -> anyhow::Resu
     status_of(programs, &server.scratch.join(MANIFEST)).await
 }
 
-/// Of the platform that runs from this manifest.
+/// Queries the status of the platform that runs with this manifest.
 pub(crate) async fn status_of(programs: &Programs, manifest: &Path) -> anyhow::Result<Status> {
     let output = tokio::process::Command::new(programs.join("hearth"))
         .arg("status")

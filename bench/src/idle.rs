@@ -1,4 +1,4 @@
-//! What a connection costs that waits: ten thousand of them, each after one request.
+//! Measures the memory of an idle connection, with ten thousand connections that have each served one request.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,16 +11,16 @@ use crate::peer::BODY;
 use crate::server::Server;
 use crate::{out, usage};
 
-/// As many as a gateway takes by default.
+/// Number of connections: the gateway's default limit.
 const CONNECTIONS: usize = 10_000;
 
-/// More than this beyond hyper alone is too much, in bytes for each connection.
+/// Target: the gateway may use at most this many bytes more than hyper for each connection.
 const TARGET: i64 = 1024;
 
-/// For memory that is given back with a delay.
+/// Pause before the measurement, because some memory is freed with a delay.
 const REST: Duration = Duration::from_secs(3);
 
-/// Measures hyper alone and Hearth's gateway, tells, and fails where the target is missed.
+/// Measures hyper alone and Hearth's gateway and prints the result. Fails if the target is missed.
 pub(crate) async fn run() -> anyhow::Result<()> {
     let hyper = measure(Kind::Hyper, "hyper").await?;
     let hearth = measure(Kind::Hearth, "gateway").await?;
@@ -36,7 +36,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Bytes (PSS) that the server's process of this role takes more for each connection.
+/// Memory (PSS) in bytes that each connection adds to the server's process with this role.
 async fn measure(kind: Kind, role: &str) -> anyhow::Result<i64> {
     let entry = Entry::find(kind).await?;
     let installed = entry.installed.map_err(anyhow::Error::msg)?;
@@ -58,7 +58,7 @@ fn memory(server: &Server, role: &str) -> anyhow::Result<i64> {
     Ok(i64::try_from(usage::memory(process)?)?)
 }
 
-/// A connection on which one request has been answered.
+/// Opens a connection, sends one request and reads the response.
 fn greet(address: SocketAddr) -> anyhow::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;

@@ -1,4 +1,4 @@
-//! Load: wrk, and what it says.
+//! Generates load with wrk and parses its output.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,23 +11,23 @@ use tokio::process::Command;
 use crate::group::tied;
 use crate::machine;
 
-/// What wrk counted and measured.
+/// The results of wrk.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Load {
     pub(crate) requests: u64,
     pub(crate) rate: f64,
-    /// Half of the answers came within this time.
+    /// Median latency.
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
 }
 
-/// Keeps `connections` busy with the same request for so many seconds, from one thread. An answer other than 2xx and 3xx,
-/// or a connection that failed, is an error: the rest would not be the load that was asked for.
+/// Sends the same request over `connections` connections from one thread, for `seconds` seconds. Returns an error if
+/// any response is not 2xx or 3xx or any connection fails, because the load is then not the requested one.
 pub(crate) async fn load(at: SocketAddr, connections: u32, seconds: u32) -> anyhow::Result<Load> {
     wrk(tied("wrk")?, at, connections, seconds).await
 }
 
-/// The same with the requests that a script of wrk's makes.
+/// Like [`load`], with the requests that a wrk script generates.
 pub(crate) async fn load_by_script(
     at: SocketAddr,
     script: &Path,
@@ -65,12 +65,12 @@ async fn wrk(
     parse(&text)
 }
 
-/// wrk's version; an error that names the package where there is none.
+/// Returns the version of wrk. If wrk is not installed, the error names its package.
 pub(crate) async fn version() -> anyhow::Result<String> {
     if machine::program("wrk").is_none() {
         bail!("wrk makes the load and is not installed; it is the package `wrk`");
     }
-    // `wrk debian/4.1.0-3 [epoll] Copyright ...`, and exit status 1 as after any usage.
+    // wrk prints `wrk debian/4.1.0-3 [epoll] Copyright ...` and exits with status 1, as after its usage text.
     let text = machine::first_line("wrk", &["-v"])
         .await
         .unwrap_or_default();
@@ -104,7 +104,7 @@ fn parse(text: &str) -> anyhow::Result<Load> {
     }
 }
 
-/// `412.00us`, `1.21ms`, `2.00s`, and for the patient `1.50m` and `1.00h`.
+/// Parses wrk's durations: `412.00us`, `1.21ms`, `2.00s`, `1.50m`, `1.00h`.
 fn time(text: &str) -> Option<Duration> {
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic())?;
     let (number, unit) = text.split_at(unit_at);

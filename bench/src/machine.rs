@@ -1,4 +1,4 @@
-//! The machine it all ran on, and the programs found there.
+//! The machine of the run, and programs that are installed on it.
 
 use std::env;
 use std::ffi::OsStr;
@@ -9,18 +9,18 @@ use std::thread::available_parallelism;
 
 use tokio::process::Command;
 
-/// What a reader must know to place the figures.
+/// Description of the machine, which readers need to interpret the results.
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
     pub(crate) kernel: String,
-    /// In bytes.
+    /// Total memory in bytes.
     pub(crate) memory: u64,
     pub(crate) rustc: String,
-    /// UTC, `2026-11-23`.
+    /// Date in UTC, such as `2026-11-23`.
     pub(crate) date: String,
-    /// Load average over the minute before: above 0.5 somebody else was at work.
+    /// Load average over the minute before the run. Above 0.5, other processes were running.
     pub(crate) load: String,
 }
 
@@ -28,7 +28,7 @@ impl Machine {
     pub(crate) async fn this() -> Machine {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let (cpuinfo, meminfo) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
-        // Arm kernels tell the board's name there and no CPU's.
+        // Arm kernels report the name of the board there, but not that of the CPU.
         let cpu = field(&cpuinfo, "model name").or_else(|| field(&cpuinfo, "Model"));
         let memory = field(&meminfo, "MemTotal")
             .and_then(|text| text.strip_suffix(" kB")?.parse::<u64>().ok());
@@ -53,14 +53,14 @@ impl Machine {
     }
 }
 
-/// `name : value`, of the first line that has it.
+/// Returns the value of the first line `name : value`.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let mut fields = text.lines().filter_map(|line| line.split_once(':'));
     let (_, value) = fields.find(|(key, _)| key.trim() == name)?;
     Some(value.trim())
 }
 
-/// Finds a program in PATH, or where administrators' programs are, which is in no user's PATH.
+/// Finds a program in PATH or in the `sbin` directories, which are often not in a user's PATH.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
@@ -68,8 +68,8 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     places.find_map(|place| Some(place.join(name)).filter(|path| path.is_file()))
 }
 
-/// The first line a program prints, on either output, whatever its exit status: versions are told
-/// in all these ways. None if it cannot be run or prints nothing.
+/// Runs a program and returns the first line that it prints. Both outputs and every exit status are accepted, because
+/// programs print their version in all these ways. Returns `None` if the program cannot be run or prints nothing.
 pub(crate) async fn first_line(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).kill_on_drop(true);

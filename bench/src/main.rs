@@ -1,5 +1,6 @@
-//! Hearth beside its peers, in one run on one machine: the same hello, the same load, the same
-//! clocks. `cargo xtask bench` runs it. It measures and tells; it judges no run as failed.
+//! Compares Hearth with other servers in one run on one machine, with the same response, the same load and the same
+//! clocks. `cargo xtask bench` runs this program. The comparison reports missed targets but does not fail because of
+//! them.
 
 mod args;
 mod bare;
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs it all.
+/// Runs the comparison and prints the report.
 fn bench(options: &Options) -> anyhow::Result<()> {
     let report = until_told_to_stop(run::run(options))?;
     out::data(match options.json {
@@ -68,7 +69,8 @@ fn bench(options: &Options) -> anyhow::Result<()> {
     })
 }
 
-/// A signal drops what runs, and with it every process and directory it has made.
+/// Runs a task until it ends or a signal arrives. A signal drops the task, and with it every process and directory that
+/// the task has created.
 fn until_told_to_stop<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     run::runtime()?.block_on(async {
         tokio::select! {

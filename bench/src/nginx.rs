@@ -1,4 +1,4 @@
-//! nginx in front of the hyper peer: what many put in front of a program of their own today.
+//! nginx as a reverse proxy in front of the hyper peer, which is a common deployment.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::peer::{self, At};
 use crate::scratch::Scratch;
 use crate::server::{Server, free_port};
 
-/// `1.22.1`.
+/// Returns the version, such as `1.22.1`.
 pub(crate) async fn version(program: &Path) -> String {
     let line = machine::first_line(program, &["-v"]).await;
     let line = line.unwrap_or_default();
@@ -25,7 +25,7 @@ pub(crate) async fn start(program: &Path) -> anyhow::Result<Server> {
     let config = scratch.write("nginx.conf", &config)?;
     let peer = peer::start_at(&At::Unix(behind), &scratch)?;
     let mut command = tied(program)?;
-    // Without -e it opens the log file it was built with, before it reads any other setting.
+    // Without -e, nginx opens its compiled-in log file before it reads the configuration.
     command
         .arg("-p")
         .arg(scratch.path())
@@ -34,7 +34,7 @@ pub(crate) async fn start(program: &Path) -> anyhow::Result<Server> {
         .args(["-e", "stderr"]);
     let nginx = Group::start("nginx", &mut command, &scratch)?;
     let mut server = Server::of(address, vec![nginx, peer], scratch).await?;
-    // The tree of nginx is its master and then its one worker; the peer comes last.
+    // The processes are in this order: nginx's master, its one worker, the peer.
     for (process, role) in server
         .processes
         .iter_mut()
@@ -46,14 +46,14 @@ pub(crate) async fn start(program: &Path) -> anyhow::Result<Server> {
 }
 
 fn config(listen: &str, scratch: &Scratch, behind: &Path, as_root: bool) -> String {
-    // Its worker would else become `nobody`, who may not connect to the socket.
+    // Otherwise nginx's worker would run as `nobody`, who may not connect to the socket.
     let user = if as_root { "user root;\n" } else { "" };
     let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
         .map(|what| format!("    {what}_temp_path {};\n", scratch.join(what).display()))
         .collect();
-    // keepalive_requests: its default ends each connection after 1000 requests, which would cost it
-    // what the others do not pay.
+    // By default (`keepalive_requests`), nginx closes each connection after 1000 requests. The new connections would
+    // be a cost that the other servers do not have.
     format!(
         "{user}daemon off;
 worker_processes 1;

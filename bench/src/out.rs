@@ -1,17 +1,17 @@
-//! The one place that prints: results to stdout, talk to stderr.
+//! The only module that prints: results to stdout, progress and errors to stderr.
 
 use std::fmt::Display;
 use std::io::{self, Write};
 
 use anyhow::Context;
 
-/// A result.
+/// Prints a result.
 pub(crate) fn data(what: impl Display) -> anyhow::Result<()> {
     let text = what.to_string();
     writeln!(io::stdout(), "{}", text.trim_end()).context("cannot write to stdout")
 }
 
-/// Progress, or what went wrong.
+/// Prints progress or an error.
 #[expect(clippy::print_stderr, reason = "a chore talks to whoever started it")]
 pub(crate) fn say(what: impl Display) {
     eprintln!("{what}");

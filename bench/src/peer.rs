@@ -1,6 +1,7 @@
-//! The peer that all are measured by: hyper alone, one thread, answering from memory.
+//! The reference server: hyper alone, with one thread, which answers from memory.
 //!
-//! It runs in a process of its own, this program started again, so that its CPU time is its own.
+//! It runs in a separate process, so that its CPU time can be measured. The process is another instance of this
+//! program.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,10 +25,10 @@ use crate::run::runtime;
 use crate::scratch::Scratch;
 use crate::server::{Server, free_port};
 
-/// What every server answers: what `examples/hello` does.
+/// The response of every server, which is that of `examples/hello`.
 pub(crate) const BODY: &str = r#"{"message":"hello from a warm process"}"#;
 
-/// Where the peer listens: `tcp:127.0.0.1:8080` or `unix:/path`.
+/// The listen address of the peer: `tcp:127.0.0.1:8080` or `unix:/path`.
 #[derive(Debug, PartialEq)]
 pub(crate) enum At {
     Tcp(SocketAddr),
@@ -62,14 +63,14 @@ pub(crate) async fn start() -> anyhow::Result<Server> {
     let address = free_port()?;
     let group = start_at(&At::Tcp(address), &scratch)?;
     let mut server = Server::of(address, vec![group], scratch).await?;
-    // It has this program's name.
+    // The process has the name of this program.
     for process in &mut server.processes {
         process.role = "hyper".to_owned();
     }
     Ok(server)
 }
 
-/// Starts the process alone, for whoever puts something in front of it.
+/// Starts only the process, without waiting for a response. The nginx benchmark uses it behind nginx.
 pub(crate) fn start_at(at: &At, scratch: &Scratch) -> anyhow::Result<Group> {
     let program = std::env::current_exe().context("cannot tell where this program is")?;
     let mut command = tied(program)?;
@@ -77,7 +78,7 @@ pub(crate) fn start_at(at: &At, scratch: &Scratch) -> anyhow::Result<Group> {
     Group::start("hyper", &mut command, scratch)
 }
 
-/// Serves until it is ended.
+/// Serves until the process is killed.
 pub(crate) fn serve(at: &At) -> anyhow::Result<()> {
     LocalSet::new().block_on(&runtime()?, async {
         match at {
@@ -101,7 +102,7 @@ pub(crate) fn serve(at: &At) -> anyhow::Result<()> {
 }
 
 async fn speak(io: impl Read + Write + Unpin + 'static) {
-    // Ends with an error where the client goes away in the middle of something, as wrk does.
+    // The error is ignored: wrk closes its connections during requests when it ends.
     let _ = http1::Builder::new()
         .serve_connection(io, service_fn(hello))
         .await;

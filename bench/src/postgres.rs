@@ -1,5 +1,5 @@
-//! What a function that asks a database costs: a row by its number, through gateway and worker, beside
-//! pgbench that asks the same server for the same; and whether the connections it keeps stay the same.
+//! Measures a function that queries a database: requests for a row by its id, through gateway and worker, compared with
+//! the same query by pgbench. It also checks that the function keeps the same connections.
 
 mod database;
 mod report;
@@ -21,32 +21,32 @@ use crate::{entry, out};
 use database::{Database, ROWS, output};
 use report::{Report, Round, Sampled, Series};
 
-/// Connections from the worker to the database, and as many of pgbench.
+/// Numbers of connections from the worker to the database, and of pgbench's connections.
 const CONNECTIONS: [u32; 2] = [8, 64];
 
-/// Clients of the gateway: enough that there is always work for each connection.
+/// Number of clients of the gateway. It is high enough to keep every connection busy.
 const CLIENTS: u32 = 64;
 
-/// Before it is measured, a server works so many seconds.
+/// Seconds of load before the measurement.
 const WARM_UP: u32 = 1;
 
-/// Connections are looked at through at least so many requests.
+/// Minimum number of requests during which the connections are sampled.
 const REQUESTS: f64 = 100_000.0;
 
-/// Between two looks at them.
+/// Time between two samples of the connections.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// What is asked first, to see that the answer is right.
+/// Path and expected response of the first request, which checks that the function works.
 const FIRST: (&str, &str) = ("/items/7", r#"{"id":7,"name":"item 7"}"#);
 
-/// What is there once for all rounds.
+/// Everything that all rounds share.
 struct Bench {
     database: Database,
     programs: Programs,
     function: PathBuf,
 }
 
-/// Measures, tells, and fails where the connections change.
+/// Measures and prints the report. Fails if the connections change.
 pub(crate) async fn run(pace: Pace) -> anyhow::Result<()> {
     let (wrk, machine) = (version().await?, Machine::this().await);
     let programs = entry::hearth_alone().await?;
@@ -128,7 +128,7 @@ impl Bench {
         rate(&said).with_context(|| format!("pgbench's output is not understood:\n{said}"))
     }
 
-    /// A platform with one worker of as many handlers.
+    /// Starts a platform whose function has one worker with `concurrency` handlers.
     async fn start(&self, concurrency: u32) -> anyhow::Result<Server> {
         let scratch = Scratch::new()?;
         let address = self.database.address();
@@ -143,7 +143,8 @@ impl Bench {
         hearth::start_in(&self.programs, scratch, path, json).await
     }
 
-    /// Requests per second over connections that are kept, and how busy who is meanwhile.
+    /// Measures requests per second with persistent database connections, and the CPU use of gateway, worker and
+    /// database meanwhile.
     async fn kept(
         &self,
         server: &Server,
@@ -174,7 +175,7 @@ impl Bench {
         Ok((load.rate, busy.collect()))
     }
 
-    /// The same over a connection for each request.
+    /// Measures requests per second with a new database connection for each request.
     async fn apart(&self, server: &Server, seconds: u32) -> anyhow::Result<f64> {
         let script = script(server, "/apart/")?;
         load(server, &script, WARM_UP).await?;
@@ -182,7 +183,7 @@ impl Bench {
         Ok(load.rate)
     }
 
-    /// Looks at the function's connections through [`REQUESTS`] requests.
+    /// Samples the function's connections during at least [`REQUESTS`] requests.
     async fn sample(&self, connections: u32, seconds: u32) -> anyhow::Result<Sampled> {
         let server = self.start(connections).await?;
         let script = script(&server, "/items/")?;
@@ -206,7 +207,7 @@ impl Bench {
         })
     }
 
-    /// The server's processes that serve the function now.
+    /// Queries the ids of the server processes that currently serve the function.
     async fn look(&self) -> anyhow::Result<Vec<String>> {
         let sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'item' ORDER BY pid";
         let said = self.database.ask(sql).await?;
@@ -214,7 +215,7 @@ impl Bench {
     }
 }
 
-/// A load of these requests; where it does not go through, because the server has ended, that is told.
+/// Runs a load with the requests of a script. If it fails because the server has ended, that is the returned error.
 async fn load(server: &Server, script: &Path, seconds: u32) -> anyhow::Result<Load> {
     let load = load_by_script(server.address, script, CLIENTS, seconds).await;
     if load.is_err() {
@@ -223,7 +224,7 @@ async fn load(server: &Server, script: &Path, seconds: u32) -> anyhow::Result<Lo
     load
 }
 
-/// Has wrk ask for rows in no order, by requests that are made beforehand.
+/// Writes a wrk script that requests rows in random order. The requests are generated before the load starts.
 fn script(server: &Server, path: &str) -> anyhow::Result<PathBuf> {
     let text = format!(
         "math.randomseed(os.time())\n\
@@ -238,7 +239,7 @@ fn script(server: &Server, path: &str) -> anyhow::Result<PathBuf> {
     server.scratch.write("wrk.lua", &text)
 }
 
-/// `tps = 41234.56 (without initial connection time)`.
+/// Parses pgbench's line `tps = 41234.56 (without initial connection time)`.
 fn rate(text: &str) -> Option<f64> {
     let mut lines = text.lines();
     let told = lines.find_map(|line| line.strip_prefix("tps = "))?;

@@ -1,4 +1,4 @@
-//! Single requests, to see that a server answers what it should before it is measured.
+//! Single requests that check a server's response before the server is measured.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use tokio::time::timeout;
 
 use crate::peer::BODY;
 
-/// Nobody here takes so long but who hangs.
+/// Timeout for connecting and for a response. Only a server that hangs takes that long.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A keep-alive connection.
+/// A keep-alive connection to a server.
 pub(crate) struct Probe {
     at: SocketAddr,
     sender: SendRequest<Empty<Bytes>>,
@@ -29,17 +29,18 @@ impl Probe {
         let stream = timeout(PATIENCE, TcpStream::connect(at)).await??;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        // Ends with the sender, or with the server; the sender then says so.
+        // The task ends when the sender is dropped, or when the server closes the connection. In the latter case the
+        // sender returns an error.
         tokio::spawn(connection);
         Ok(Probe { at, sender })
     }
 
-    /// Fails if the answer is not the hello that all servers are to give.
+    /// Sends a request and fails if the response is not the common JSON response of all servers.
     pub(crate) async fn hello(&mut self) -> anyhow::Result<()> {
         self.expect("/", BODY).await
     }
 
-    /// Fails if the answer is not this JSON.
+    /// Sends a request and fails if the response is not this JSON.
     pub(crate) async fn expect(&mut self, path: &str, json: &str) -> anyhow::Result<()> {
         timeout(PATIENCE, self.ask(path, json))
             .await

@@ -1,4 +1,4 @@
-//! How long a client waits because its worker was killed.
+//! Measures how long a client waits after its worker has been killed.
 
 use std::time::{Duration, Instant};
 
@@ -9,17 +9,17 @@ use crate::hearth::{self, Programs};
 use crate::out;
 use crate::probe::Probe;
 
-/// How often it is measured.
+/// Number of measurements.
 pub(crate) const TIMES: usize = 10;
 
-/// Much more than any backoff that could come after a first death.
+/// Timeout for the first response after the kill. It is much longer than any backoff after a first failure.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Kills the worker of a fresh platform, so that no death before counts, and asks at once: the time
-/// from the kill to the first right answer.
+/// Kills the worker of a new platform and sends requests at once. Returns the time from the kill to the first correct
+/// response. The platform is new so that no earlier failure causes backoff.
 ///
-/// An answer that comes after the kill is of a new worker, since the old one was idle, and an idle
-/// process that gets SIGKILL runs no instruction more.
+/// A response after the kill is from a new worker: the old one was idle, and an idle process executes no further
+/// instruction after SIGKILL.
 pub(crate) async fn measure(programs: &Programs) -> anyhow::Result<Duration> {
     let server = hearth::start(programs).await?;
     let [before] = hearth::status(programs, &server).await?.workers[..] else {
@@ -38,7 +38,7 @@ pub(crate) async fn measure(programs: &Programs) -> anyhow::Result<Duration> {
             "no answer since the kill: {}",
             failed.join("; ")
         );
-        // It may have been the connection that ended.
+        // The error may be that of a closed connection, so the next attempt uses a new one.
         probe = Probe::connect(server.address).await?;
     }
     let took = start.elapsed();
@@ -59,7 +59,7 @@ pub(crate) async fn measure(programs: &Programs) -> anyhow::Result<Duration> {
     Ok(took)
 }
 
-/// [`TIMES`] of them.
+/// Measures [`TIMES`] times.
 pub(crate) async fn measure_all(programs: &Programs) -> anyhow::Result<Vec<Duration>> {
     let mut times = Vec::with_capacity(TIMES);
     for number in 1..=TIMES {

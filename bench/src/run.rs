@@ -1,4 +1,4 @@
-//! The run: every server in turn, round by round, and then what only Hearth has.
+//! Runs the comparison: every server in every round, then the measurements that exist only for Hearth.
 
 use std::time::Duration;
 
@@ -14,32 +14,32 @@ use crate::machine::Machine;
 use crate::server::Server;
 use crate::{out, replacement, table, usage};
 
-/// Before it is measured, a server works so many seconds: caches, connections to what is behind it,
-/// compilers of JavaScript.
+/// Seconds of load before the measurement. They fill caches, open connections to upstream servers and let JavaScript
+/// compilers work.
 const WARM_UP: u32 = 1;
 
-/// All that was found out.
+/// The results of a run.
 pub(crate) struct Report {
     pub(crate) machine: Machine,
     pub(crate) wrk: String,
     pub(crate) rounds: usize,
     pub(crate) seconds: u32,
-    /// With the figures of each round.
+    /// The servers with their results of each round.
     pub(crate) entries: Vec<(Entry, Vec<Round>)>,
-    /// Name and bytes of each release program.
+    /// Name and size in bytes of each release program.
     pub(crate) sizes: Vec<(String, u64)>,
     pub(crate) replacements: Vec<Duration>,
 }
 
 impl Report {
-    /// The figures of one that took part.
+    /// The medians of a server, if it was measured.
     pub(crate) fn median(&self, kind: Kind) -> Option<Round> {
         let (_, rounds) = self.entries.iter().find(|(entry, _)| entry.kind == kind)?;
         Round::median(rounds)
     }
 }
 
-/// Runs it all.
+/// Runs the comparison.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Report> {
     let mut report = Report {
         wrk: load::version().await?,
@@ -78,7 +78,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// One server in one round. It runs alone, and is started anew in each.
+/// Measures one server in one round. It is started for this round, and no other server runs meanwhile.
 async fn measure(installed: &Installed, seconds: u32) -> anyhow::Result<Round> {
     let server = installed.start().await?;
     load(server.address, CONNECTIONS[1], WARM_UP).await?;
@@ -93,7 +93,7 @@ async fn measure(installed: &Installed, seconds: u32) -> anyhow::Result<Round> {
     Ok(Round { samples, memory })
 }
 
-/// The figures of one load.
+/// Puts one load on a server and returns the results.
 pub(crate) async fn sample(
     server: &Server,
     connections: u32,
@@ -116,13 +116,13 @@ pub(crate) async fn sample(
     Ok(sample)
 }
 
-/// One thread for all: what is measured should have the machine.
+/// Creates a runtime with one thread, so that the measured server gets the rest of the machine.
 pub(crate) fn runtime() -> anyhow::Result<Runtime> {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.context("cannot make a runtime")
 }
 
-/// Returns once a signal asks this program to end.
+/// Waits for SIGINT, SIGTERM or SIGHUP and returns the error that ends the program.
 pub(crate) async fn told_to_stop() -> anyhow::Error {
     let listen = |kind| signal(kind).context("cannot listen to signals");
     let (mut interrupt, mut terminate, mut hangup) = match (

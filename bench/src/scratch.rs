@@ -1,4 +1,4 @@
-//! Directories that last as long as what uses them.
+//! Temporary directories.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context;
 
-/// A directory of its own; dropping it removes it with all that is in it.
+/// A temporary directory. Dropping the value removes the directory with its contents.
 #[derive(Debug)]
 pub(crate) struct Scratch(PathBuf);
 
@@ -16,7 +16,7 @@ impl Scratch {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("hearth-bench-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        // Not one that is there already: it would be somebody else's.
+        // `create_dir` fails if the directory exists, because it would belong to another process.
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Scratch(path))
     }
@@ -29,7 +29,7 @@ impl Scratch {
         self.0.join(name)
     }
 
-    /// Writes a file in it and says where it is.
+    /// Writes a file into the directory and returns its path.
     pub(crate) fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
         let path = self.join(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -39,7 +39,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed stays below the system's own directory for such things.
+        // A directory that cannot be removed stays in the system's directory for temporary files.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

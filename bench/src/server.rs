@@ -1,4 +1,4 @@
-//! A running server: where it answers, its processes, and what ends with it.
+//! A running server: its address, its processes and its temporary directory.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -11,23 +11,23 @@ use crate::probe::Probe;
 use crate::scratch::Scratch;
 use crate::usage::{Process, tree};
 
-/// workerd, the slowest to start of all, answers within a second; more is for a busy machine.
+/// Timeout for the start. The slowest server, workerd, starts within a second; the rest is a margin for busy machines.
 const START_TIME: Duration = Duration::from_secs(20);
 
-/// Between two looks at whether it answers.
+/// Time between two attempts to get a response during the start.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Dropping it ends all its processes, the first group first, and then removes its directory.
+/// A running server. Dropping it ends all its processes, the first group first, and then removes its directory.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    /// All of them: their CPU time is the server's.
+    /// All processes of the server. The server's CPU time is the sum of theirs.
     pub(crate) processes: Vec<Process>,
     groups: Vec<Group>,
     pub(crate) scratch: Scratch,
 }
 
 impl Server {
-    /// Waits until the hello comes, and then looks at which processes there are.
+    /// Waits until the server sends the common response, and then lists its processes.
     pub(crate) async fn of(
         address: SocketAddr,
         groups: Vec<Group>,
@@ -36,7 +36,7 @@ impl Server {
         Server::answering("/", BODY, address, groups, scratch).await
     }
 
-    /// The same of one that answers something else.
+    /// Like [`Server::of`], for a server with another path and response.
     pub(crate) async fn answering(
         path: &str,
         json: &str,
@@ -67,7 +67,7 @@ impl Server {
         })
     }
 
-    /// Fails if one of its programs has ended, with its last words.
+    /// Fails if one of the server's programs has ended. The error contains the program's output.
     pub(crate) fn alive(&self) -> anyhow::Result<()> {
         self.groups.iter().try_for_each(Group::alive)
     }
@@ -77,7 +77,7 @@ async fn answers(address: SocketAddr, path: &str, json: &str) -> anyhow::Result<
     Probe::connect(address).await?.expect(path, json).await
 }
 
-/// An address on loopback whose port nobody uses now.
+/// Returns a loopback address with a port that is currently free.
 pub(crate) fn free_port() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
     Ok(listener.local_addr()?)

@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: a platform under 80 % of the load that it can carry, for long; its memory must stay flat.
+//! `cargo xtask soak`: runs a platform at 80 % of its capacity for a long time. Its memory must stay flat.
 
 use std::cell::Cell;
 use std::fmt::Write;
@@ -21,36 +21,37 @@ use crate::server::Server;
 use crate::usage::{self, Process};
 use crate::{entry, hearth, out};
 
-/// Connections that carry the load.
+/// Number of connections that carry the load.
 const CONNECTIONS: u32 = 8;
 
-/// How long the platform is asked as often as it answers, to learn what it can carry.
+/// Time for which requests are sent as fast as possible to measure the platform's capacity.
 const CALIBRATION: Duration = Duration::from_secs(10);
 
-/// The part of that which it then carries.
+/// Load as a fraction of the capacity.
 const LOAD: f64 = 0.8;
 
-/// Between two looks at memory.
+/// Time between two memory samples.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The part of the time after which a process has all memory that it will ever need.
+/// Fraction of the run after which a process must have allocated all the memory that it needs.
 const WARM_UP: f64 = 0.1;
 
-/// What a process may grow by after that, as a part of its memory and in bytes: allocators and page caches are not exact.
+/// Tolerance for growth after the warm-up, as a fraction of the memory plus a number of bytes, because allocators and
+/// page caches are not exact.
 const GROWTH: f64 = 0.05;
 const GROWTH_BYTES: u64 = 256 * 1024;
 
-/// What all connections share.
+/// State that all connections share.
 #[derive(Default)]
 struct Shared {
     answered: Cell<u64>,
     failed: Cell<u64>,
-    /// Between two requests of one connection; none: as soon as the last one is answered.
+    /// Time between two requests of a connection. With `None`, the next request follows the response at once.
     interval: Cell<Option<Duration>>,
     stop: Cell<bool>,
 }
 
-/// Memory of one process (PSS, in bytes), from the end of the warm-up to the end.
+/// Memory of one process (PSS, in bytes) after the warm-up.
 struct Memory {
     role: String,
     first: u64,
@@ -65,7 +66,8 @@ impl Memory {
     }
 }
 
-/// Runs for so long, and prints the table. Fails if a request fails or a process grows.
+/// Runs for this time and prints the table. Fails if a request fails, the load is not reached or the memory of a
+/// process grows.
 pub(crate) async fn run(length: Duration) -> anyhow::Result<()> {
     let programs = entry::hearth_with_hello().await?;
     let server = hearth::start(&programs).await?;
@@ -143,7 +145,7 @@ fn sample(seen: &mut Vec<Memory>, process: &Process) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One connection, which is made again when it is lost.
+/// One client, which opens a new connection when its connection is lost.
 async fn client(address: SocketAddr, shared: Rc<Shared>) {
     while !shared.stop.get() {
         if let Err(error) = connection(address, &shared).await {
@@ -166,7 +168,7 @@ async fn connection(address: SocketAddr, shared: &Shared) -> anyhow::Result<()> 
         if let Some(interval) = shared.interval.get() {
             let ticks = ticks.get_or_insert_with(|| {
                 let mut ticks = tokio::time::interval(interval);
-                // What was late is made up for: the load stays what it should be.
+                // Late requests are made up for, so that the load keeps its rate.
                 ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
                 ticks
             });

@@ -1,4 +1,4 @@
-//! The supervisor at its smallest: how large it is, and what it takes when nothing happens.
+//! Measures the smallest build of the supervisor: the size of its file and its memory when idle.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,16 +16,16 @@ use crate::scratch::Scratch;
 use crate::server::{Server, free_port};
 use crate::usage;
 
-/// What is built, and lies in one directory; the supervisor is the first.
+/// The programs, which are installed in one directory. The first is the supervisor.
 const PROGRAMS: [&str; 4] = ["hearth-supervisor", "hearth", "hearth-cell", "hello"];
 
-/// Size of the file and idle memory (PSS), each in bytes.
+/// Target for the file size and for the idle memory (PSS), in bytes each.
 const TARGET: u64 = 3 << 20;
 
-/// After the last request.
+/// Time between the last request and the measurement.
 const REST: Duration = Duration::from_secs(5);
 
-/// Builds, measures, tells, and fails where a target is missed.
+/// Builds the programs, measures them and prints the result. Fails if a target is missed.
 pub(crate) async fn run() -> anyhow::Result<()> {
     let scratch = Scratch::new()?;
     let mut sizes = Vec::new();
@@ -44,7 +44,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         "| static program | size | idle, with one function (PSS) |\n|---|---|---|\n"
     ))?;
     for (name, size) in PROGRAMS.iter().zip(&sizes) {
-        // The kernel keeps 15 bytes of a program's name.
+        // The kernel stores only 15 bytes of a program's name.
         let process = server
             .processes
             .iter()
@@ -66,10 +66,10 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As `hearth build --smallest` makes them: where they are.
+/// Builds the programs with `hearth build --smallest` and returns their paths.
 async fn build() -> anyhow::Result<Vec<PathBuf>> {
     let programs = hearth::build(&["hearth"], &[]).await?;
-    // Below the workspace, so that Cargo knows the programs; in a directory that git does not.
+    // The directory is within the workspace, so that Cargo finds the programs, and git ignores it.
     let place = hearth::root().join(".hearth/smallest");
     fs::create_dir_all(&place)?;
     let mut text = "service: smallest\nfunctions:\n".to_owned();
@@ -82,7 +82,7 @@ async fn build() -> anyhow::Result<Vec<PathBuf>> {
         .arg("build")
         .arg(&manifest)
         .args(["--smallest", "--json", "--no-default-features"])
-        // What is built for other manifests has other flags, and each would push the other out.
+        // Builds for other manifests use other flags. In a common target directory, they would replace each other.
         .env("CARGO_TARGET_DIR", programs.join("../smallest"))
         .current_dir(hearth::root())
         .stdin(Stdio::null())
@@ -108,7 +108,7 @@ fn binary(said: &Value, name: &str) -> anyhow::Result<PathBuf> {
     Ok(hearth::root().join(Path::new(built)))
 }
 
-/// With one function, which has answered.
+/// Starts the supervisor with one function and waits for a response of the function.
 async fn start(scratch: Scratch) -> anyhow::Result<Server> {
     let address = free_port()?;
     let manifest = format!(

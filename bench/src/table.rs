@@ -1,4 +1,4 @@
-//! How the report is shown: Markdown for `docs/benchmarks.md`, JSON for programs. Pure.
+//! Formats the report: Markdown for `docs/benchmarks.md`, JSON for programs. This module does no I/O.
 
 use std::fmt::Write;
 
@@ -39,7 +39,7 @@ pub(crate) fn markdown(report: &Report) -> String {
     text
 }
 
-/// The machine, as a paragraph.
+/// Describes the machine in one paragraph.
 pub(crate) fn about(machine: &Machine) -> String {
     format!(
         "{}, {} cores, Linux {}, {:.1} GiB of memory, {}, {} (load average before: {})\n\n",
@@ -53,7 +53,7 @@ pub(crate) fn about(machine: &Machine) -> String {
     )
 }
 
-/// How figures were had from so many rounds.
+/// Describes how the values were computed from the rounds.
 pub(crate) fn rounds(count: usize) -> String {
     match count {
         1 => "One round".to_owned(),
@@ -95,7 +95,7 @@ fn memory(round: &Round) -> String {
     }
 }
 
-/// One row a figure, one column a peer.
+/// The table of ratios: one row for each value, one column for each other server.
 fn ratio_table(ratios: &[Ratio]) -> String {
     let Some(first) = ratios.first() else {
         return String::new();
@@ -169,7 +169,7 @@ pub(crate) fn verdict(target: Target, value: f64) -> &'static str {
     }
 }
 
-/// A sample on one line, for progress.
+/// Formats a sample as one line of progress output.
 pub(crate) fn line(sample: &Sample) -> String {
     let [cpu, rate, p50, p99] = cells(sample);
     format!("{cpu} CPU per request, {rate} requests/s, p50 {p50}, p99 {p99}")
@@ -184,7 +184,7 @@ fn cells(sample: &Sample) -> [String; 4] {
     ]
 }
 
-/// Of microseconds.
+/// Formats a time that is given in microseconds.
 fn time(micros: f64) -> String {
     match micros {
         ..1000.0 => format!("{micros:.0} µs"),
@@ -192,7 +192,7 @@ fn time(micros: f64) -> String {
     }
 }
 
-/// `212,345`.
+/// Formats a number with thousands separators, such as `212,345`.
 pub(crate) fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
@@ -213,7 +213,7 @@ fn bytes(value: f64) -> String {
     }
 }
 
-/// The same, with the figures of each round; times in the units of their names.
+/// Formats the report as JSON, with the results of each round. The names contain the units of times.
 pub(crate) fn json(report: &Report) -> String {
     let machine = &report.machine;
     let servers = report.entries.iter().map(|(entry, rounds)| {
@@ -339,7 +339,7 @@ mod tests {
             seconds: 5,
             entries: vec![
                 (entry(Kind::Hyper, Ok(Installed::Hyper)), vec![round(1.0)]),
-                // How it is installed does not show.
+                // The table does not show how a server is installed.
                 (entry(Kind::Hearth, Ok(Installed::Hyper)), vec![hearth]),
                 (nginx, vec![round(4.0)]),
                 (entry(Kind::Workerd, Err("npm is not installed")), vec![]),

@@ -1,4 +1,4 @@
-//! What Hearth is to reach, beside what it did. Pure.
+//! Compares Hearth's results with its targets. This module does no I/O.
 
 use std::fmt::{self, Display};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::entry::Kind;
 use crate::figures::{CONNECTIONS, Round, Sample, median};
 use crate::run::Report;
 
-/// What a figure is to be.
+/// A bound for a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Target {
     AtMost(f64),
@@ -39,7 +39,7 @@ impl Target {
     }
 }
 
-/// A figure that is compared between servers.
+/// A value that is compared between servers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Figure {
     Cpu,
@@ -69,7 +69,7 @@ impl Display for Figure {
     }
 }
 
-/// Hearth's figure divided by a peer's.
+/// The ratio of Hearth's value to that of another server.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ratio {
     pub(crate) figure: Figure,
@@ -79,7 +79,8 @@ pub(crate) struct Ratio {
     pub(crate) target: Option<Target>,
 }
 
-/// Of what the warm process costs over a server without one, and of what it saves over a proxy.
+/// The target for a ratio, if there is one. The targets limit the cost of the worker process compared with hyper alone,
+/// and demand savings compared with a proxy.
 fn target(figure: Figure, connections: u32, of: Kind) -> Option<Target> {
     Some(match (figure, connections, of) {
         (Figure::Cpu, 64, Kind::Hyper) => Target::AtMost(1.40),
@@ -91,7 +92,7 @@ fn target(figure: Figure, connections: u32, of: Kind) -> Option<Target> {
     })
 }
 
-/// Many connections first, as in the tables; of each peer in turn.
+/// The ratios for each other server in turn. As in the tables, the load with many connections comes first.
 pub(crate) fn ratios(report: &Report) -> Vec<Ratio> {
     let Some(hearth) = report.median(Kind::Hearth) else {
         return Vec::new();
@@ -122,14 +123,14 @@ fn compare(hearth: &Round, of: Kind, peer: &Round) -> Vec<Ratio> {
         .collect()
 }
 
-/// What a figure is counted in.
+/// Unit of a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Unit {
     Bytes,
     Milliseconds,
 }
 
-/// A figure of Hearth's own.
+/// A value that exists only for Hearth, with its target.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Check {
     pub(crate) what: String,

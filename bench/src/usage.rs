@@ -1,4 +1,4 @@
-//! What processes cost: CPU time and memory, as the kernel counts them.
+//! CPU time and memory of processes, as the kernel reports them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,22 +8,22 @@ use anyhow::Context;
 use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 
-/// How CPU time is counted, for the reader of the results.
+/// Description of the CPU time measurement for the report.
 pub(crate) const CLOCK: &str = "each process's CPU clock (clock_getcpuclockid(3)): user and system \
     time in ns of all its threads, those that ended too";
 
 /// A process of a server.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Process {
-    /// What it is to the server: `gateway`, `worker`.
+    /// Role in the server, such as `gateway` or `worker`.
     pub(crate) role: String,
     pub(crate) pid: Pid,
 }
 
-/// CPU time that these processes have used since they started.
+/// Returns the CPU time that these processes have used since they started.
 ///
-/// The clock is the sum that /proc/PID/task/*/schedstat shows in parts, and does not lose what
-/// threads had used that have ended since. /proc/PID/stat has the same in ticks of 10 ms.
+/// The process clock is the sum of the values in /proc/PID/task/*/schedstat, and also includes threads that have ended.
+/// /proc/PID/stat has the same value, but in ticks of 10 ms.
 pub(crate) fn cpu(processes: &[Process]) -> anyhow::Result<Duration> {
     let one = |process: &Process| {
         let now = clock_getcpuclockid(process.pid).and_then(|clock| clock.now());
@@ -33,25 +33,25 @@ pub(crate) fn cpu(processes: &[Process]) -> anyhow::Result<Duration> {
     processes.iter().map(one).sum()
 }
 
-/// A process's share of memory (PSS) in bytes.
+/// Returns the proportional memory (PSS) of a process in bytes.
 pub(crate) fn memory(process: &Process) -> anyhow::Result<u64> {
     let path = format!("/proc/{}/smaps_rollup", process.pid);
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     pss(&text).with_context(|| format!("{path} tells no PSS"))
 }
 
-/// proc(5): `Pss:  123 kB`, where kB are KiB.
+/// Parses the line `Pss:  123 kB` of proc(5), where kB means KiB.
 fn pss(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
 
-/// A process and all that descend from it, with the names of their programs; itself first.
+/// Returns a process and all its descendants with the names of their programs. The process itself comes first.
 pub(crate) fn tree(root: Pid) -> anyhow::Result<Vec<(Pid, String)>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir("/proc").context("cannot read /proc")? {
-        // A process may end while we look: then it is no part of the tree.
+        // A process that ends during the scan is skipped.
         let Ok(text) = fs::read_to_string(entry?.path().join("stat")) else {
             continue;
         };
@@ -76,7 +76,7 @@ fn below(root: Pid, all: &BTreeMap<Pid, (String, Pid)>) -> Vec<(Pid, String)> {
     found
 }
 
-/// Id, name and parent of proc_pid_stat(5). The name is in parentheses and may hold some itself.
+/// Parses id, name and parent of proc_pid_stat(5). The name is in parentheses and may contain parentheses itself.
 fn stat(text: &str) -> Option<(Pid, String, Pid)> {
     let (head, tail) = text.rsplit_once(") ")?;
     let (pid, name) = head.split_once(" (")?;

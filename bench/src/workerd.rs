@@ -1,4 +1,4 @@
-//! workerd, the runtime of Cloudflare Workers, as npm brings it.
+//! workerd, the runtime of Cloudflare Workers, installed by npm.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use crate::peer::BODY;
 use crate::scratch::Scratch;
 use crate::server::{Server, free_port};
 
-/// It is 100 MB to download: this is for a slow line, not for none at all.
+/// Timeout for the installation. The download has 100 MB, which takes long over a slow connection.
 const INSTALL_TIME: Duration = Duration::from_secs(300);
 
-/// The program, from the cache or brought there by npm; an error says why it cannot be had.
+/// Returns the program's path in the cache, and installs it with npm first if it is missing.
 pub(crate) async fn find() -> anyhow::Result<PathBuf> {
     let package = match env::consts::ARCH {
         "x86_64" => "workerd-linux-64",
@@ -33,14 +33,14 @@ pub(crate) async fn find() -> anyhow::Result<PathBuf> {
     if !program.exists() {
         install(&cache).await?;
     }
-    // It is linked against glibc: seen to run here, or not had at all.
+    // The program is linked against glibc. If it does not run on this machine, it counts as missing.
     machine::first_line(&program, &["--version"])
         .await
         .with_context(|| format!("{} does not run", program.display()))?;
     Ok(program)
 }
 
-/// Outside the tree and the target directory: `cargo clean` should not cost a download.
+/// The cache directory. It is outside the target directory, so that `cargo clean` does not cause a new download.
 fn cache() -> anyhow::Result<PathBuf> {
     let under = |name: &str| {
         env::var_os(name)
@@ -67,7 +67,7 @@ async fn install(cache: &Path) -> anyhow::Result<()> {
             "--no-fund",
             "--loglevel=error",
         ])
-        // The program comes as a file of a package: nothing of it needs to run to be installed.
+        // The package contains the program as a file, so its installation needs no scripts.
         .args(["--ignore-scripts", "--fetch-retries=1", "--prefix"])
         .arg(cache)
         .arg("workerd")
@@ -88,7 +88,7 @@ async fn install(cache: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `2026-11-17`.
+/// Returns the version, such as `2026-11-17`.
 pub(crate) async fn version(program: &Path) -> String {
     let line = machine::first_line(program, &["--version"]).await;
     line.unwrap_or_default().replace("workerd ", "")

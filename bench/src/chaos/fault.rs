@@ -1,4 +1,4 @@
-//! What goes wrong, one thing a second, in an order that is the same in every run.
+//! Injects the faults, one a second, in the same order in every run.
 
 use std::process::Stdio;
 use std::rc::Rc;
@@ -11,16 +11,17 @@ use super::traffic::{Kind, burst};
 use super::{Shared, Victim, WORKERS, write_manifest};
 use crate::args::Course;
 
-/// Between two faults of different kinds.
+/// Time between two faults in a run with all faults, and between two reloads or bursts.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Who lives for less is taken to be in a crash loop, and started again more and more slowly.
+/// Slightly more than the time after which the supervisor counts a process as healthy. A process that ends earlier
+/// counts as being in a crash loop and is restarted with growing delays.
 const HEALTHY: Duration = Duration::from_millis(10_100);
 
-/// Requests at once that fill the queue.
+/// Number of simultaneous requests that fill the queue.
 const BURST: usize = 300;
 
-/// What can go wrong; the later ones explain more.
+/// The faults, ordered by how much they explain: a later one explains more losses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     Reload,
@@ -39,8 +40,9 @@ impl Fault {
         Fault::GatewayKilled,
     ];
 
-    /// Whether it may cost a request of this kind: what is under way over a connection dies with its
-    /// gateway, and what cannot be sent twice with its worker. Nothing else may cost anything.
+    /// Whether the fault may cause the loss of a request of this kind. A killed gateway loses the requests of its
+    /// connections. A stopped or killed worker loses the requests that cannot be retried. Other faults must not lose
+    /// requests.
     pub(super) fn excuses(self, kind: &Kind) -> bool {
         match self {
             Fault::Reload | Fault::QueueFilled => false,
@@ -60,7 +62,7 @@ impl Fault {
     }
 }
 
-/// In this order, over and over: mostly reloads, as in life.
+/// The order of the faults, which is repeated. Half of them are reloads, which are the most frequent event in practice.
 const ORDER: [Fault; 10] = [
     Fault::Reload,
     Fault::WorkerKilled,
@@ -74,7 +76,7 @@ const ORDER: [Fault; 10] = [
     Fault::GatewayKilled,
 ];
 
-/// Makes faults until it is told to stop, or has made as many as it should.
+/// Injects faults until `stop` is set or the number of the course is reached.
 pub(super) async fn run(
     course: Course,
     victim: Rc<Victim>,
@@ -85,7 +87,7 @@ pub(super) async fn run(
         Course::Only(fault, times) => {
             let pause = match fault {
                 Fault::GatewayKilled => HEALTHY,
-                // In turn.
+                // The workers are hit in turn.
                 Fault::WorkerKilled | Fault::WorkerStopped => HEALTHY / WORKERS as u32,
                 Fault::Reload | Fault::QueueFilled => PAUSE,
             };
@@ -134,7 +136,7 @@ async fn make(
             let status = victim.whole().await?;
             let worker = status.workers[number % status.workers.len()];
             note(shared, fault);
-            // One that has just ended by itself is as good.
+            // The error is ignored: the worker may have ended in the meantime.
             let _ = kill(worker, signal);
         }
         Fault::GatewayKilled => {
@@ -146,7 +148,7 @@ async fn make(
     Ok(())
 }
 
-/// At the very moment: what is lost is put down to what came just before.
+/// Records a fault. Callers do so at the moment of the fault, because losses are attributed to recent faults.
 fn note(shared: &Shared, fault: Fault) {
     shared.faults.borrow_mut().push((Instant::now(), fault));
 }

@@ -1,4 +1,4 @@
-//! The load: clients of different kinds, each of which checks what it gets.
+//! The load: clients that send different kinds of requests and check the responses.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,16 +14,16 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use super::{Fault, Shared};
 
-/// Body of a large upload, which comes back as it went.
+/// Size of the body of an upload in bytes. The function sends it back unchanged.
 const LARGE: usize = 1 << 20;
 
-/// Length of a streamed answer.
+/// Size of a streamed response in bytes.
 const STREAM: usize = 4 << 20;
 
-/// Longest time a request may take in all: more than any timeout of the platform.
+/// Timeout for the response head of a request. It is longer than any timeout of the platform.
 const LIMIT: Duration = Duration::from_secs(40);
 
-/// Pause after a connection that failed: a client that is not mad.
+/// Pause after a failed connection.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// One kind of request.
@@ -32,9 +32,9 @@ pub(super) struct Kind {
     name: &'static str,
     method: Verb,
     target: &'static str,
-    /// Bytes of the answer, if they are known.
+    /// Size of the response body in bytes, if it is known.
     length: Option<usize>,
-    /// Between two pieces that are read.
+    /// Pause after each part of the response body.
     pause: Duration,
 }
 
@@ -45,9 +45,9 @@ enum Verb {
 }
 
 impl Kind {
-    /// Whether it may be sent to another worker once one has begun with it and not answered.
+    /// Whether the gateway may send the request to another worker after the first has started but not completed it.
     pub(super) fn can_be_sent_twice(&self) -> bool {
-        // Of a long answer a part has gone out.
+        // A part of a streamed response may already have been sent to the client.
         self.method == Verb::Get && self.length != Some(STREAM)
     }
 }
@@ -92,7 +92,7 @@ const FILLING: Kind = Kind {
     pause: Duration::ZERO,
 };
 
-/// Starts the steady part of it; each client ends when it is told to stop.
+/// Starts the clients of the steady load. Each client ends when `stop` is set.
 pub(super) fn start(address: SocketAddr, shared: &Rc<Shared>) -> Vec<JoinHandle<()>> {
     let kinds = [(SMALL, 6), (UPLOAD, 1), (STREAMED, 1), (SLOW, 2)];
     let mut clients = Vec::new();
@@ -110,7 +110,7 @@ pub(super) fn start(address: SocketAddr, shared: &Rc<Shared>) -> Vec<JoinHandle<
     clients
 }
 
-/// So many requests at once, each on a connection of its own.
+/// Sends `count` requests at once, each on its own connection.
 pub(super) fn burst(address: SocketAddr, shared: &Rc<Shared>, count: usize) {
     for _ in 0..count {
         spawn_local(speak_http1(address, FILLING, Rc::clone(shared), 1));
@@ -122,7 +122,7 @@ async fn speak_http1(address: SocketAddr, kind: Kind, shared: Rc<Shared>, mut le
         let stream = match TcpStream::connect(address).await {
             Ok(stream) => stream,
             Err(error) => {
-                // The listeners never close, so nobody may be refused.
+                // The listeners are never closed, so no fault excuses a refused connection.
                 shared.count(kind.name, |one| one.sent += 1);
                 lose(&shared, &kind, None, &format!("connect: {error}"));
                 left -= 1;
@@ -156,7 +156,7 @@ async fn speak_http1(address: SocketAddr, kind: Kind, shared: Rc<Shared>, mut le
     }
 }
 
-/// Eight streams at a time over one connection.
+/// Sends requests over one connection with eight concurrent streams.
 async fn speak_http2(address: SocketAddr, shared: Rc<Shared>) {
     while !shared.stop.get() {
         let Ok(stream) = TcpStream::connect(address).await else {
@@ -181,7 +181,7 @@ async fn speak_http2(address: SocketAddr, shared: Rc<Shared>) {
                         if !book(&shared, &SMALL_HTTP2, answer, asked) {
                             return;
                         }
-                        // Otherwise these would be nearly all there is.
+                        // Without the pause, these requests would be most of the load.
                         tokio::time::sleep(Duration::from_millis(2)).await;
                     }
                 })
@@ -195,11 +195,11 @@ async fn speak_http2(address: SocketAddr, shared: Rc<Shared>) {
     }
 }
 
-/// What came of a request that was answered.
+/// The outcome of a request that got a response.
 enum Answer {
     Right,
     Wrong(String),
-    /// By this layer, with these words.
+    /// Layer and detail of an error response.
     Refused(String, String),
 }
 
@@ -256,7 +256,7 @@ async fn judge(
     ))
 }
 
-/// Whether the connection can be used on.
+/// Counts the outcome of a request. Returns whether the connection can still be used.
 fn book(shared: &Shared, kind: &Kind, answer: Result<Answer, String>, asked: Instant) -> bool {
     match answer {
         Ok(Answer::Right) => shared.count(kind.name, |one| one.answered += 1),
@@ -299,7 +299,7 @@ fn with_causes(error: hyper::Error) -> String {
     format!("{:#}", anyhow::Error::new(error))
 }
 
-/// Runs hyper's tasks beside the others.
+/// Runs hyper's tasks on the current thread.
 #[derive(Clone, Copy)]
 struct Local;
 

@@ -1,4 +1,4 @@
-//! A private PostgreSQL server with a table to read from, reached by a Unix socket alone.
+//! A private PostgreSQL server with a table of test data. It listens only on a Unix socket.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,29 +13,29 @@ use crate::group::{Group, tied};
 use crate::scratch::Scratch;
 use crate::usage::{Process, tree};
 
-/// Rows of the table, which all fit into the server's memory.
+/// Number of rows of the table. All of them fit into the server's memory.
 pub(crate) const ROWS: u32 = 100_000;
 
-/// Names the socket, which is in a directory of its own.
+/// Port, which is part of the socket's name. The socket is in its own directory.
 const PORT: &str = "5432";
 
-/// Who made the cluster.
+/// Database user that owns the cluster.
 const USER: &str = "bench";
 
-/// It answers within a second; more is for a busy machine.
+/// Timeout for the start. The server starts within a second; the rest is a margin for busy machines.
 const START_TIME: Duration = Duration::from_secs(20);
 
-/// Between two looks at whether it answers.
+/// Time between two attempts to get an answer during the start.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Dropping it ends the server, and then removes its directory.
+/// A running server. Dropping it ends the server and then removes its directory.
 pub(crate) struct Database {
     group: Group,
     scratch: Scratch,
 }
 
 impl Database {
-    /// Makes a cluster and the table `items`, number and name, and starts the server.
+    /// Creates a cluster, starts the server and creates the table `items` with the columns `id` and `name`.
     pub(crate) async fn start() -> anyhow::Result<Database> {
         let scratch = Scratch::new()?;
         if let Some(user) = other_user()? {
@@ -72,20 +72,20 @@ impl Database {
         Ok(database)
     }
 
-    /// Its address for a function.
+    /// The server's address for a function's resources.
     pub(crate) fn address(&self) -> String {
         let directory = self.scratch.path().display();
         format!("postgres:///postgres?user={USER}&host={directory}&port={PORT}")
     }
 
-    /// What one statement says, as text.
+    /// Executes one statement and returns its result as text.
     pub(crate) async fn ask(&self, sql: &str) -> anyhow::Result<String> {
         let mut command = self.client("psql");
         command.args(["-XtA", "-c", sql]);
         Ok(output(command).await?.trim().to_owned())
     }
 
-    /// One of its clients, told where it is.
+    /// Creates a command for a PostgreSQL client, with the options to connect to this server.
     pub(crate) fn client(&self, name: &str) -> std::process::Command {
         let mut command = std::process::Command::new(program(name));
         command.arg("-h").arg(self.scratch.path());
@@ -94,12 +94,12 @@ impl Database {
         command
     }
 
-    /// Where to put a file for a client.
+    /// Directory for files that clients need.
     pub(crate) fn scratch(&self) -> &Scratch {
         &self.scratch
     }
 
-    /// All of its processes now, a process for each connection among them.
+    /// The current processes of the server, including one for each connection.
     pub(crate) fn processes(&self) -> anyhow::Result<Vec<Process>> {
         let role = || "PostgreSQL".to_owned();
         let found = tree(self.group.pid())?.into_iter();
@@ -108,7 +108,7 @@ impl Database {
             .collect())
     }
 
-    /// `PostgreSQL 15.18`.
+    /// Returns name and version, such as `PostgreSQL 15.18`.
     pub(crate) async fn version(&self) -> anyhow::Result<String> {
         let version = self.ask("SHOW server_version").await?;
         let number = version.split(' ').next().unwrap_or_default();
@@ -116,7 +116,7 @@ impl Database {
     }
 }
 
-/// What a program prints; an error with its last words if it fails.
+/// Runs a program and returns its output. If it fails, the error contains the program's stderr.
 pub(crate) async fn output(command: std::process::Command) -> anyhow::Result<String> {
     let name = Path::new(command.get_program()).display().to_string();
     let mut command = Command::from(command);
@@ -128,7 +128,7 @@ pub(crate) async fn output(command: std::process::Command) -> anyhow::Result<Str
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// PostgreSQL refuses to run as root.
+/// The user that runs the server if this program runs as root, because PostgreSQL refuses to run as root.
 fn other_user() -> anyhow::Result<Option<User>> {
     if !geteuid().is_root() {
         return Ok(None);
@@ -139,7 +139,7 @@ fn other_user() -> anyhow::Result<Option<User>> {
     }
 }
 
-/// A server's program, which ends with this one.
+/// Creates a command for a server program, run as the server's user. The process ends when this program ends.
 fn as_its_user(program: &Path) -> anyhow::Result<std::process::Command> {
     let Some(user) = other_user()? else {
         return tied(program);
@@ -147,14 +147,14 @@ fn as_its_user(program: &Path) -> anyhow::Result<std::process::Command> {
     let mut command = std::process::Command::new("setpriv");
     command.arg(format!("--reuid={}", user.uid));
     command.arg(format!("--regid={}", user.gid));
-    // A change of user forgets what `tied` would have asked for.
+    // The kernel clears PR_SET_PDEATHSIG when the user changes, so `tied` would have no effect.
     command.args(["--clear-groups", "--pdeathsig=TERM", "--"]);
-    // Where root is at home others may not look.
+    // The current directory may be inaccessible to that user, for example root's home directory.
     command.arg(program).current_dir("/");
     Ok(command)
 }
 
-/// Debian keeps a server's programs by its version, out of the way.
+/// Finds a PostgreSQL program. Debian installs the server's programs in a directory for each version, outside PATH.
 fn program(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let mut found: Vec<PathBuf> = versions

@@ -1,4 +1,4 @@
-//! What was measured of a function that asks a database, as Markdown. Pure.
+//! Formats the results of the PostgreSQL benchmark as Markdown. This module does no I/O.
 
 use std::fmt::Write;
 
@@ -7,50 +7,50 @@ use crate::machine::Machine;
 use crate::table::{about, rounds, thousands, verdict};
 use crate::targets::Target;
 
-/// Queries through gateway and worker, of those that pgbench makes alone.
+/// Target for the rate of queries through gateway and worker, as a fraction of pgbench's rate.
 const TARGET: Target = Target::AtLeast(0.80);
 
-/// All that was found out.
+/// The results of a run.
 pub(crate) struct Report {
     pub(crate) machine: Machine,
-    /// Of all others: `PostgreSQL 15.18, wrk ...`.
+    /// Versions of the other programs: `PostgreSQL 15.18, wrk ...`.
     pub(crate) versions: String,
     pub(crate) rounds: usize,
     pub(crate) seconds: u32,
     pub(crate) series: Vec<Series>,
 }
 
-/// Rounds with so many connections.
+/// The rounds with one number of connections.
 pub(crate) struct Series {
     pub(crate) connections: u32,
     pub(crate) rounds: Vec<Round>,
     pub(crate) sampled: Sampled,
 }
 
-/// Queries per second, and what they cost.
+/// Queries per second of each variant, and the CPU use of the processes.
 pub(crate) struct Round {
     pub(crate) pgbench: f64,
     pub(crate) kept: f64,
     pub(crate) apart: f64,
-    /// Who works for `kept`, and the part of a core that it is busy.
+    /// Role of each process during `kept`, and the fraction of a core that it used.
     pub(crate) busy: Vec<(String, f64)>,
 }
 
-/// The function's connections, looked at while requests come.
+/// The function's connections to the database, sampled under load.
 pub(crate) struct Sampled {
     pub(crate) requests: u64,
-    /// At each look, the server's processes that serve them.
+    /// For each sample, the ids of the server processes that serve the connections.
     pub(crate) looks: Vec<Vec<String>>,
 }
 
 impl Sampled {
-    /// Fewest and most connections at a look.
+    /// The smallest and largest number of connections in a sample.
     pub(crate) fn range(&self) -> (usize, usize) {
         let counts = || self.looks.iter().map(Vec::len);
         (counts().min().unwrap_or(0), counts().max().unwrap_or(0))
     }
 
-    /// Whether each look saw the same ones.
+    /// Whether all samples show the same connections.
     pub(crate) fn is_constant(&self) -> bool {
         self.looks.windows(2).all(|pair| pair[0] == pair[1])
     }
