@@ -1,11 +1,11 @@
-//! Puts the SDK's sources into `hearth`, for `hearth new`: a new project builds where `hearth-sdk` is in
-//! no registry.
+//! Embeds the SDK's sources in `hearth` for `hearth new`, so that a new project builds although `hearth-sdk` is in no
+//! registry.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-/// The SDK, and what it is made of.
+/// The SDK and the workspace crates that it depends on.
 const PACKAGES: [&str; 3] = ["sdk", "protocol", "sys"];
 
 fn main() -> io::Result<()> {
@@ -14,7 +14,7 @@ fn main() -> io::Result<()> {
     let root = root.ok_or(io::ErrorKind::NotFound)?;
     let mut list = String::from("pub(super) const FILES: &[(&str, &str)] = &[\n");
     let mut add = |place: &str, text: &str| {
-        // Rust's own way to write a text.
+        // `{:?}` writes the text as a Rust string literal. Writing to a `String` cannot fail.
         let _ = writeln!(list, "    ({place:?}, {text:?}),");
     };
     add("Cargo.toml", &workspace(&read(&root.join("Cargo.toml"))?));
@@ -52,7 +52,7 @@ fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The tables of a manifest that `keep` says yes to, by their headers.
+/// The tables of a Cargo manifest whose headers `keep` accepts, and the lines before the first header.
 fn tables(manifest: &str, keep: impl Fn(&str) -> bool) -> String {
     let mut kept = String::new();
     let mut keeping = true;
@@ -68,14 +68,14 @@ fn tables(manifest: &str, keep: impl Fn(&str) -> bool) -> String {
     kept
 }
 
-/// The workspace of just these packages.
+/// The manifest of a workspace with only `PACKAGES` as members. The shared `[workspace.*]` tables are kept.
 fn workspace(manifest: &str) -> String {
     let shared = |header: &str| header.starts_with("[workspace.");
     let members = format!("[workspace]\nresolver = \"3\"\nmembers = {PACKAGES:?}\n\n");
     members + &tables(manifest, shared)
 }
 
-/// A package without what only its own tests need.
+/// The manifest of a package without its dev-dependencies and examples.
 fn without_tests(manifest: &str) -> String {
     tables(manifest, |header| {
         header != "[dev-dependencies]" && header != "[[example]]"

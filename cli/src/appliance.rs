@@ -1,5 +1,6 @@
-//! `hearth up --appliance`: what the appliance's init starts. Where things are there, and what differs from a
-//! laptop: sandboxes as strict as the device's settings say, listeners open to all, a log that fits its disk.
+//! `hearth up --appliance`, which the appliance's init starts: the paths there, and what differs from a development
+//! machine. Sandboxes are as strict as the device's settings require, listeners are open to other hosts, and the
+//! log's size fits the disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,19 +14,19 @@ use nix::sys::statvfs::statvfs;
 
 use crate::args::LEAST_LOG;
 
-/// What the image was built with.
+/// The manifest that the image was built with.
 pub(crate) const MANIFEST: &str = "/factory/edge.yaml";
 
-/// On the data partition, or in memory where there is none.
+/// The state directory: on the data partition, or in memory if there is no data partition.
 pub(crate) const STATE: &str = "/data/hearth";
 
-/// The settings that init chose among those of the disk and those of the image.
+/// The device's settings, which init has chosen from those on the disk and those in the image.
 const DEVICE: &str = "/run/hearth/device.yaml";
 
-/// The log has at most this part of the disk: programs of three versions want the rest.
+/// The log takes at most one part in this many of the disk. The programs of three versions need the rest.
 const LOG_PART: u64 = 4;
 
-/// What others set, as it is here.
+/// Replaces the options that differ on an appliance, and creates the directories that they name.
 pub(crate) fn settle(options: Options) -> anyhow::Result<Options> {
     let state = StateDir::at(PathBuf::from(STATE));
     fs::create_dir_all(STATE).with_context(|| format!("cannot make {STATE}"))?;
@@ -48,7 +49,7 @@ pub(crate) fn settle(options: Options) -> anyhow::Result<Options> {
     })
 }
 
-/// The least that sandboxes enforce. Settings that cannot be read loosen nothing.
+/// The minimum mode of all sandboxes, from the device's settings. It is `Strict` if the settings cannot be read.
 fn least_mode(settings: &Path) -> Mode {
     fs::read(settings)
         .ok()

@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line of `hearth`.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -24,72 +24,72 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Run the platform here, in the foreground
+    /// Run the platform in the foreground
     Up(Up),
-    /// Make a project with one function
+    /// Create a project with one function
     New(New),
-    /// Run the platform here, and build and serve whatever changes
+    /// Run the platform, and build and serve every change
     Dev(Dev),
     /// Build every function as a static program, for this machine or another
     Build(Build),
-    /// Validate a manifest: every fault at once, with its line and column
+    /// Validate a manifest and list every error with its line and column
     Check(Check),
     /// Print the manifest's JSON Schema
     Schema,
-    /// Show the running platform
+    /// Show the state of the running platform
     Status(Status),
-    /// Show the running platform again and again, the busiest functions first
+    /// Show the state of the running platform every second, busiest functions first
     Top(Top),
-    /// Print what is measured, for Prometheus
+    /// Print metrics in the Prometheus text format
     Metrics(Metrics),
-    /// Show the running platform's log
+    /// Show the log of the running platform
     Logs(Logs),
     /// Read the manifest again and serve it
     Reload(Reload),
-    /// Show the versions that were served and are kept
+    /// List the versions that are kept for `hearth rollback`
     Versions(Versions),
-    /// Serve what was served before: everything, or one function
+    /// Return to an earlier version of the whole manifest or of one function
     Rollback(Rollback),
-    /// Keep values that a manifest refers to with `{ secret: NAME }`
+    /// Manage the values that a manifest refers to with `{ secret: NAME }`
     Secret(Secret),
-    /// Show the appliance that a platform runs on, start it again, or switch it off
+    /// Show, restart, power off or reset the appliance that the platform runs on
     Device(Device),
-    /// Make an image of the appliance, try it, and write it to a disk
+    /// Build an appliance image, run it in QEMU, or write it to a disk
     #[cfg(feature = "image")]
     Image(image::args::Image),
-    /// Print a captured wire stream, one frame a line
+    /// Print the frames of a captured socket stream, one per line
     Decode(Decode),
-    /// The gateway's process, started by the supervisor
+    /// Run the gateway; the supervisor starts this command
     #[command(hide = true)]
     Gateway(Gateway),
-    /// A program that ends with whoever started it
+    /// Run a program that gets SIGTERM when its parent process ends
     #[command(hide = true)]
     Tied {
-        /// The program and its arguments
+        /// Program and its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<OsString>,
     },
 }
 
-/// Versions that are kept where nothing else is said.
+/// Default number of versions that are kept for rollbacks.
 const KEPT: u8 = 3;
 
-/// Where a platform's state is.
+/// The option that names the state directory.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct State {
-    /// Where the platform keeps its log, secrets, versions and control socket: not beside the manifest
+    /// Keep log, secrets, versions and control socket in this directory instead of beside the manifest
     #[arg(long, value_name = "DIRECTORY")]
     state: Option<PathBuf>,
 }
 
 impl State {
-    /// The directory, of a platform with this manifest.
+    /// The state directory of a platform with this manifest.
     pub(crate) fn of(&self, manifest: &Path) -> StateDir {
         StateDir::at_or_of(self.state.as_deref(), manifest)
     }
 }
 
-/// A running platform.
+/// The arguments that name a running platform.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Running {
     /// The manifest that the platform was started with
@@ -100,7 +100,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Asks it.
+    /// A client for the platform's control API.
     pub(crate) fn client(&self) -> Client {
         Client::of(&self.manifest, self.state.of(&self.manifest))
     }
@@ -113,32 +113,33 @@ pub(crate) struct Up {
     pub(crate) manifest: PathBuf,
     #[command(flatten)]
     pub(crate) state: State,
-    /// Build every function first: by its `build.command`, or else with Cargo beside the manifest
+    /// Build every function first, with its `build.command` or with Cargo in the manifest's directory
     #[arg(long)]
     pub(crate) build: bool,
-    /// Listen elsewhere than the manifest says: ADDR:PORT for http, https=ADDR:PORT, or http=off
+    /// Replace a listener of the manifest: ADDR:PORT for http, https=ADDR:PORT, or http=off
     #[arg(long, value_name = "[SCHEME=]ADDR")]
     pub(crate) listen: Vec<Listen>,
-    /// How the log is printed
+    /// Format in which the log is printed
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log: LogFormat,
-    /// Read secrets from the files of this directory, not from where `hearth secret` keeps them
+    /// Read secrets from the files in this directory instead of those that `hearth secret` has stored
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) secrets: Option<PathBuf>,
-    /// What cannot be enforced of a sandbox: a refusal to start, or shown by `hearth status`
+    /// What to do if this machine cannot enforce a part of a sandbox
     #[arg(long, value_enum, default_value_t = Strictness::BestEffort)]
     pub(crate) sandbox: Strictness,
-    /// Most of the log that is kept on disk beside the manifest; 0 keeps it in memory only
+    /// Size limit of the log on disk; 0 keeps the log in memory only
     #[arg(long, value_name = "SIZE", default_value = LOG_SIZE, value_parser = size)]
     pub(crate) log_size: u64,
-    /// Answer at this socket as the system's journal and keep what comes in the log; for a machine that
-    /// has no other journal, and then at /run/systemd/journal/socket
+    /// Receive messages in the journal's native protocol at this socket and write them to the log; for a machine
+    /// without a journal, where PATH is /run/systemd/journal/socket
     #[arg(long, value_name = "PATH")]
     pub(crate) journal_socket: Option<PathBuf>,
-    /// As init starts it on the appliance: what lies in /factory, state in /data, listeners open to all
+    /// Run as init starts the platform on an appliance: manifest in /factory, state in /data, listeners open to all
+    /// hosts
     #[arg(long, hide = true)]
     pub(crate) appliance: bool,
-    /// How many versions are kept for `hearth rollback`
+    /// Number of versions to keep for `hearth rollback`
     #[arg(long, value_name = "COUNT", default_value_t = KEPT, value_parser = clap::value_parser!(u8).range(1..))]
     pub(crate) versions: u8,
 }
@@ -146,16 +147,17 @@ pub(crate) struct Up {
 /// How strictly sandboxes are enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Strictness {
-    /// All of it, or the worker does not start
+    /// Do not start the worker
     Strict,
-    /// What this machine offers
+    /// Start the worker; `hearth status` shows what is not enforced
     BestEffort,
 }
 
-/// What of the log is kept on disk: some 80,000 records.
+/// Default size limit of the log on disk: about 80,000 records.
 const LOG_SIZE: &str = "16MiB";
 
-/// Less would be less than one long record in each of the log's files.
+/// Minimum size of the log on disk, in bytes. With less, each of the log's files would hold less than one long
+/// record.
 pub(crate) const LEAST_LOG: u64 = 1 << 20;
 
 fn size(text: &str) -> Result<u64, String> {
@@ -169,20 +171,20 @@ fn size(text: &str) -> Result<u64, String> {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct New {
-    /// Where it is made; its last part is its name
+    /// Directory to create; its last component is the project's name
     pub(crate) path: PathBuf,
-    /// What it begins as
+    /// What the project starts as
     #[arg(long, value_enum, default_value_t = Template::Hello)]
     pub(crate) template: Template,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Template {
-    /// Text, and a counter
+    /// A greeting and a counter
     Hello,
-    /// JSON in and out, in memory
+    /// A JSON API with its data in memory
     JsonApi,
-    /// JSON in and out, kept in PostgreSQL
+    /// A JSON API with its data in PostgreSQL
     Postgres,
     /// A counter in Redis
     Redis,
@@ -195,22 +197,22 @@ pub(crate) struct Dev {
     /// The manifest
     #[arg(default_value = "edge.yaml")]
     manifest: PathBuf,
-    /// Listen elsewhere than the manifest says: ADDR:PORT for http, https=ADDR:PORT, or http=off
+    /// Replace a listener of the manifest: ADDR:PORT for http, https=ADDR:PORT, or http=off
     #[arg(long, value_name = "[SCHEME=]ADDR")]
     listen: Vec<Listen>,
-    /// How the log is printed
+    /// Format in which the log is printed
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log: LogFormat,
-    /// Read secrets from the files of this directory, not from where `hearth secret` keeps them
+    /// Read secrets from the files in this directory instead of those that `hearth secret` has stored
     #[arg(long, value_name = "DIRECTORY")]
     secrets: Option<PathBuf>,
-    /// Most of the log that is kept on disk beside the manifest; 0 keeps it in memory only
+    /// Size limit of the log on disk; 0 keeps the log in memory only
     #[arg(long, value_name = "SIZE", default_value = LOG_SIZE, value_parser = size)]
     log_size: u64,
 }
 
 impl Dev {
-    /// As `up`, once all is built.
+    /// The options of `hearth up` with which `hearth dev` runs the platform.
     pub(crate) fn into_up(self) -> Up {
         Up {
             manifest: self.manifest,
@@ -230,13 +232,13 @@ impl Dev {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// Lines for people
+    /// Human-readable lines
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
-    /// Nothing; see `hearth logs`
+    /// No output; `hearth logs` shows the log
     Quiet,
-    /// Nothing: the system's journal has it, as `journalctl -t hearth`
+    /// No output; the log goes to the systemd journal (`journalctl -t hearth`)
     Journal,
 }
 
@@ -245,14 +247,14 @@ pub(crate) struct Build {
     /// The manifest
     #[arg(default_value = "edge.yaml")]
     pub(crate) manifest: PathBuf,
-    /// The processor they are to run on; this machine's without it. For another than this machine's,
-    /// binaries are put below `dist/ARCH`
+    /// Architecture to build for; without it, this machine's. Binaries for another architecture are put below
+    /// `dist/ARCH`
     #[arg(long, value_enum, value_name = "ARCH")]
     pub(crate) arch: Option<Arch>,
-    /// As small as can be: a panic ends the worker (502, and a restart) without a message
+    /// Build the smallest programs: a panic then ends the worker without a message (502 and a restart)
     #[arg(long)]
     pub(crate) smallest: bool,
-    /// Without what the programs' packages have in their default features
+    /// Disable the default features of the functions' packages
     #[arg(long)]
     pub(crate) no_default_features: bool,
     /// Print functions, binaries and sizes as JSON
@@ -265,10 +267,10 @@ pub(crate) struct Check {
     /// The manifest
     #[arg(default_value = "edge.yaml")]
     pub(crate) manifest: PathBuf,
-    /// Print faults as JSON
+    /// Print the errors as JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print the manifest as it is understood, with every default filled in
+    /// Print the manifest with every default filled in
     #[arg(long)]
     pub(crate) print: bool,
 }
@@ -277,7 +279,7 @@ pub(crate) struct Check {
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) running: Running,
-    /// Print it as JSON
+    /// Print the status as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -286,10 +288,10 @@ pub(crate) struct Status {
 pub(crate) struct Top {
     #[command(flatten)]
     pub(crate) running: Running,
-    /// What the busiest have the most of
+    /// What to sort functions by
     #[arg(long, value_enum, default_value_t = SortBy::Cpu)]
     pub(crate) sort: SortBy,
-    /// Print it once; so it is without a terminal, too
+    /// Print the state once; the default if stdout is not a terminal
     #[arg(long)]
     pub(crate) once: bool,
 }
@@ -298,7 +300,7 @@ pub(crate) struct Top {
 pub(crate) enum SortBy {
     /// Processor time
     Cpu,
-    /// Requests in a second
+    /// Requests per second
     Requests,
 }
 
@@ -312,22 +314,22 @@ pub(crate) struct Metrics {
 pub(crate) struct Logs {
     #[command(flatten)]
     pub(crate) running: Running,
-    /// Go on with what comes
+    /// Print new records as they arrive
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// How many of the past records
+    /// Number of past records to print
     #[arg(short = 'n', long, default_value_t = 100, value_name = "COUNT")]
     pub(crate) lines: usize,
-    /// Only records of this function
+    /// Print only records of this function
     #[arg(long, value_name = "NAME")]
     pub(crate) function: Option<String>,
-    /// Only records as grave as this, or graver: error, warn, info, debug, trace
+    /// Print only records of this level or a more severe one: error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL")]
     pub(crate) level: Option<String>,
-    /// Only records since then: so long ago as 10m or 2h, or a time as 2026-11-24T14:00:00Z
+    /// Print only records since this time: a duration such as 10m or 2h, or a time such as 2026-11-24T14:00:00Z
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
-    /// Only records of this request, by its x-request-id
+    /// Print only records of the request with this x-request-id
     #[arg(long, value_name = "ID")]
     pub(crate) request: Option<String>,
     /// Print records as JSON
@@ -345,16 +347,16 @@ pub(crate) struct Reload {
 pub(crate) struct Versions {
     #[command(flatten)]
     pub(crate) running: Running,
-    /// Print them as JSON
+    /// Print the versions as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rollback {
-    /// This function alone; without it, everything
+    /// Function to roll back; without it, the whole manifest
     pub(crate) function: Option<String>,
-    /// As it was in this version; without it, as it was before
+    /// Version to return to; without it, the version before the current one
     #[arg(long, value_name = "VERSION")]
     pub(crate) to: Option<u64>,
     /// The manifest that the platform was started with
@@ -362,7 +364,7 @@ pub(crate) struct Rollback {
     pub(crate) manifest: PathBuf,
     #[command(flatten)]
     pub(crate) state: State,
-    /// Print what was done as JSON
+    /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -375,11 +377,11 @@ pub(crate) struct Secret {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretVerb {
-    /// Keep what comes on stdin as the value of a secret; a running platform takes it at once
+    /// Store stdin as the value of a secret; a running platform uses the new value immediately
     Set(OneSecret),
-    /// Forget a secret
+    /// Remove a secret
     Remove(OneSecret),
-    /// Print the names of the secrets that are kept, and of those that the manifest misses
+    /// Print the names of the stored secrets, and of the missing ones that the manifest refers to
     List {
         /// The manifest
         #[arg(default_value = "edge.yaml")]
@@ -391,7 +393,7 @@ pub(crate) enum SecretVerb {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct OneSecret {
-    /// Its name
+    /// Name of the secret
     pub(crate) name: String,
     /// The manifest
     #[arg(default_value = "edge.yaml")]
@@ -404,16 +406,16 @@ pub(crate) struct OneSecret {
 pub(crate) struct Device {
     #[command(subcommand)]
     pub(crate) what: Option<DeviceVerb>,
-    /// Print it as JSON
+    /// Print the device's status as JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Where the appliance keeps its state
+    /// Directory in which the appliance keeps its state
     #[arg(long, value_name = "DIRECTORY", default_value = appliance::STATE)]
     state: PathBuf,
 }
 
 impl Device {
-    /// Asks the platform on it.
+    /// A client for the control API of the platform on the appliance.
     pub(crate) fn client(&self) -> Client {
         Client::of(
             Path::new(appliance::MANIFEST),
@@ -424,13 +426,13 @@ impl Device {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceVerb {
-    /// Start it again
+    /// Restart the device
     Reboot,
-    /// Switch it off
+    /// Power off the device
     PowerOff,
-    /// Start it again with all data gone: log, secrets, versions and certificates
+    /// Restart the device and delete all its data: log, secrets, versions and certificates
     FactoryReset {
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
@@ -438,21 +440,21 @@ pub(crate) enum DeviceVerb {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Decode {
-    /// A file with the bytes of one direction of a socket; stdin without it
+    /// File with the bytes of one direction of a socket; without it, stdin
     pub(crate) file: Option<PathBuf>,
-    /// The file holds hexadecimal digits
+    /// Read hexadecimal digits instead of raw bytes
     #[arg(long)]
     pub(crate) hex: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Gateway {
-    /// Threads that carry traffic
+    /// Number of threads that carry traffic
     #[arg(long)]
     pub(crate) threads: usize,
 }
 
-/// A listener of the command line.
+/// The value of `--listen`. The address is `None` for `off`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listen {
     pub(crate) https: bool,

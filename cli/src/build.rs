@@ -27,28 +27,28 @@ pub(crate) use way::Arch;
 #[cfg(feature = "image")]
 pub(crate) use way::cache;
 
-/// How Cargo compiles.
+/// How functions are compiled.
 #[derive(Clone, Debug)]
 pub(crate) enum Profile {
-    /// To be run here.
+    /// Optimised, for this machine.
     Release,
-    /// To be changed soon.
+    /// Compiled quickly, for `hearth dev`.
     Dev,
-    /// To be run anywhere, with nothing else there.
+    /// Static, for any machine of an architecture.
     Static(Static),
 }
 
-/// Builds functions.
+/// Builds the functions of a manifest with one profile.
 #[derive(Clone, Debug)]
 pub(crate) struct Builder {
     pub(crate) profile: Profile,
-    /// Whether compilers end with this process, however it ends.
+    /// Whether compilers get SIGTERM when this process ends, however it ends.
     pub(crate) tied: bool,
 }
 
 impl Builder {
-    /// Builds every function: by its own command, or all others with one run of Cargo in `base`, the
-    /// manifest's directory; what Cargo made is put where the manifest expects it.
+    /// Builds every function: with its own command if it has one, else with Cargo in `base`, the manifest's
+    /// directory. Copies the programs that Cargo has built to where the manifest expects them.
     pub(crate) fn build(&self, manifest: &Manifest, base: &Path) -> anyhow::Result<()> {
         let mut with_cargo = BTreeSet::new();
         for (name, function) in &manifest.functions {
@@ -81,7 +81,7 @@ impl Builder {
         }
     }
 
-    /// Where a binary is put.
+    /// The path to which a binary is written.
     fn place(&self, base: &Path, binary: &Path) -> PathBuf {
         match &self.profile {
             Profile::Static(target) => target.place(base, binary),
@@ -101,7 +101,8 @@ impl Builder {
             .map(|one| name_of(one))
             .collect::<Result<_, _>>()?;
         let mut made = BTreeMap::new();
-        // One run for each package: built together, each would get the features that another wants.
+        // Cargo runs once for each package. In a common run, each package would get the features that the others
+        // enable.
         for (package, names) in packages(&names, base)? {
             made.extend(self.build_package(&package, &names, base)?);
         }
@@ -115,7 +116,7 @@ impl Builder {
         Ok(())
     }
 
-    /// The programs of a package, and where Cargo has put them.
+    /// Builds programs of a package. Returns the name and path of each executable that Cargo reports.
     fn build_package(
         &self,
         package: &str,
@@ -151,7 +152,7 @@ impl Builder {
         Ok(made)
     }
 
-    /// `cargo build` by this profile.
+    /// The command `cargo build` for this profile.
     fn cargo(&self, base: &Path) -> anyhow::Result<Command> {
         if let Profile::Static(target) = &self.profile {
             return target.cargo(base);
@@ -164,7 +165,7 @@ impl Builder {
         Ok(command)
     }
 
-    /// A command for this program.
+    /// A command that runs this program: by way of `hearth tied`, if compilers end with this process.
     fn command(&self, program: OsString) -> anyhow::Result<Command> {
         if !self.tied {
             return Ok(Command::new(program));
@@ -175,8 +176,8 @@ impl Builder {
     }
 }
 
-/// `hearth tied PROGRAM ARGS`: asks the kernel for SIGTERM at the death of whoever started it, which
-/// outlives exec (PR_SET_PDEATHSIG, prctl(2)), and becomes the program. Returns only if that fails.
+/// `hearth tied PROGRAM ARGS`: sets SIGTERM as the signal that this process gets when its parent dies
+/// (PR_SET_PDEATHSIG, prctl(2)). The setting survives exec. Then executes the program. Returns only if that fails.
 pub(crate) fn become_program(words: &[OsString]) -> anyhow::Result<Infallible> {
     let (program, args) = words.split_first().context("tied wants a program")?;
     set_pdeathsig(Signal::SIGTERM)?;
@@ -184,8 +185,8 @@ pub(crate) fn become_program(words: &[OsString]) -> anyhow::Result<Infallible> {
     Err(error).with_context(|| format!("cannot run {}", program.display()))
 }
 
-/// Keeps from a Cargo what another one has told this program of its own package, where `cargo run` started it. Build
-/// scripts that ask for these variables, as ring's does, would be run again whenever they differ.
+/// Removes the variables that describe a package, which this program has if `cargo run` started it. Build scripts
+/// that read these variables, as ring's does, would run again whenever their values differ.
 fn forget_package(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -195,12 +196,12 @@ fn forget_package(command: &mut Command) {
     }
 }
 
-/// The Cargo that runs us, or the first of the path.
+/// The Cargo that has started this program (`CARGO`), or the first one in `PATH`.
 fn cargo_in_use() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))
 }
 
-/// The packages that have these programs: the one in `base`, or another of its workspace.
+/// Finds the package of each program: the package in `base`, or another one of its workspace.
 fn packages(
     names: &BTreeSet<String>,
     base: &Path,
@@ -259,7 +260,7 @@ fn has_program(package: &Value, name: &str) -> bool {
     targets.into_iter().any(is_program)
 }
 
-/// Name and place of a program that Cargo reports.
+/// The name and path of the executable in a message of Cargo, if the message reports one.
 fn executable(line: &str) -> Option<(String, PathBuf)> {
     let message: Value = serde_json::from_str(line).ok()?;
     let place = message["executable"].as_str()?;
@@ -269,8 +270,8 @@ fn executable(line: &str) -> Option<(String, PathBuf)> {
     ))
 }
 
-/// Copies a program into its place in one step: what runs from the old file keeps it. One that is the
-/// same already stays, or whoever serves it would take it for a new one.
+/// Copies a program to `to` and replaces the old file in one step, so that running processes keep the old one. Leaves
+/// a file with the same contents alone, because a platform would take a replaced file for a new program.
 fn put(from: &Path, to: &Path) -> anyhow::Result<()> {
     let parent = to.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
@@ -278,7 +279,7 @@ fn put(from: &Path, to: &Path) -> anyhow::Result<()> {
     if same(from, to) == Some(true) {
         return Ok(());
     }
-    // Of this process alone: two builds at once must not take each other's file away.
+    // The name contains the process id, so that two builds at once do not use the same file.
     let fresh = to.with_extension(format!("{}.new", std::process::id()));
     std::fs::copy(from, &fresh)
         .and_then(|_| std::fs::rename(&fresh, to))

@@ -1,5 +1,6 @@
-//! `hearth-cell DESCRIPTOR`: makes cells and becomes the programs in them, as `hearth cell` does. A program of its own,
-//! because every start of a worker copies it: it is small where `hearth` is large.
+//! `hearth-cell DESCRIPTOR`: the sandbox helper, which makes sandboxes and executes the programs in them, as `hearth
+//! cell` does. It is a separate program because every start of a worker copies its process, and `hearth` is much
+//! larger.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -15,7 +16,8 @@ fn main() -> ExitCode {
         };
     }
     let descriptor = word.to_str().and_then(|text| text.parse().ok());
-    // Why there is no cell, the supervisor is told; without a descriptor there is nobody to tell.
+    // The helper reports to the supervisor why it could not make a sandbox. Without a descriptor it cannot report
+    // anything.
     match descriptor.map(zygote) {
         Some(Ok(())) => ExitCode::SUCCESS,
         Some(Err(_)) | None => ExitCode::FAILURE,

@@ -1,4 +1,4 @@
-//! `hearth check` and `hearth schema`.
+//! `hearth check` validates a manifest; `hearth schema` prints the manifest's JSON Schema.
 
 use hearth_manifest::Manifest;
 use hearth_supervisor::load::{LoadError, load};

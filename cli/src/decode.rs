@@ -1,4 +1,4 @@
-//! `hearth decode`: captured bytes of one direction of a socket, one frame a line.
+//! `hearth decode`: prints the captured bytes of one direction of a socket, one frame per line.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,7 +21,7 @@ pub(crate) fn decode(args: &Decode) -> anyhow::Result<Outcome> {
         input.read_to_string(&mut text).context("cannot read")?;
         input = Box::new(io::Cursor::new(from_hex(&text)?));
     }
-    // Control sockets allow the longer frames, and a capture may be of either kind.
+    // A capture may be of a control socket or of a data socket; control sockets allow longer frames.
     let mut buffer = FrameBuffer::new(MAX_CONTROL_LEN, CONTROL_ROOM);
     let mut offset = 0;
     loop {

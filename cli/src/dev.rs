@@ -1,7 +1,7 @@
-//! `hearth dev`: `up` that builds what has changed and serves it, again and again.
+//! `hearth dev`: runs the platform as `hearth up` does, and builds and serves every change of the sources.
 //!
-//! A thread looks at the sources, builds, and asks the platform for a reload; what does not build or
-//! does not start leaves what is served as it is.
+//! A thread polls the sources, builds the functions after a change, and requests a reload from the platform. If a
+//! build fails or a new worker does not start, the platform continues to serve the last good version.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,10 +17,10 @@ use crate::build::{Builder, Profile};
 use crate::out::{self, Outcome};
 use crate::up;
 
-/// Between two looks at the sources. A change that is the same at two of them has settled.
+/// Interval between two scans of the sources. A change has settled when two successive scans find the same.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Directories that hold no sources; hidden ones do not either.
+/// Directories that contain no sources. Hidden files and directories are skipped, too.
 const NO_SOURCES: [&str; 2] = ["target", "node_modules"];
 
 pub(crate) fn dev(args: &Up) -> anyhow::Result<Outcome> {
@@ -31,7 +31,7 @@ pub(crate) fn dev(args: &Up) -> anyhow::Result<Outcome> {
         sources = sources.changed(&args.manifest);
     }
     let manifest = args.manifest.clone();
-    // Ends with this process.
+    // The thread ends with this process.
     std::thread::spawn(move || {
         loop {
             sources = sources.changed(&manifest);
@@ -70,13 +70,13 @@ fn renew(manifest: &Path) {
     }
 }
 
-/// Every source file, as it was at one moment.
+/// Length and modification time of every source file at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Sources(BTreeMap<PathBuf, (u64, Option<SystemTime>)>);
 
 impl Sources {
-    /// Of the directory of a manifest, and of those that its functions' builds watch. What the builds
-    /// make is no source.
+    /// Scans the manifest's directory and the paths that the functions' builds watch (`build.watch`). The binaries
+    /// that the builds produce are not sources.
     fn of(manifest: &Path) -> Sources {
         let base = base(manifest);
         let mut sources = Sources::default();
@@ -108,7 +108,7 @@ impl Sources {
         sources
     }
 
-    /// Waits until they are others, and have settled.
+    /// Waits until the sources differ from `self` and have settled.
     fn changed(&self, manifest: &Path) -> Sources {
         let mut last = self.clone();
         loop {
@@ -124,7 +124,7 @@ impl Sources {
 
 fn is_source(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
-    // A link may lead anywhere, also back up.
+    // Symbolic links are skipped: a link may lead anywhere, even to a parent directory.
     name.is_some_and(|name| !name.starts_with('.') && !NO_SOURCES.contains(&name))
         && !path.is_symlink()
 }

@@ -1,4 +1,4 @@
-//! `hearth device`: the box that a platform runs on.
+//! `hearth device`: shows and controls the appliance that the platform runs on.
 
 use std::io::{IsTerminal, Write, stderr, stdin};
 
@@ -47,7 +47,7 @@ fn show(args: &Device) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// What is said of a box, a line for each thing.
+/// The device's status, one line for each property and each fault.
 fn lines(status: &DeviceStatus) -> Vec<String> {
     let boot = &status.boot;
     let trial = if boot.trial { ", on trial" } else { "" };
@@ -88,7 +88,7 @@ fn refused(error: AskError) -> anyhow::Result<Outcome> {
     }
 }
 
-/// Asks at the terminal; without one nobody agrees.
+/// Asks the user at the terminal for confirmation. Without a terminal, the answer is no.
 fn agreed() -> anyhow::Result<bool> {
     if !stdin().is_terminal() {
         return Ok(false);

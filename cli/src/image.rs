@@ -1,4 +1,4 @@
-//! `hearth image`: the appliance, made, tried and written to a disk.
+//! `hearth image`: builds an image of the appliance, runs it, or writes it to a disk.
 
 pub(crate) mod args;
 mod build;

@@ -1,4 +1,4 @@
-//! `hearth logs`.
+//! `hearth logs`: prints the platform's log.
 
 use hearth_supervisor::api::Skipped;
 use hearth_supervisor::api::client::target;

@@ -1,4 +1,4 @@
-//! `hearth`: the platform's one program. Parses the command line and hands over to the verb.
+//! `hearth`: the platform's command-line program. Parses the arguments and runs the command.
 
 mod appliance;
 mod args;
@@ -32,8 +32,8 @@ use hearth_supervisor::cell::choice;
 use args::{Args, Verb};
 use out::Outcome;
 
-/// How the supervisor starts what makes sandboxes, and programs in them: `hearth cell DESCRIPTOR`. No verb for
-/// people.
+/// The descriptor, if the supervisor has started this program as the sandbox helper: `hearth cell DESCRIPTOR`. The
+/// help does not list this internal command.
 fn cell() -> Option<i32> {
     let mut args = std::env::args_os().skip(1);
     match args.next()?.to_str()? {

@@ -1,4 +1,4 @@
-//! `hearth metrics`.
+//! `hearth metrics`: prints the metrics for Prometheus.
 
 use crate::args::Metrics;
 use crate::out::{self, Outcome};

@@ -1,4 +1,4 @@
-//! `hearth new`: a project that builds and answers at once, its SDK within it.
+//! `hearth new`: creates a project that builds and serves at once. The project contains the SDK.
 
 use std::fs;
 use std::path::Path;
@@ -8,23 +8,24 @@ use anyhow::{Context, ensure};
 use crate::args::{New, Template};
 use crate::out::{self, Outcome};
 
-/// The SDK's sources and the versions it was tested with, put here by `cli/build.rs`.
+/// The SDK's sources, and a lock file with the dependency versions that the SDK was tested with. `cli/build.rs`
+/// generates this module.
 mod sources {
     include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 }
 
 const SERDE: &str = "serde = { version = \"1\", features = [\"derive\"] }\n";
 
-/// What makes one template another.
+/// What differs between the templates.
 struct Kind {
     main: &'static str,
     features: &'static str,
-    /// Besides the SDK, a line each.
+    /// Lines for `[dependencies]`, in addition to the SDK.
     dependencies: &'static str,
     function: &'static str,
-    /// What the user does before it can serve, after a line break.
+    /// Shell commands that the user runs before `hearth dev`, each after a line break.
     first: &'static str,
-    /// And what once it does.
+    /// A command that the user can try once the project serves.
     then: &'static str,
 }
 

@@ -1,23 +1,23 @@
-//! What is said: data on stdout, talk on stderr.
+//! Output: data on stdout, messages on stderr.
 
 use std::fmt;
 use std::io::{self, Write};
 
-/// How a verb ended, where it did not fail for want of something.
+/// How a command ended, unless it returned an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Exit status 0.
     Done,
-    /// What was asked was not done, and it has been said why: exit status 1.
+    /// The command was not carried out and has printed the reason: exit status 1.
     Failed,
-    /// The manifest is wrong, and it has been said where: exit status 2.
+    /// The manifest is invalid, and the command has printed the errors: exit status 2.
     BadManifest,
 }
 
-/// Prints a line of data.
+/// Prints a line of data. If the reader has closed the pipe (`| head`), the process exits with status 0.
 ///
 /// # Errors
-/// A reader that has gone away (`| head`) ends the verb quietly, as it does elsewhere.
+/// Stdout cannot be written for another reason.
 pub(crate) fn data(line: impl fmt::Display) -> io::Result<()> {
     match writeln!(io::stdout(), "{line}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
@@ -25,7 +25,7 @@ pub(crate) fn data(line: impl fmt::Display) -> io::Result<()> {
     }
 }
 
-/// Prints a line of talk. With nobody there to read it there is nothing to be done.
+/// Prints a message. Errors are ignored, because there is nowhere left to report them.
 pub(crate) fn talk(line: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }

@@ -1,4 +1,5 @@
-//! Long work on the terminal: one line that changes. Elsewhere a line a step, and none that only counts.
+//! Progress of long work. A terminal shows one line that is rewritten. Other outputs get one line for each step and
+//! no percentages.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -6,14 +7,14 @@ use std::time::{Duration, Instant};
 use crate::out;
 use crate::table::bytes;
 
-/// As often as an eye follows.
+/// Minimum time between two updates of the line.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Tells how far a piece of work is.
+/// Shows the progress of a piece of work on stderr.
 #[derive(Debug)]
 pub(crate) struct Progress {
     terminal: bool,
-    /// When the line was changed last.
+    /// When the line was last written; `None` if no line is shown.
     last: Option<Instant>,
     begun: Instant,
 }
@@ -27,7 +28,7 @@ impl Progress {
         }
     }
 
-    /// A new piece of work.
+    /// Begins a step and shows its name.
     pub(crate) fn step(&mut self, what: impl std::fmt::Display) {
         self.begun = Instant::now();
         match self.terminal {
@@ -36,7 +37,8 @@ impl Progress {
         }
     }
 
-    /// So much of it is done.
+    /// Shows on a terminal that `done` of `all` bytes are complete, and the speed. Skips an update that comes too
+    /// soon after the last one, unless the step is complete.
     pub(crate) fn part(&mut self, what: &str, done: u64, all: u64) {
         let soon = self.last.is_some_and(|last| last.elapsed() < PAUSE);
         if !self.terminal || (soon && done < all) {
@@ -48,7 +50,7 @@ impl Progress {
         self.show(&format!("{what}: {percent:3} %, {speed}/s"));
     }
 
-    /// The line goes, for what is said next.
+    /// Erases the line, so that other output can follow.
     pub(crate) fn end(&mut self) {
         if self.terminal && self.last.take().is_some() {
             let _ = write!(io::stderr(), "\r\x1b[K");

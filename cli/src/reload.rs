@@ -1,4 +1,4 @@
-//! `hearth reload`.
+//! `hearth reload`: loads and serves the manifest again.
 
 use hearth_supervisor::api::{AskError, Reloaded};
 

@@ -1,4 +1,4 @@
-//! `hearth rollback`.
+//! `hearth rollback`: returns to an earlier version.
 
 use std::time::Instant;
 

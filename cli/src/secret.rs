@@ -1,4 +1,4 @@
-//! `hearth secret`: values that a manifest refers to, kept beside it, or in its state.
+//! `hearth secret`: stores the values that a manifest refers to, in the platform's state directory.
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
@@ -64,7 +64,7 @@ fn list(manifest: &Path, state: &State) -> anyhow::Result<Outcome> {
     for name in secrets.names().context("cannot list them")? {
         out::data(name)?;
     }
-    // Without a manifest, or with a bad one, there is nothing to be missed.
+    // Without a valid manifest, it is unknown which secrets are missing.
     if let Ok(parsed) = load(manifest) {
         let missing = |name: &&str| matches!(secrets.value(name), Err(SecretError::Missing(_)));
         for name in parsed.manifest.secrets().filter(missing) {

@@ -1,4 +1,4 @@
-//! `hearth status`: the platform's processes as a table, then what each function is.
+//! `hearth status`: prints the platform's processes as a table, then the details of each function.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use crate::args;
 use crate::out::{self, Outcome};
 use crate::table::{self, Side, lay_out};
 
-/// The table's columns: head, and the side that their cells stand on.
+/// The table's columns: head, and alignment.
 const COLUMNS: [(&str, Side); 14] = [
     ("NAME", Side::Left),
     ("PID", Side::Right),
@@ -70,7 +70,8 @@ fn text(status: &Status) -> String {
     text
 }
 
-/// What is enforced of each worker's sandbox and why the rest is not: of those that are alike, once.
+/// Lists what each worker's sandbox enforces and why it does not enforce the rest; equal sandboxes are listed once.
+/// Also lists the limits that workers have reached, and the system calls that were refused to them.
 fn sandboxes(function: &FunctionStatus, text: &mut String) {
     let mut told = Vec::new();
     for worker in &function.workers {
@@ -108,7 +109,7 @@ fn sandboxes(function: &FunctionStatus, text: &mut String) {
     }
 }
 
-/// What runs where.
+/// The first line: the service, its generation, its listeners and the number of connections.
 pub(crate) fn head(status: &Status) -> String {
     let listeners = status.listeners.iter();
     let listeners: Vec<String> = listeners
@@ -126,7 +127,7 @@ pub(crate) fn head(status: &Status) -> String {
     )
 }
 
-/// The processes: supervisor, gateway, then each function's workers below it.
+/// The table of processes: the supervisor, the gateway, and each function with its workers below it.
 pub(crate) fn table(status: &Status, functions: &[&FunctionStatus]) -> Vec<String> {
     let mut rows = vec![COLUMNS.map(|(head, _)| head.to_owned()).to_vec()];
     rows.push(row("supervisor", &status.supervisor));

@@ -1,17 +1,17 @@
-//! Text in columns, and figures as people read them.
+//! Text in columns, and numbers in a form for people.
 
 /// Spaces between two columns.
 const GAP: &str = "  ";
 
-/// On which side of its column a cell stands.
+/// The side on which a column is aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Left,
     Right,
 }
 
-/// Lays rows out; the first is the head. Columns in which nothing but the head stands are left out,
-/// and no line ends in spaces.
+/// Aligns rows in columns; the first row is the head. Leaves out columns that are empty below the head, and spaces at
+/// the ends of lines.
 pub(crate) fn lay_out(sides: &[Side], rows: &[Vec<String>]) -> Vec<String> {
     let columns: Vec<(usize, Side, usize)> = sides
         .iter()
@@ -36,7 +36,7 @@ pub(crate) fn lay_out(sides: &[Side], rows: &[Vec<String>]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-/// Bytes in the largest unit that leaves a whole.
+/// A size in the largest unit of which it has at least one.
 pub(crate) fn bytes(bytes: u64) -> String {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match units.into_iter().find(|(_, size)| bytes >= *size) {
@@ -45,7 +45,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
 }
 
-/// How long something has lasted, in its two largest units.
+/// A duration in its two largest units.
 pub(crate) fn time(millis: u64) -> String {
     let seconds = millis / 1000;
     match seconds {
@@ -56,7 +56,7 @@ pub(crate) fn time(millis: u64) -> String {
     }
 }
 
-/// A latency with three figures at most.
+/// A latency, rounded to about three digits.
 pub(crate) fn latency(millis: f64) -> String {
     match millis {
         ..10.0 => format!("{millis:.2} ms"),

@@ -1,4 +1,4 @@
-//! `hearth top`: the status again and again, the busiest first, on a terminal that is left as it was.
+//! `hearth top`: shows the status every second, the busiest functions first, and restores the terminal at the end.
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
@@ -14,11 +14,11 @@ use crate::args::{SortBy, Top};
 use crate::out::{self, Outcome};
 use crate::status::{head, table};
 
-/// Between two frames.
+/// Interval between two frames.
 const FRAME: Duration = Duration::from_secs(1);
 
-/// Control sequences of ECMA-48 and xterm: another screen without a cursor whose lines are cut at its
-/// edge, and back. A frame is written over the last one, so that nothing flickers.
+/// Control sequences of ECMA-48 and xterm. `ENTER` switches to the alternate screen, hides the cursor and cuts lines
+/// at the edge; `LEAVE` reverts that. Each frame is written over the last one, so that nothing flickers.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 const HOME: &str = "\x1b[H";
@@ -34,8 +34,8 @@ pub(crate) fn top(args: &Top) -> anyhow::Result<Outcome> {
         out::data(frame.join("\n"))?;
         return Ok(Outcome::Done);
     }
-    // Blocked before the screen is changed: from here on a signal is read, and what it means is to
-    // leave by the door.
+    // Signals are blocked before the screen is changed. From here on they are read from a descriptor and end the
+    // loop, so that the screen is always restored.
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         signals.add(signal);
@@ -51,14 +51,14 @@ pub(crate) fn top(args: &Top) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Waits for the next frame's time, or for a signal.
+/// Waits until the next frame is due or a signal arrives. Returns `true` for a signal.
 fn told_to_end(signals: &SignalFd) -> anyhow::Result<bool> {
     let mut wanted = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
     let time = PollTimeout::try_from(FRAME).unwrap_or(PollTimeout::MAX);
     Ok(poll(&mut wanted, time)? > 0)
 }
 
-/// A terminal's other screen; dropping it shows the first one again, as it was.
+/// The terminal's alternate screen. Dropping it shows the normal screen again, unchanged.
 struct Screen;
 
 impl Screen {
@@ -69,10 +69,10 @@ impl Screen {
         Ok(Screen)
     }
 
-    /// Shows as many lines as there is room for.
+    /// Shows as many lines as fit on the screen.
     fn show(&mut self, lines: &[String]) -> io::Result<()> {
         let rows = terminal_size::terminal_size().map_or(24, |(_, height)| usize::from(height.0));
-        // The last row is left empty: a line break in it would move all the others up.
+        // The last row is left empty: a line break in it would scroll the screen.
         let shown = lines.iter().take(rows.saturating_sub(1));
         let mut frame = HOME.to_owned();
         for line in shown {
@@ -94,7 +94,7 @@ impl Drop for Screen {
     }
 }
 
-/// How busy functions are, from one frame to the next.
+/// Computes how busy functions are, from one frame to the next.
 #[derive(Default)]
 struct Busy {
     before: Option<(Instant, HashMap<String, u64>)>,
@@ -124,7 +124,7 @@ impl Busy {
             .iter()
             .map(|function| match sort {
                 SortBy::Cpu => (cpu(function), function),
-                // Before there is a rate, those who have had the most.
+                // In the first frame, which has no rates yet, sort by the total number of requests.
                 SortBy::Requests => {
                     let all = function.requests.requests as f64;
                     (rate(function).unwrap_or(all), function)

@@ -1,4 +1,4 @@
-//! `hearth up`, and the gateway's process that it starts.
+//! `hearth up`, and the internal commands that the supervisor starts: the gateway and the sandbox helper.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ pub(crate) fn up(args: &Up) -> anyhow::Result<Outcome> {
     told(build_first(args).and_then(|()| run(args)))
 }
 
-/// Serves what has been built.
+/// Runs the platform without building functions first.
 pub(crate) fn serve(args: &Up) -> anyhow::Result<Outcome> {
     told(run(args))
 }
@@ -28,7 +28,7 @@ fn run(args: &Up) -> anyhow::Result<()> {
     Ok(hearth_supervisor::run(options(args)?)?)
 }
 
-/// What came of it; a bad manifest is told with its faults.
+/// The outcome of a run. If the manifest is invalid, prints its errors and returns `BadManifest`.
 fn told(ended: anyhow::Result<()>) -> anyhow::Result<Outcome> {
     match ended {
         Ok(()) => Ok(Outcome::Done),
@@ -102,7 +102,7 @@ fn options(args: &Up) -> anyhow::Result<Options> {
     }
 }
 
-/// This very program; by way of /proc where its file has been replaced since it was started.
+/// The path of this program. If its file has been replaced since the start, the path in /proc that still leads to it.
 pub(crate) fn own_program() -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe().context("cannot tell where this program is")?;
     Ok(if path.exists() {
@@ -112,7 +112,7 @@ pub(crate) fn own_program() -> anyhow::Result<PathBuf> {
     })
 }
 
-/// Makes cells for a supervisor, until that ends.
+/// Makes sandboxes at the supervisor's request on this descriptor, until the supervisor ends.
 pub(crate) fn cells(descriptor: i32) -> ExitCode {
     match hearth_supervisor::cell::zygote(descriptor) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! `hearth versions`.
+//! `hearth versions`: lists the versions that are kept.
 
 use std::fmt::Write;
 
@@ -48,7 +48,7 @@ fn text(status: &VersionsStatus) -> String {
     text
 }
 
-/// What changed, in one line.
+/// The changes in one line, or `-` if there are none.
 pub(crate) fn changes(changes: &[Change]) -> String {
     let changes = changes.iter().map(|one| match &one.function {
         Some(function) => format!("{function} ({})", one.what),
@@ -60,8 +60,8 @@ pub(crate) fn changes(changes: &[Change]) -> String {
     }
 }
 
-/// A time in milliseconds since 1970 as date and time of day, UTC; what is no time of the calendar, as
-/// that number.
+/// A time in milliseconds since 1970 as date and time of day in UTC, or as the number itself if the calendar does not
+/// reach that far.
 fn when(time: u64) -> String {
     let seconds = i64::try_from(time / 1000).unwrap_or(i64::MAX);
     let Ok(at) = OffsetDateTime::from_unix_timestamp(seconds) else {

@@ -1,4 +1,4 @@
-//! Says hello, and counts how often.
+//! Greets the caller by name, and counts the greetings.
 
 use hearth_sdk::{Request, Response, serve};
 

@@ -1,4 +1,4 @@
-//! Notes as JSON, kept in memory: they last as long as the worker.
+//! A JSON API for notes in memory. The notes are lost when the worker ends.
 
 use std::collections::BTreeMap;
 

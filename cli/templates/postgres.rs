@@ -1,4 +1,4 @@
-//! Notes in PostgreSQL: one worker, many requests at once, connections that are kept.
+//! A JSON API for notes in PostgreSQL. One worker handles many requests at once and keeps its connections open.
 
 use hearth_sdk::postgres::{Error, Postgres};
 use hearth_sdk::{Problem, Request, Response, serve_async};
@@ -13,7 +13,8 @@ fn main() {
     serve_async(start, handle)
 }
 
-/// An error refuses the start with its words.
+/// Connects to the database and creates the table. If this fails, the worker does not start and the error is
+/// reported.
 async fn start() -> Result<Postgres, Box<dyn std::error::Error>> {
     let database = Postgres::new()?;
     let client = database.get().await?;

@@ -1,4 +1,4 @@
-//! Counts visits in Redis: all workers count together, and the count outlives them.
+//! Counts visits in Redis. All workers share the count, and it outlives them.
 
 use hearth_sdk::redis::{Error, Redis, redis};
 use hearth_sdk::{Request, Response, serve_async};

@@ -1,4 +1,4 @@
-//! Sends the time of day, second by second, to whoever listens: `curl -N` or an `EventSource`.
+//! Sends the time of day every second as server-sent events, for `curl -N` or an `EventSource` in a browser.
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

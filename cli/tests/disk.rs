@@ -1,5 +1,5 @@
-//! `hearth image flash` onto disks of a machine of its own: one built in, a card in its USB port, and two that will
-//! not do. `cargo xtask test flash` makes the machine; what it finds on the disks afterwards, it compares itself.
+//! `hearth image flash` onto the disks of a virtual machine: a built-in disk, a card in a USB port, and two
+//! unsuitable disks. `cargo xtask test flash` starts the machine, and compares the contents of the disks afterwards.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,10 +22,10 @@ const PROTECTED: &str = "/dev/vdb";
 const SMALL: &str = "/dev/vdc";
 const CARD: &str = "/dev/sda";
 
-/// What lies on the disk that is built in.
+/// The byte that fills the built-in disk before the test.
 const BEFORE: u8 = 0xee;
 
-/// The kernel finds what is in a USB port after everything else.
+/// Waits for the card: the kernel finds USB devices after all others.
 fn plugged() {
     let until = Instant::now() + Duration::from_secs(60);
     while !Path::new(CARD).exists() {
@@ -34,7 +34,7 @@ fn plugged() {
     }
 }
 
-/// Flashes; the exit status, and what was said.
+/// Runs `hearth image flash`. Returns its exit status and stderr.
 fn flash(device: &str, more: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new("/bin/hearth");
     command.args(["image", "flash", IMAGE, device, "--yes"]);
@@ -48,7 +48,7 @@ fn flash(device: &str, more: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), said)
 }
 
-/// It is not written, and this is why.
+/// Asserts that the disk is refused for these reasons.
 fn refused(device: &str, more: &[&str], reasons: &[&str]) {
     let (status, said) = flash(device, more);
     assert_eq!(status, Some(1));
@@ -57,7 +57,7 @@ fn refused(device: &str, more: &[&str], reasons: &[&str]) {
     }
 }
 
-/// It is written; what was said.
+/// Asserts that the disk is written. Returns stderr.
 fn written(device: &str, more: &[&str]) -> String {
     let (status, said) = flash(device, more);
     assert_eq!(status, Some(0));
@@ -88,7 +88,7 @@ fn a_disk_is_written_once_nothing_speaks_against_it_or_somebody_insists() {
     );
     written(BUILT_IN, &["--force"]);
 
-    // A card asks for nothing but that it is not in use.
+    // A card needs no `--force` unless it is in use.
     let place = "/tmp/card";
     fs::create_dir(place).unwrap();
     let none = None::<&str>;
@@ -110,7 +110,7 @@ fn a_disk_is_written_once_nothing_speaks_against_it_or_somebody_insists() {
     );
     umount(place).unwrap();
     let said = written(CARD, &[]);
-    // What is lost is told.
+    // The output names the image that is lost.
     assert!(said.contains("holds Hearth "));
     assert!(!said.contains("built into") && !said.contains("mounted"));
 

@@ -1,4 +1,4 @@
-//! A worker that docs/protocol.md alone was enough to write: the Python example, behind a real gateway.
+//! A worker that was written from docs/protocol.md alone: the Python example, behind a real gateway.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::http::request;
 use crate::platform::{HTTP_ONLY, Place, Platform};
 
-// The harness of `processes`, of which this program needs a part.
+// The test harness of `processes`, of which these tests use a part.
 #[allow(dead_code, reason = "the rest is for `processes`")]
 #[path = "processes/http.rs"]
 mod http;
@@ -40,7 +40,7 @@ fn root() -> PathBuf {
         .to_owned()
 }
 
-/// Starts the functions of the example's own manifest, with its worker.
+/// Starts a platform with the functions of the example's manifest and the example's worker.
 fn start() -> Platform {
     let example = root().join("examples/python");
     let manifest = fs::read_to_string(example.join("edge.yaml")).unwrap();
@@ -50,7 +50,7 @@ fn start() -> Platform {
     Platform::start_in(place)
 }
 
-/// Bytes of which no two stretches of 64 KiB are alike.
+/// Bytes in which each block of 64 KiB differs from the others.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|place| (place % 251) as u8).collect()
 }
@@ -147,7 +147,7 @@ fn a_client_that_goes_away_frees_it() {
 fn told_to_stop_it_finishes_its_answer_and_ends() {
     let mut platform = start();
     let worker = platform.worker("py");
-    // More than the sockets on the way hold.
+    // More than the sockets between worker and client can buffer.
     let length = 64 * MIB;
     let mut client = platform.connect();
     let line = format!("GET /py/stream?bytes={length}");
@@ -164,7 +164,7 @@ fn told_to_stop_it_finishes_its_answer_and_ends() {
     }
 }
 
-/// Waits until it says so.
+/// Waits until the platform logs that it is stopping.
 fn platform_is_stopping(platform: &Platform) {
     wait::until("it stops", || {
         let printed = platform.printed();

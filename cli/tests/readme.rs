@@ -1,4 +1,4 @@
-//! The README's commands print what the README says, and the seed's manifest serves, too.
+//! The README's commands print what the README shows, and the seed's manifest can be served.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// Building the functions is part of it, and takes its time on a small machine.
+/// Limit for the start, which includes the build of the functions. That is slow on a small machine.
 const UP_TIME: Duration = Duration::from_secs(900);
 
 fn root() -> PathBuf {
@@ -20,7 +20,7 @@ fn root() -> PathBuf {
         .to_owned()
 }
 
-/// `hearth up MANIFEST --build` in the root of the project, as the README says, on ports of its own.
+/// `hearth up MANIFEST --build` in the root of the project, as in the README, but on ports that the kernel chooses.
 struct Up {
     child: Child,
     manifest: &'static str,
@@ -55,7 +55,7 @@ impl Up {
         }
     }
 
-    /// Waits until it says that it is up, and returns all it said.
+    /// Waits until the platform prints that it is up, and returns everything that it has printed.
     fn wait(&self) -> String {
         let end = Instant::now() + UP_TIME;
         let mut said = String::new();
@@ -83,7 +83,7 @@ impl Up {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// Where it really listens: `http` and `https`.
+    /// The addresses of the listeners `http` and `https`.
     fn addresses(&self) -> (String, String) {
         let status = self.status();
         let address = |scheme: &str| {
@@ -106,7 +106,7 @@ impl Drop for Up {
     }
 }
 
-/// Whether `text` is `pattern`, where `...` stands for anything.
+/// Whether `text` matches `pattern`, in which `...` matches any text.
 fn fits(text: &str, pattern: &str) -> bool {
     let mut rest = text;
     let mut pieces = pattern.split("...");

@@ -1,34 +1,34 @@
-//! What kind of program a file is, by its ELF header (elf(5)): enough to see that a worker runs on a
-//! machine of its architecture with nothing else there.
+//! Reads the kind of a program from its ELF header (elf(5)), to check that a worker is static and built for the right
+//! processor.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-/// A program's file.
+/// The kind of a program file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Program {
-    /// For a processor, by its number in ELF.
+    /// A program for the processor with this number (`e_machine`).
     Elf {
         machine: u16,
-        /// Whether it brings everything along.
+        /// Whether the program needs no dynamic linker.
         is_static: bool,
     },
-    /// Anything else: a script, whose interpreter must be there.
+    /// Any other file, such as a script, which needs its interpreter on the machine.
     Other,
 }
 
-/// More than any program of ours has in front of its code.
+/// Number of bytes that are read from the start of a file: more than the headers of any worker's program take.
 const LONGEST_HEADERS: u64 = 64 * 1024;
 
-/// The program header that names an interpreter: the dynamic linker.
+/// Type of the program header that names an interpreter, which is the dynamic linker.
 const PT_INTERP: u32 = 3;
 
 impl Program {
-    /// Looks at a file.
+    /// Reads the headers of a file.
     ///
     /// # Errors
-    /// It cannot be read, or is a broken or a 32-bit ELF file.
+    /// The file cannot be read, or is a broken, a 32-bit or a big-endian ELF file.
     pub(super) fn of(path: &Path) -> io::Result<Program> {
         let mut bytes = Vec::new();
         File::open(path)?
@@ -42,7 +42,7 @@ impl Program {
         if !bytes.starts_with(b"\x7fELF") {
             return Some(Program::Other);
         }
-        // 64 bits, little-endian: all that the appliance runs on.
+        // 64-bit and little-endian, as every processor of the appliance is.
         if bytes.get(4..6)? != [2, 1] {
             return None;
         }
@@ -75,7 +75,7 @@ mod tests {
             "aarch64" => 183,
             other => panic!("{other}"),
         };
-        // What Cargo builds for tests is linked to the C library.
+        // Test programs are linked to the shared C library.
         let expect = Program::Elf {
             machine,
             is_static: false,
@@ -89,7 +89,7 @@ mod tests {
         }
         bytes[4] = 1;
         assert_eq!(Program::read(&bytes), None);
-        // Headers that lie about where they are.
+        // The program headers lie beyond the end of the file.
         bytes[4] = 2;
         bytes[32..40].fill(0xff);
         assert_eq!(Program::read(&bytes), None);

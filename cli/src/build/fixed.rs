@@ -1,4 +1,4 @@
-//! `hearth build`: static workers, for this machine or another.
+//! `hearth build`: builds static workers, for this machine or another.
 
 use std::ffi::OsString;
 use std::os::unix::fs::symlink;
@@ -17,7 +17,7 @@ use super::{Builder, Profile, cargo_in_use};
 use crate::args::Build;
 use crate::out::{self, Outcome};
 
-/// What static workers are built for, and how.
+/// The target of a static build, and how to build for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Static {
     arch: Arch,
@@ -25,12 +25,12 @@ pub(crate) struct Static {
     way: Way,
 }
 
-/// What of a program is left out.
+/// What is left out of programs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
-    /// The machinery of panics, and more speed than is needed.
+    /// Leave out the code that handles panics, and optimise for size alone.
     smallest: bool,
-    /// The default features of its package.
+    /// Leave out the default features of the functions' packages.
     bare: bool,
 }
 
@@ -73,16 +73,16 @@ pub(crate) fn build(args: &Build) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// A function's program, ready to be run anywhere.
+/// A function's program, checked for its target.
 #[derive(Debug)]
 pub(crate) struct Built {
     pub(crate) function: String,
-    /// Where it lies.
+    /// The path of the program.
     pub(crate) place: PathBuf,
     pub(crate) bytes: u64,
 }
 
-/// Builds every function as a static program, and sees that each is one.
+/// Builds every function as a static program, and checks each result.
 pub(crate) fn functions(
     manifest: &Manifest,
     base: &Path,
@@ -105,8 +105,8 @@ pub(crate) fn functions(
     each.collect()
 }
 
-/// What lies there already: for this processor, or, where a program is the same everywhere, beside the
-/// manifest.
+/// Finds existing programs without building any: at the target's path, or else at the manifest's path, where a script
+/// that runs on every processor is.
 #[cfg(feature = "image")]
 pub(crate) fn found(manifest: &Manifest, base: &Path, arch: Arch) -> anyhow::Result<Vec<Built>> {
     let each = manifest.functions.iter().map(|(name, function)| {
@@ -129,7 +129,8 @@ fn built(function: &str, place: PathBuf, arch: Arch) -> anyhow::Result<Built> {
     })
 }
 
-/// A program that is the same everywhere, as a script is, has no need to be built twice.
+/// Copies a script to the directory of the target's programs. A script is the same for every processor, so the build
+/// command need not write it twice.
 fn bring_script(from: &Path, to: &Path) -> anyhow::Result<()> {
     let is_script = matches!(Program::of(from), Ok(Program::Other));
     ensure!(
@@ -142,7 +143,7 @@ fn bring_script(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 impl Static {
-    /// Finds the way, and says which it is.
+    /// Chooses how to build for this architecture, and prints the choice.
     fn find(arch: Arch, options: Options) -> anyhow::Result<Static> {
         let (way, wanted) = way::choose(arch, Tools::find(arch), Arch::of_this_machine());
         let wanted = wanted.join(",\n  ");
@@ -166,12 +167,13 @@ impl Static {
         Ok(Static { arch, options, way })
     }
 
-    /// Where a binary is put.
+    /// The path to which a binary is written.
     pub(super) fn place(&self, base: &Path, binary: &Path) -> PathBuf {
         place(self.arch, base, binary)
     }
 
-    /// Makes room for what a build command of the user's makes, and tells what the command learns.
+    /// Prepares the path to which a build command writes its binary. Returns the environment variables for the
+    /// command.
     pub(super) fn prepare(
         &self,
         base: &Path,
@@ -181,8 +183,8 @@ impl Static {
         if let Some(parent) = place.parent() {
             fs::create_dir_all(parent)?;
         }
-        // What an earlier run has put there would be taken for this one's. In the place of this
-        // machine's lies what is served.
+        // The binary of an earlier build would be mistaken for this one's. This machine's binary is kept, because a
+        // platform may serve it.
         if place != std::path::absolute(base.join(binary))? {
             remove(&place).with_context(|| format!("cannot remove {}", place.display()))?;
         }
@@ -192,7 +194,7 @@ impl Static {
         ])
     }
 
-    /// `cargo build`, by the Cargo in use unless the way has its own.
+    /// The command `cargo build`, with the Cargo in use unless the way has its own.
     pub(super) fn cargo(&self, base: &Path) -> anyhow::Result<Command> {
         let base = fs::canonicalize(base)?;
         let scratch = base.join(".hearth/build").join(self.arch.name());
@@ -201,7 +203,7 @@ impl Static {
                 .and_then(|()| link(file, &scratch.join(name)))
                 .with_context(|| format!("cannot write to {}", scratch.display()))?;
         }
-        // They would replace ours, so they join them.
+        // RUSTFLAGS in the environment would replace the flags of `call`, so they are added to those.
         let more = std::env::var("RUSTFLAGS").unwrap_or_default();
         let more: Vec<String> = more.split_whitespace().map(str::to_owned).collect();
         let mut hidden = self.way.hidden();
@@ -220,8 +222,8 @@ impl Static {
         if let Some(rustc) = call.rustc {
             command.env("RUSTC", rustc);
         }
-        // Dependencies in C are compiled by what links; Cargo's crates look for a musl-gcc of the
-        // architecture, which Debian does not have. What the user names stays.
+        // C dependencies are compiled by the compiler that links. Otherwise their build scripts look for a musl-gcc
+        // of the architecture, which Debian does not have. A compiler that the user names is kept.
         let name = format!("CC_{}_unknown_linux_musl", self.arch.name());
         if let (Some(compiler), None) = (self.way.compiler(), std::env::var_os(&name)) {
             command.env(name, compiler);
@@ -230,9 +232,9 @@ impl Static {
     }
 }
 
-/// Where a binary is put: in its place for this machine, else below `dist/ARCH`.
+/// The path of a binary: the manifest's own for this machine's architecture, else below `dist/ARCH`.
 fn place(arch: Arch, base: &Path, binary: &Path) -> PathBuf {
-    // `.` is said by nobody.
+    // Leave out a leading `.`, for shorter paths in messages.
     let base = base.strip_prefix(".").unwrap_or(base);
     match Arch::of_this_machine() == Some(arch) {
         true => base.join(binary),
@@ -240,7 +242,7 @@ fn place(arch: Arch, base: &Path, binary: &Path) -> PathBuf {
     }
 }
 
-/// Sees that a program is one for this processor that needs nothing else; its size.
+/// Checks that a program is for this processor and needs no shared libraries. Returns its size in bytes.
 fn check(place: &Path, arch: Arch) -> anyhow::Result<u64> {
     let shown = place.display();
     let program = Program::of(place).with_context(|| format!("cannot read {shown}"))?;
@@ -267,7 +269,7 @@ fn link(file: &Path, place: &Path) -> io::Result<()> {
     symlink(file, place)
 }
 
-/// Removes a file, if it is there.
+/// Removes a file, if it exists.
 fn remove(place: &Path) -> io::Result<()> {
     match fs::remove_file(place) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -275,7 +277,7 @@ fn remove(place: &Path) -> io::Result<()> {
     }
 }
 
-/// Where Cargo keeps the sources of dependencies.
+/// Cargo's home directory, below which Cargo keeps the sources of dependencies.
 fn home_of_cargo() -> Option<PathBuf> {
     let named = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     named.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))

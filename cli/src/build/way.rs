@@ -1,8 +1,8 @@
-//! How a static worker is built with what this machine has: looked for, chosen, and said.
+//! Finds the tools that this machine has for static builds, and chooses the best way to build with them.
 //!
-//! The best way builds the standard library together with the worker, for musl: half the size of the
-//! next one, and the only way to leave the machinery of panics out. It needs a nightly
-//! toolchain with the sources of the standard library, and musl's `libc.a`.
+//! The best way builds the standard library together with the worker, for musl. The result is half as large as that
+//! of the next way, and only this way can leave out the code that handles panics. It needs a nightly toolchain with
+//! the standard library's sources, and musl's `libc.a`.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use std::process::{Command, Stdio};
 
 use clap::ValueEnum;
 
-/// A processor that the appliance runs on.
+/// A processor architecture of the appliance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Arch {
     /// PCs
     #[value(name = "x86_64")]
     X86_64,
-    /// Raspberry Pi and the like
+    /// Raspberry Pi and similar boards
     #[value(name = "aarch64")]
     Aarch64,
 }
 
 impl Arch {
-    /// This machine's.
+    /// The architecture of this machine, if it is one of the appliance's.
     pub(crate) fn of_this_machine() -> Option<Arch> {
         Arch::from_str(std::env::consts::ARCH, false).ok()
     }
@@ -34,7 +34,7 @@ impl Arch {
         }
     }
 
-    /// Its number in ELF files.
+    /// The number of the processor in ELF files (`e_machine`).
     pub(super) fn machine(self) -> u16 {
         match self {
             Arch::X86_64 => 62,
@@ -42,7 +42,7 @@ impl Arch {
         }
     }
 
-    /// Debian's compiler for it.
+    /// The name of Debian's C compiler for this architecture.
     fn compiler(self) -> String {
         match Arch::of_this_machine() == Some(self) {
             true => "cc".to_owned(),
@@ -51,23 +51,23 @@ impl Arch {
     }
 }
 
-/// What a machine has for an architecture.
+/// The tools that this machine has to build for an architecture.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tools {
     /// The directory of a nightly toolchain.
     nightly: Option<PathBuf>,
-    /// Whether that has the standard library's sources.
+    /// Whether the nightly toolchain has the standard library's sources.
     sources: bool,
-    /// musl's startup objects and `libc.a`.
+    /// The directory of musl's startup objects and `libc.a`.
     musl: Option<PathBuf>,
-    /// A compiler that links, and its `libgcc_eh.a`.
+    /// A C compiler that links, and the path of its `libgcc_eh.a`.
     linker: Option<(String, PathBuf)>,
     /// Whether the toolchain in use has the standard library for musl.
     target: bool,
 }
 
 impl Tools {
-    /// Looks for them.
+    /// Looks for the tools.
     pub(super) fn find(arch: Arch) -> Tools {
         let nightly = sysroot();
         let has_sources = |at: &PathBuf| sources(at).join("library/std/Cargo.toml").is_file();
@@ -90,23 +90,23 @@ impl Tools {
     }
 }
 
-/// A way to build.
+/// A way to build a static worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// With the standard library, by a nightly toolchain, for musl.
+    /// Builds the standard library as well, with a nightly toolchain, for musl.
     Whole {
         nightly: PathBuf,
         musl: PathBuf,
         linker: String,
         unwinder: PathBuf,
     },
-    /// With the standard library for musl that the toolchain has, by this linker if not its own.
+    /// Uses the toolchain's standard library for musl, and this linker or, without one, the toolchain's own.
     Musl { linker: Option<String> },
-    /// With glibc within.
+    /// Links glibc statically.
     Glibc,
 }
 
-/// Which way, and what the best one wants that is not there.
+/// Chooses how to build. Also returns what the best way needs and this machine does not have.
 pub(super) fn choose(arch: Arch, tools: Tools, here: Option<Arch>) -> (Option<Way>, Vec<String>) {
     let mut wanted = Vec::new();
     if tools.nightly.is_none() {
@@ -152,14 +152,14 @@ pub(super) fn choose(arch: Arch, tools: Tools, here: Option<Arch>) -> (Option<Wa
     (way, wanted)
 }
 
-/// How Cargo is called.
+/// How to call Cargo.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Call {
-    /// Instead of the one in use.
+    /// The Cargo to call instead of the one in use.
     pub(super) cargo: Option<PathBuf>,
-    /// Besides `build`.
+    /// The arguments after `build`.
     pub(super) args: Vec<String>,
-    /// The compiler, instead of the one in use.
+    /// The compiler to use instead of the one in use.
     pub(super) rustc: Option<PathBuf>,
 }
 
@@ -172,8 +172,8 @@ impl Way {
         }
     }
 
-    /// The call of Cargo. `scratch` has the unwinder as `libunwind.a`, where the way wants one; `more`
-    /// are flags of the user's; `hidden` are directories that no program shall name.
+    /// How to call Cargo. `scratch` is a directory that contains the unwinder as `libunwind.a`, if the way needs one.
+    /// `more` are flags of the user. `hidden` are directories whose paths are removed from programs.
     pub(super) fn call(
         &self,
         arch: Arch,
@@ -195,7 +195,7 @@ impl Way {
         ];
         let mut flags = vec![
             "-Ctarget-feature=+crt-static".to_owned(),
-            // A profile's `strip` is forgotten for packages that the workspace gives a profile of their own.
+            // Cargo ignores a profile's `strip` for packages to which the workspace gives a profile of their own.
             "-Cstrip=symbols".to_owned(),
         ];
         match self {
@@ -216,13 +216,13 @@ impl Way {
                     false => "-Zbuild-std-features=optimize_for_size,panic-unwind",
                 };
                 call.args.extend([library.to_owned(), features.to_owned()]);
-                // Startup objects and libraries by hand: no wrapper of the compiler is needed, and it
-                // works for another architecture, too.
+                // Startup objects and libraries are named here. So the build needs no compiler wrapper, and works for
+                // another architecture, too.
                 let musl_file = |name: &str| format!("-Clink-arg={}", musl.join(name).display());
                 flags.extend([
                     format!("-Clinker={linker}"),
                     "-Clink-self-contained=no".to_owned(),
-                    // Else the linker may take musl's shared library.
+                    // Otherwise the linker may use musl's shared library.
                     "-Crelocation-model=static".to_owned(),
                     format!("-Lnative={}", musl.display()),
                     format!("-Lnative={}", scratch.display()),
@@ -236,11 +236,11 @@ impl Way {
                     "-Clink-arg=-Wl,--build-id=none".to_owned(),
                 ]);
                 if !smallest {
-                    // The unwinder calls them, yet asks for them only weakly, which pulls nothing out of
-                    // an archive.
+                    // The unwinder refers to these functions only weakly, and weak references pull nothing out of an
+                    // archive.
                     let locks = ["pthread_mutex_lock", "pthread_mutex_unlock", "pthread_once"];
                     flags.extend(locks.map(|name| format!("-Clink-arg=-Wl,-u,{name}")));
-                    // Less is inlined than `s` lets through: one part in a hundred of the size.
+                    // Inlines less than `opt-level=s` does, which saves one hundredth of the size.
                     flags.push("-Cllvm-args=-inline-threshold=20".to_owned());
                 } else {
                     flags.extend([
@@ -260,7 +260,7 @@ impl Way {
         if smallest && !matches!(self, Way::Whole { .. }) {
             profile.push("panic=\"abort\"".to_owned());
         }
-        // Neither the user's name nor his directories belong into a program.
+        // Programs must not contain the user's name or directories.
         let hide = |path: &PathBuf| format!("--remap-path-prefix={}/=", path.display());
         flags.extend(hidden.iter().map(hide));
         flags.extend(more.iter().cloned());
@@ -274,7 +274,7 @@ impl Way {
             call.args
                 .extend(["--config".to_owned(), format!("profile.hearth.{line}")]);
         }
-        // JSON's way to write a list of texts is TOML's, too.
+        // A list of strings in JSON is also one in TOML.
         let flags = serde_json::Value::from(flags);
         call.args.extend([
             "--config".to_owned(),
@@ -283,7 +283,7 @@ impl Way {
         call
     }
 
-    /// What links, where that is not the toolchain's own choice.
+    /// The linker, if it is not the toolchain's own choice.
     pub(super) fn compiler(&self) -> Option<&str> {
         match self {
             Way::Whole { linker, .. } => Some(linker),
@@ -292,7 +292,7 @@ impl Way {
         }
     }
 
-    /// What must lie in the scratch directory, under which name.
+    /// A file that must be in the scratch directory, and its name there.
     pub(super) fn scratch(&self) -> Option<(&Path, &'static str)> {
         match self {
             Way::Whole { unwinder, .. } => Some((unwinder, "libunwind.a")),
@@ -300,7 +300,7 @@ impl Way {
         }
     }
 
-    /// Directories that programs built this way would name.
+    /// Directories whose paths would occur in programs that are built this way.
     pub(super) fn hidden(&self) -> Vec<PathBuf> {
         match self {
             Way::Whole { nightly, .. } => vec![sources(nightly)],
@@ -327,7 +327,8 @@ fn sysroot() -> Option<PathBuf> {
     found.map(PathBuf::from)
 }
 
-/// Where musl is, by Debian's, Fedora's and Arch's packages, or unpacked beside this user's caches.
+/// The directory of musl: from the packages of Debian, Fedora or Arch Linux, or unpacked in this user's cache
+/// directory.
 fn musl(arch: Arch) -> Option<PathBuf> {
     let name = arch.name();
     let mut places = vec![
@@ -347,21 +348,21 @@ fn musl(arch: Arch) -> Option<PathBuf> {
     places.into_iter().find(has_all)
 }
 
-/// The user's directory of caches (XDG Base Directory Specification).
+/// The user's cache directory (XDG Base Directory Specification).
 pub(crate) fn cache() -> Option<PathBuf> {
     let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     named.or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
 }
 
-/// A compiler, if it is there, and the unwinder it has.
+/// A compiler and the path of its unwinder, if it exists and has one.
 fn linker(compiler: String) -> Option<(String, PathBuf)> {
     let unwinder = said(&compiler, &["-print-file-name=libgcc_eh.a"])?;
-    // Without one it prints the bare name.
+    // A compiler without an unwinder prints the bare file name.
     let unwinder = PathBuf::from(unwinder);
     unwinder.is_absolute().then_some((compiler, unwinder))
 }
 
-/// What a program prints, if it succeeds.
+/// The output of a program, if it succeeds.
 fn said(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
     let output = Command::new(program)
         .args(args)

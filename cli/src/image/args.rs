@@ -14,11 +14,11 @@ pub(crate) struct Image {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageVerb {
-    /// Make an image: a board's kit, and the functions of a manifest
+    /// Build an image from a board's kit and the functions of a manifest
     Build(Build),
-    /// Start an image in QEMU, with its ports reachable from here
+    /// Run an image in QEMU, with its ports forwarded to this machine
     Run(Run),
-    /// Write an image to a disk, and read it back
+    /// Write an image to a disk and verify it
     Flash(Flash),
 }
 
@@ -28,31 +28,31 @@ fn board(text: &str) -> Result<Board, String> {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Build {
-    /// The machine it is for: qemu-x86_64, qemu-aarch64, nuc (any PC with UEFI), rpi4
+    /// Board to build the image for: qemu-x86_64, qemu-aarch64, nuc (any PC with UEFI), rpi4
     #[arg(long, value_name = "BOARD", value_parser = board)]
     pub(crate) board: Board,
-    /// The board's kit; without it $HEARTH_KIT, or else where `cargo xtask kit` puts it
+    /// Kit of the board; without it, $HEARTH_KIT or the kit that `cargo xtask kit` has made
     #[arg(long, value_name = "FILE")]
     pub(crate) kit: Option<PathBuf>,
     /// The manifest
     #[arg(long, value_name = "FILE", default_value = "edge.yaml")]
     pub(crate) manifest: PathBuf,
-    /// Settings of the device: its name, its network
+    /// Settings of the device, such as its name and network
     #[arg(long, value_name = "FILE")]
     pub(crate) device: Option<PathBuf>,
-    /// Certificates of authorities that functions trust (PEM), instead of the kit's
+    /// Certificates (PEM) of the authorities that functions trust, instead of the kit's
     #[arg(long, value_name = "FILE")]
     pub(crate) authorities: Option<PathBuf>,
-    /// What the device shows as its version; without it, the kit's
+    /// Version that the device shows; without it, the kit's
     #[arg(long, value_name = "VERSION")]
     pub(crate) name_version: Option<String>,
-    /// Take the functions' programs that lie there, and build none
+    /// Use the functions' existing programs instead of building them
     #[arg(long)]
     pub(crate) no_build: bool,
-    /// Where the image is written
+    /// File to write the image to
     #[arg(short, long, value_name = "FILE", default_value = "edge.img")]
     pub(crate) output: PathBuf,
-    /// Print what takes which space as JSON
+    /// Print the sizes of the image's parts as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -70,16 +70,16 @@ pub(crate) struct Run {
     /// The image
     #[arg(default_value = "edge.img")]
     pub(crate) image: PathBuf,
-    /// The machine's memory
+    /// Memory of the virtual machine
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = memory)]
     pub(crate) memory: u64,
-    /// The port here that leads to its port 80; without it, one that is free
+    /// Port of this machine that is forwarded to port 80 of the image; without it, a free port
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) http: Option<u16>,
-    /// The port here that leads to its port 443; without it, one that is free
+    /// Port of this machine that is forwarded to port 443 of the image; without it, a free port
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) https: Option<u16>,
-    /// Let it write to the image itself; without it, everything is forgotten at its end
+    /// Write changes to the image; without it, they are discarded at the end
     #[arg(long)]
     pub(crate) keep: bool,
 }
@@ -88,15 +88,15 @@ pub(crate) struct Run {
 pub(crate) struct Flash {
     /// The image
     pub(crate) image: PathBuf,
-    /// The disk: all of it, and all that is on it is lost
+    /// Disk to write to; everything on it is lost
     pub(crate) device: PathBuf,
-    /// Ask nothing
+    /// Do not ask for confirmation
     #[arg(long)]
     pub(crate) yes: bool,
-    /// Also a disk that is mounted, or that cannot be taken out of this machine
+    /// Write even to a disk that is mounted or built into this machine
     #[arg(long)]
     pub(crate) force: bool,
-    /// Write to a file, as if it were a disk; it must be there, and large enough
+    /// Write to an existing file that is large enough, instead of a disk
     #[arg(long)]
     pub(crate) file: bool,
 }

@@ -1,4 +1,4 @@
-//! `hearth image build`: one file with everything in it, ready to be written to a disk.
+//! `hearth image build`: writes one file that contains the whole appliance and can be written to a disk.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::table::{Side, bytes, lay_out};
 
 pub(crate) fn build(args: &Build) -> anyhow::Result<Outcome> {
     let output = &args.output;
-    // Known before minutes of work.
+    // Checked first, because the build takes minutes.
     ensure!(
         !output.exists() || output.is_file(),
         "{} is no file; `hearth image flash` writes an image to a disk",
@@ -69,10 +69,10 @@ pub(crate) fn build(args: &Build) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Writes it beside its place, and moves it there when it is whole.
+/// Writes the image to a new file beside `output`, and renames that when it is complete.
 fn write(image: &Image, output: &Path, progress: &mut Progress) -> anyhow::Result<()> {
     let mut name = output.as_os_str().to_owned();
-    // Of this process alone: two builds at once must not take each other's file away.
+    // The name contains the process id, so that two builds at once do not use the same file.
     name.push(format!(".{}.new", std::process::id()));
     let fresh = PathBuf::from(name);
     let shown = output.display();
@@ -83,7 +83,7 @@ fn write(image: &Image, output: &Path, progress: &mut Progress) -> anyhow::Resul
     })
     .and_then(|()| fs::rename(&fresh, output).map_err(anyhow::Error::from));
     if done.is_err() {
-        // Whether it is there or not.
+        // The file may not exist; then there is nothing to remove.
         let _ = fs::remove_file(&fresh);
     }
     done.with_context(|| format!("cannot write {shown}"))
@@ -102,7 +102,7 @@ fn write_whole(image: &Image, fresh: &Path, done: &mut dyn FnMut(u64)) -> anyhow
     Ok(())
 }
 
-/// What takes which space.
+/// The table of the image's parts and their sizes.
 fn table(space: &Space) -> Vec<String> {
     let mut rows = vec![["PART", "SIZE"].map(str::to_owned).to_vec()];
     let mut row = |what: &str, size: u64| rows.push(vec![what.to_owned(), bytes(size)]);
@@ -135,5 +135,5 @@ fn table(space: &Space) -> Vec<String> {
     lay_out(&[Side::Left, Side::Right], &rows)
 }
 
-/// Files from this size on have a line of their own.
+/// Files of at least this many bytes have a line of their own in the table.
 const SHOWN: u64 = 16 * 1024;

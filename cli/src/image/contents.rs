@@ -1,4 +1,5 @@
-//! What an image is made of, found: kit, manifest, programs, settings. Reads, and writes nothing.
+//! Collects the contents of an image: kit, manifest, settings and the functions' programs, which are built if
+//! necessary.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use super::factory::factory;
 use crate::build::{Arch, Options, cache, found, functions};
 use crate::out;
 
-/// The kit of a board: named, in the environment, or where it is made.
+/// The kit of a board: the one that `--kit` names, that of $HEARTH_KIT, or the one that `cargo xtask kit` has made.
 fn kit(args: &Build) -> anyhow::Result<Kit> {
     let board = args.board;
     let named = args.kit.clone();
@@ -27,7 +28,7 @@ fn kit(args: &Build) -> anyhow::Result<Kit> {
         .context("no home directory; --kit names the kit")?;
     let kit = match Kit::open(&path) {
         Err(KitError::Open { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-            // What xtask makes for a Pi is for QEMU.
+            // The kit that `cargo xtask kit` makes for the Raspberry Pi is for QEMU only.
             let maker = match board {
                 Board::Rpi4 => "Buildroot makes it (buildroot/README.md)".to_owned(),
                 _ => format!(
@@ -52,7 +53,7 @@ fn kit(args: &Build) -> anyhow::Result<Kit> {
     Ok(kit)
 }
 
-/// Seconds of Unix time that builds are told to be of (reproducible-builds.org), or the kit's.
+/// The time of the build in seconds of Unix time: SOURCE_DATE_EPOCH (reproducible-builds.org), or that of the kit.
 fn built(kit: &Kit) -> anyhow::Result<u64> {
     match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => u64::from_str(&text).context("SOURCE_DATE_EPOCH is no number of seconds"),
@@ -71,7 +72,8 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Finds all of it, and builds the functions. `None` if manifest or settings are wrong, which has been said.
+/// Collects the contents and builds the functions. Returns `None` if the manifest or the settings are invalid; the
+/// errors are then printed.
 pub(crate) fn contents(args: &Build) -> anyhow::Result<Option<Contents>> {
     let parsed = match load(&args.manifest) {
         Ok(parsed) => Some(parsed),

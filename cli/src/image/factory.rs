@@ -1,5 +1,6 @@
-//! What a manifest brings into an image: itself, its programs, and the files that it names, at the same
-//! paths below `/factory`. Anything outside its directory stays outside, and is told.
+//! The files that a manifest adds to an image: the manifest, its programs, and the files that it names, at the same
+//! paths below `/factory`. Files outside the manifest's directory are not added: an absolute path results in a note,
+//! a relative one in an error.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,20 +13,20 @@ use hearth_manifest::Manifest;
 
 use crate::build::Built;
 
-/// The manifest's name in every image.
+/// The manifest's file name in every image.
 const MANIFEST: &str = "edge.yaml";
 
-/// The files of a factory, and what the device itself must have.
+/// The files below `/factory`, and notes on what the device itself must have.
 #[derive(Debug, Default)]
 pub(crate) struct Factory {
     pub(crate) files: Tree,
-    /// Those of them that are functions' programs.
+    /// The paths in `files` of the functions' programs.
     programs: BTreeSet<String>,
-    /// Lines for who builds the image.
+    /// Lines for the user who builds the image.
     pub(crate) notes: Vec<String>,
 }
 
-/// Collects them. `text` is the manifest as it stands; `base` its directory.
+/// Collects the files. `text` is the manifest unchanged, `base` its directory.
 pub(crate) fn factory(
     manifest: &Manifest,
     text: Vec<u8>,
@@ -61,7 +62,8 @@ pub(crate) fn factory(
                     path.display()
                 );
             }
-            // It is made there if it is missing; elsewhere it can be neither made nor written.
+            // A missing directory below /data is created. Elsewhere on the device, a directory can be neither created
+            // nor written.
             if !path.starts_with("/data") {
                 factory.must_have(path, &place)?;
             }
@@ -89,12 +91,13 @@ pub(crate) fn factory(
 }
 
 impl Factory {
-    /// A file or a directory with all that is in it.
+    /// Adds a file, or a directory with everything in it.
     fn bring(&mut self, base: &Path, path: &Path, place: &str) -> anyhow::Result<()> {
         self.bring_below(&mut Vec::new(), base, path, place)
     }
 
-    /// The same below these directories, by their real places: a link may lead back to one.
+    /// As `bring`. `above` are the real paths of the directories that lead here, to detect a link that leads back to
+    /// one.
     fn bring_below(
         &mut self,
         above: &mut Vec<PathBuf>,
@@ -116,7 +119,7 @@ impl Factory {
             leads.display()
         );
         if found.is_file() {
-            // What a function's program is was decided when it was built, for this processor.
+            // The program that was built for this processor has been added already.
             if self.programs.contains(&name) {
                 return Ok(());
             }
@@ -144,7 +147,7 @@ impl Factory {
         Ok(())
     }
 
-    /// What lies elsewhere: the appliance has it, or nobody.
+    /// Notes an absolute path that must exist on the device. Fails for a relative path, which no device can have.
     fn must_have(&mut self, path: &Path, place: &str) -> anyhow::Result<()> {
         let shown = path.display();
         ensure!(
@@ -171,7 +174,7 @@ impl Factory {
             // Two functions may share a program, or a file.
             Some(there) if *there == node => Ok(()),
             Some(Node::File(mode, bytes)) => match node {
-                // A program that another function reads stays one.
+                // A program that another function reads stays executable.
                 Node::File(other, same) if same == *bytes => {
                     let mode = mode | other;
                     self.files.insert(path, Node::File(mode, same));
@@ -188,7 +191,8 @@ impl Factory {
     }
 }
 
-/// The plain path below the manifest's directory, if that is where it leads.
+/// The path in the manifest's directory without `.` and `..`; `None` if the path is that directory or leads out of
+/// it.
 fn inside(path: &Path) -> Option<String> {
     let mut parts = Vec::new();
     for part in path.components() {

@@ -1,21 +1,22 @@
-//! QEMU and UEFI firmware for it, where distributions put them; and in words, where they are not.
+//! Finds QEMU and its UEFI firmware where distributions install them. If they are missing, the errors name the
+//! packages.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use hearth_image::Arch;
 
-/// What a machine needs of this one.
+/// What a virtual machine needs on this machine.
 #[derive(Debug)]
 pub(crate) struct Tools {
     pub(crate) qemu: PathBuf,
-    /// The firmware's program.
+    /// The file with the firmware's code.
     pub(crate) code: PathBuf,
-    /// A fresh store of its variables, to be copied.
+    /// A fresh store of the firmware's variables, which is copied for each machine.
     pub(crate) variables: PathBuf,
 }
 
-/// Directory, program, variables: Debian and Ubuntu, Fedora, Arch, QEMU's own.
+/// Directory, code and variables of the firmware, as Debian and Ubuntu, Fedora, Arch Linux and QEMU itself name them.
 type Place = (&'static str, &'static str, &'static str);
 
 const X86_64: &[Place] = &[
@@ -46,7 +47,7 @@ const AARCH64: &[Place] = &[
 ];
 
 impl Tools {
-    /// Finds them.
+    /// Finds the tools for an architecture.
     pub(crate) fn find(arch: Arch) -> anyhow::Result<Tools> {
         let (program, package, firmware, places) = match arch {
             Arch::X86_64 => ("qemu-system-x86_64", "qemu-system-x86", "ovmf", X86_64),

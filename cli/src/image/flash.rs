@@ -1,4 +1,4 @@
-//! `hearth image flash`: an image onto a disk, and read back.
+//! `hearth image flash`: writes an image to a disk, and reads it back.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
@@ -14,7 +14,7 @@ use crate::out::{self, Outcome};
 use crate::progress::Progress;
 use crate::table::bytes;
 
-/// Written and compared at once; a card's erase blocks are no larger.
+/// Bytes that are written or compared at once. The erase blocks of a memory card are no larger.
 const CHUNK: usize = 1 << 20;
 
 pub(crate) fn flash(args: &Flash) -> anyhow::Result<Outcome> {
@@ -40,7 +40,7 @@ pub(crate) fn flash(args: &Flash) -> anyhow::Result<Outcome> {
     for line in &target.about {
         out::talk(format_args!("  {line}"));
     }
-    // Before anybody is asked: a disk that takes its place meanwhile is another.
+    // The disk is opened before the user confirms, so that another disk that gets its name meanwhile is not written.
     let mut disk = open(args)?;
     ensure!(
         disk.seek(SeekFrom::End(0))? == target.bytes,
@@ -76,7 +76,7 @@ fn confirmed(args: &Flash) -> anyhow::Result<bool> {
     Ok(answer.trim() == "yes")
 }
 
-/// For writing; a disk for us alone, if nobody else has it and none was forced.
+/// Opens the disk for writing. Without `--force`, this fails if the disk is in use (O_EXCL).
 fn open(args: &Flash) -> anyhow::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
@@ -89,7 +89,7 @@ fn open(args: &Flash) -> anyhow::Result<File> {
         .with_context(|| format!("cannot write to {shown}"))
 }
 
-/// Writes the first piece last: a disk that was left halfway starts nothing.
+/// Writes the image, with its first piece last, so that a disk does not boot if writing was interrupted.
 fn write(
     args: &Flash,
     target: &Target,
@@ -108,7 +108,8 @@ fn write(
             .with_context(|| format!("cannot write to {device}, {} in", bytes(at)))
     };
     put(0, &vec![0; first.len()])?;
-    // A table that an earlier owner has left at the end would be taken for ours, should ours be damaged.
+    // Erase an old backup partition table at the end of the disk: it would be used if the image's own table were
+    // damaged.
     let end = target.bytes.saturating_sub(CHUNK as u64);
     if end >= len {
         put(end, &vec![0; CHUNK])?;
@@ -129,10 +130,10 @@ fn write(
         .with_context(|| format!("cannot write the beginning of {device}"))
 }
 
-/// Reads it back from the disk itself.
+/// Compares the image with what is read back from the disk itself.
 fn compare(args: &Flash, disk: &mut File, progress: &mut Progress) -> anyhow::Result<()> {
     let device = args.device.display();
-    // What is in memory says nothing about the disk.
+    // Discard the page cache, so that the comparison reads the disk itself.
     posix_fadvise(&*disk, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)
         .with_context(|| format!("cannot have {device} read anew"))?;
     let what = format!("comparing {device}");

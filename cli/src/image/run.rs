@@ -1,4 +1,4 @@
-//! `hearth image run`: an image in a virtual machine, as it would be on a disk of its own.
+//! `hearth image run`: runs an image in a virtual machine, as it would run from a disk.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -18,7 +18,7 @@ use super::watch;
 use crate::out::{self, Outcome};
 use crate::up::own_program;
 
-/// The disk that it has: data grows on the first boot, as on a real one.
+/// Minimum size of the machine's disk in bytes. The data partition grows on the first boot, as on a real disk.
 const DISK: u64 = 1 << 30;
 
 pub(crate) fn run(args: &Run) -> anyhow::Result<Outcome> {
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Run) -> anyhow::Result<Outcome> {
     let (mut status, gave_up) = start(&tools.qemu, &machine)?;
     let refused = !status.success() && begun.elapsed() < AT_ONCE;
     if machine.accelerated && (refused || gave_up) {
-        // /dev/kvm is there in many a virtual machine in which it does not work.
+        // In many virtual machines, /dev/kvm exists but does not work.
         out::talk("this machine's KVM does not carry it: emulated instead");
         machine.accelerated = false;
         (status, _) = start(&tools.qemu, &machine)?;
@@ -82,11 +82,11 @@ pub(crate) fn run(args: &Run) -> anyhow::Result<Outcome> {
     Ok(Outcome::Failed)
 }
 
-/// A machine whose processor is refused ends so soon.
+/// If QEMU fails within this time, KVM has refused the machine's processor.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// Runs a machine to its end, and whether it was the accelerator that gave up; it ends with this process, however that
-/// ends.
+/// Runs a machine to its end. Returns the exit status of QEMU, and whether the accelerator gave up. QEMU ends with
+/// this process, however that ends.
 fn start(qemu: &Path, machine: &Machine<'_>) -> anyhow::Result<(ExitStatus, bool)> {
     let (ours, theirs) = watch::ends().context("cannot make a socket")?;
     let mut command = Command::new(own_program()?);
@@ -98,15 +98,15 @@ fn start(qemu: &Path, machine: &Machine<'_>) -> anyhow::Result<(ExitStatus, bool
     Ok((child.wait().context("cannot wait for QEMU")?, gave_up))
 }
 
-/// A file, and how another process opens it.
+/// A file, and the path at which another process opens it.
 #[derive(Debug)]
 struct Opened {
-    /// Held open, since the path leads through it.
+    /// Kept open, because the path leads through this descriptor.
     _file: Option<File>,
     path: PathBuf,
 }
 
-/// A copy that nobody else sees, and that is gone when all who have it open are.
+/// An unnamed copy of a file, with at least `len` bytes. It is deleted when no process has it open any more.
 fn forgotten(from: &Path, len: Option<u64>) -> anyhow::Result<Opened> {
     let place = std::env::temp_dir().join(format!("hearth-run-{}", std::process::id()));
     let mut options = OpenOptions::new();
@@ -132,7 +132,7 @@ fn forgotten(from: &Path, len: Option<u64>) -> anyhow::Result<Opened> {
     })
 }
 
-/// The image itself, and variables beside it.
+/// The image itself, at least as large as `DISK`, and a file with the firmware's variables beside it.
 fn kept(image: &Path, tools: &Tools) -> anyhow::Result<(Opened, Opened)> {
     let shown = image.display();
     let file = OpenOptions::new().write(true).open(image);
@@ -146,12 +146,12 @@ fn kept(image: &Path, tools: &Tools) -> anyhow::Result<(Opened, Opened)> {
     variables.push(".vars");
     let variables = PathBuf::from(variables);
     let len = |path: &Path| fs::metadata(path).ok().map(|found| found.len());
-    // Those of another board's firmware are of another size, and of no use to this one.
+    // Variables of another size are those of another board's firmware, which this firmware cannot use.
     if len(&variables) != len(&tools.variables) {
         fs::copy(&tools.variables, &variables)
             .with_context(|| format!("cannot write {}", variables.display()))?;
     }
-    // What is before a colon in a relative path, QEMU takes for a protocol.
+    // In a relative path, QEMU takes what precedes a colon for a protocol.
     let of = |path: &Path| -> anyhow::Result<Opened> {
         let path = std::path::absolute(path)?;
         Ok(Opened { _file: None, path })
@@ -159,7 +159,7 @@ fn kept(image: &Path, tools: &Tools) -> anyhow::Result<(Opened, Opened)> {
     Ok((of(image)?, of(&variables)?))
 }
 
-/// The port that an option names, or one of this machine's choice; it was free just now.
+/// The port that an option names, or a free one. The port was free when it was tried.
 fn port(option: &str, named: Option<u16>) -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, named.unwrap_or(0)));
     let listener = listener.with_context(|| match named {
@@ -169,20 +169,20 @@ fn port(option: &str, named: Option<u16>) -> anyhow::Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-/// Whether this machine's own processor can run it.
+/// Whether this machine's processor can run the image, with KVM.
 fn is_accelerated(arch: Arch) -> bool {
     let usable = OpenOptions::new().read(true).write(true).open("/dev/kvm");
     std::env::consts::ARCH == arch.name() && usable.is_ok()
 }
 
-/// A virtual machine, in words for QEMU.
+/// A virtual machine, and its arguments for QEMU.
 struct Machine<'a> {
     board: Board,
     memory: u64,
     code: &'a Path,
     variables: &'a Path,
     disk: &'a Path,
-    /// Here, and in the machine.
+    /// Pairs of a port on this machine and a port in the virtual machine.
     ports: [(u16, u16); 2],
     accelerated: bool,
 }
@@ -208,7 +208,7 @@ impl Machine<'_> {
             processor,
         ]);
         add(&["-smp", "2", "-m", &format!("{}M", self.memory >> 20)]);
-        // A comma in a value is written twice.
+        // QEMU needs a comma in a value to be doubled.
         let path = |path: &Path| path.display().to_string().replace(',', ",,");
         let flash = "if=pflash,format=raw,unit";
         let code = path(self.code);
@@ -217,7 +217,7 @@ impl Machine<'_> {
         add(&["-drive", &format!("{flash}=1,file={variables}")]);
         let disk = path(self.disk);
         add(&["-drive", &format!("if=none,id=disk,format=raw,file={disk}")]);
-        // What the board has, or comes near to it.
+        // The devices of the board, or similar ones.
         let (disk, card) = match self.board {
             Board::QemuX86_64 | Board::QemuAarch64 => ("virtio-blk-pci", "virtio-net-pci"),
             Board::Nuc | Board::Rpi4 => ("ide-hd", "e1000e"),
@@ -227,7 +227,7 @@ impl Machine<'_> {
             .ports
             .map(|(here, there)| format!("hostfwd=tcp:127.0.0.1:{here}-:{there}"));
         add(&["-netdev", &format!("user,id=net,{}", forwards.join(","))]);
-        // Without the card's own program that would boot from a network.
+        // Without the card's boot ROM, which would boot from the network.
         add(&["-device", &format!("{card},netdev=net,romfile=")]);
         add(&["-device", "i6300esb", "-action", "watchdog=reset"]);
         add(&["-device", "virtio-rng-pci"]);
@@ -236,17 +236,17 @@ impl Machine<'_> {
     }
 }
 
-/// Between two tries to reach it.
+/// Interval between two attempts to reach the platform.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// As long as an emulated machine needs to answer at its busiest.
+/// Timeout for a connection or a response. An emulated machine under load needs that long.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Waits until this port answers, and says where it is.
+/// Waits until this port answers, and prints its URL.
 fn tell(port: u16, encrypted: bool) {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    // QEMU itself accepts connections from the start: only an answer counts. A client's greeting that is
-    // none (RFC 8446, 4.1.2) is answered with an alert.
+    // QEMU itself accepts connections from the start, so only a response counts. A TLS server answers a ClientHello
+    // that is malformed (RFC 8446, section 4.1.2) with an alert.
     let (scheme, ask, answer): (&str, &[u8], &[&[u8]]) = match encrypted {
         true => (
             "https",
@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(fs::read(&store.path).unwrap(), b"fresh");
         assert!(disk.path.is_absolute());
         assert_eq!(fs::metadata(&image).unwrap().len(), DISK);
-        // What the firmware has written there since is kept.
+        // Variables that the firmware has written are kept.
         fs::write(&variables, b"since").unwrap();
         let (_, store) = kept(&image, &tools).unwrap();
         assert_eq!(fs::read(&store.path).unwrap(), b"since");

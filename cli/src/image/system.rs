@@ -1,4 +1,4 @@
-//! What an image says of itself: which slot boots, and what is in it. Only reads.
+//! Reads which slot of an image boots, and which system is in it. Writes nothing.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -11,14 +11,14 @@ use hearth_image::layout::{self, MIB, Role};
 use hearth_image::uki::Uki;
 use hearth_image::{Board, Firmware, fat};
 
-/// The system of an image.
+/// The board and version of an image's system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct System {
     pub(crate) board: Board,
     pub(crate) version: String,
 }
 
-/// More than any partition that is read here has.
+/// Maximum number of bytes that are read of a partition. The partitions that are read here are smaller.
 const LONGEST: u64 = 256 * MIB;
 
 fn partition(file: &mut File, table: &Table, role: Role) -> anyhow::Result<Vec<u8>> {
@@ -32,7 +32,7 @@ fn partition(file: &mut File, table: &Table, role: Role) -> anyhow::Result<Vec<u
     Ok(bytes)
 }
 
-/// Looks at an image, or at a disk with one on it.
+/// Reads the system of an image file, or of a disk with an image on it.
 pub(crate) fn system(path: &Path) -> anyhow::Result<System> {
     let shown = path.display();
     let mut file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
@@ -73,7 +73,7 @@ fn look(file: &mut File) -> anyhow::Result<System> {
     bail!("no slot has a system in it")
 }
 
-/// What `os-release` says.
+/// Parses the text of `os-release`.
 fn read_release(text: &[u8]) -> Option<System> {
     let text = std::str::from_utf8(text).ok()?;
     let value = |key: &str| {

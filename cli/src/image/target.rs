@@ -1,4 +1,4 @@
-//! What an image would be written to: looked at, and refused where that would be a mistake. Only reads.
+//! Examines the disk that an image is to be written to, and refuses it if writing would be a mistake. Writes nothing.
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom};
@@ -11,23 +11,23 @@ use nix::sys::stat::{major, minor};
 use super::system::system;
 use crate::table::bytes;
 
-/// A disk, or a file that stands for one.
+/// A disk, or a file that is used as a disk.
 #[derive(Debug, Default)]
 pub(crate) struct Target {
     pub(crate) bytes: u64,
-    /// Its maker and what is on it, in lines.
+    /// Lines that describe the disk: its maker, its partitions and the image on it.
     pub(crate) about: Vec<String>,
-    /// What `--force` is for.
+    /// Reasons not to write to the disk, which `--force` overrides.
     pub(crate) doubts: Vec<String>,
 }
 
-/// Where the kernel tells of disks, and of what is mounted.
+/// The directories in which the kernel describes disks and mounts: `/sys` and `/proc`, except in tests.
 struct Kernel<'a> {
     sys: &'a Path,
     proc: &'a Path,
 }
 
-/// Looks at it. `file` allows a file, and nothing else.
+/// Examines the target. With `file` it must be a file, else a disk.
 pub(crate) fn target(path: &Path, file: bool) -> anyhow::Result<Target> {
     let shown = path.display();
     let found = fs::metadata(path).with_context(|| format!("cannot look at {shown}"))?;
@@ -72,7 +72,7 @@ fn word(path: &Path) -> Option<String> {
 }
 
 impl Kernel<'_> {
-    /// A disk by its number, `8:0`.
+    /// Examines a disk by its device number, such as `8:0`.
     fn look(&self, path: &Path, number: &str) -> anyhow::Result<Target> {
         let shown = path.display();
         let place = self.sys.join("dev/block").join(number);
@@ -117,10 +117,10 @@ impl Kernel<'_> {
         Ok(target)
     }
 
-    /// How a disk or a partition is used.
+    /// How a disk or a partition is used: mounted, as swap, or as a part of another device.
     fn uses(&self, number: &str) -> Vec<String> {
         let mut uses = Vec::new();
-        // mountinfo: number, parent, device, root, where (proc(5)).
+        // Fields of mountinfo: mount id, parent id, device number, root, mount point (proc(5)).
         let mounts = fs::read_to_string(self.proc.join("self/mountinfo")).unwrap_or_default();
         for line in mounts.lines() {
             let words: Vec<&str> = line.split(' ').collect();
@@ -146,7 +146,7 @@ impl Kernel<'_> {
     }
 }
 
-/// Name, number and size of each partition.
+/// Name, device number and size in bytes of each partition.
 fn parts(place: &Path) -> Vec<(String, String, u64)> {
     let entries = fs::read_dir(place).into_iter().flatten().flatten();
     let mut parts: Vec<_> = entries
@@ -162,7 +162,8 @@ fn parts(place: &Path) -> Vec<(String, String, u64)> {
     parts
 }
 
-/// Card readers say so of themselves, but those of the kernel's own drivers do not; nor do disks on USB.
+/// Whether a disk can be removed from this machine. Most card readers set `removable`. Cards on the kernel's MMC
+/// driver and disks on USB do not: they are recognised by type and path.
 fn is_removable(place: &Path) -> bool {
     let says = word(&place.join("removable")).as_deref() == Some("1");
     let is_card = word(&place.join("device/type")).as_deref() == Some("SD");
@@ -177,7 +178,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    /// A kernel that tells of one disk with two partitions.
+    /// Fake `/sys` and `/proc` directories that describe one disk with one partition.
     struct Told(PathBuf);
 
     impl Told {

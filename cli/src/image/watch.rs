@@ -1,5 +1,5 @@
-//! What QEMU says of its machine, by its protocol for programs (QMP): whether the accelerator has given up on it. QEMU
-//! itself then lets the machine stand, and waits for somebody to look at it.
+//! Watches QEMU by its machine protocol (QMP), to detect that the accelerator cannot run the machine. QEMU itself
+//! would only pause the machine and wait for a user.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
@@ -8,14 +8,14 @@ use std::os::unix::net::UnixStream;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde_json::Value;
 
-/// Two ends: the first for [`gave_up`], the second for QEMU, which inherits it.
+/// A pair of sockets: the first for [`gave_up`], the second for QEMU, which inherits it.
 pub(super) fn ends() -> io::Result<(UnixStream, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty()))?;
     Ok((ours, theirs))
 }
 
-/// What tells QEMU to talk there.
+/// QEMU's arguments for a QMP monitor on this socket.
 pub(super) fn words(theirs: &UnixStream) -> [String; 4] {
     [
         "-chardev".to_owned(),
@@ -25,7 +25,7 @@ pub(super) fn words(theirs: &UnixStream) -> [String; 4] {
     ]
 }
 
-/// Listens until QEMU ends. A machine that its accelerator cannot carry on is ended, and that is the answer.
+/// Reads events until QEMU ends. If the accelerator cannot run the machine, ends the machine and returns `true`.
 pub(super) fn gave_up(ours: UnixStream) -> bool {
     let mut stream = BufReader::new(ours);
     let mut given_up = false;
@@ -34,7 +34,7 @@ pub(super) fn gave_up(ours: UnixStream) -> bool {
         stream.get_mut().write_all(text.as_bytes())
     };
     let mut line = String::new();
-    // A QEMU that cannot be talked to is one that ends.
+    // If the socket fails, QEMU has ended.
     while stream.read_line(&mut line).is_ok_and(|read| read > 0) {
         let said: Value = serde_json::from_str(&line).unwrap_or_default();
         line.clear();
@@ -59,7 +59,7 @@ pub(super) fn gave_up(ours: UnixStream) -> bool {
 mod tests {
     use super::*;
 
-    /// What a QEMU says to the end, and what it was told.
+    /// Sends `says` as QEMU would. Returns the result of `gave_up`, and the commands that it has sent.
     fn told(says: &[&str]) -> (bool, Vec<String>) {
         let (ours, theirs) = ends().unwrap();
         let listens = std::thread::spawn(move || gave_up(ours));
@@ -90,7 +90,7 @@ mod tests {
         ]);
         assert!(given_up);
         assert_eq!(said[2], r#"{"execute":"quit"}"#);
-        // One that somebody has stopped at its monitor goes on when he wants.
+        // A machine that a user has paused at the monitor is left alone.
         let paused = r#"{"return":{"running":false,"status":"paused"}}"#;
         let (given_up, said) = told(&[greeting, stopped, paused]);
         assert!(!given_up);

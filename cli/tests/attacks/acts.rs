@@ -1,5 +1,5 @@
-//! The acts that are a question and an answer: what is done, what comes of it outside, what comes of it in
-//! a worker.
+//! The acts that are one request and one result: what is tried, and what is expected outside a sandbox and in a
+//! worker.
 
 mod files;
 mod kernel;
@@ -10,24 +10,24 @@ use serde_json::Value;
 
 use crate::scene::{By, Scene};
 
-/// One act of the table.
+/// An act: one row of the table.
 pub(crate) struct Act {
     pub(crate) what: &'static str,
     /// The function whose worker tries it.
     pub(crate) by: &'static str,
     pub(crate) order: Value,
-    /// What may come of it outside: it is done, or whoever is let through is told something else than
-    /// a worker.
+    /// The results that are expected outside a sandbox: success, or an error that shows that the act was let through,
+    /// unlike that of a worker.
     pub(crate) outside: &'static [&'static str],
     pub(crate) inside: &'static [&'static str],
 }
 
 pub(crate) const DONE: &[&str] = &["done"];
 
-/// What is not mounted is not there.
+/// A path that is not mounted does not exist.
 const UNSEEN: &[&str] = &["ENOENT"];
 
-/// The list of system calls does not have it.
+/// The filter does not allow the system call.
 const NO_CALL: &[&str] = &["EPERM"];
 
 fn act(
@@ -46,7 +46,7 @@ fn act(
     }
 }
 
-/// Acts whose control needs root: an ordinary user does not get so far outside either.
+/// Acts that need root even outside a sandbox: they fail there, too, if an ordinary user runs the platform.
 const ROOTS: [&str; 12] = [
     "make a file in the root directory",
     "make a file in /etc",
@@ -62,7 +62,7 @@ const ROOTS: [&str; 12] = [
     "trace another worker",
 ];
 
-/// Every act that has a control where the platform is run by this user.
+/// Every act that can be compared with its result outside a sandbox, if this user runs the platform.
 pub(crate) fn acts(scene: &Scene, by: By) -> Vec<Act> {
     let lists = [
         files::acts(scene),

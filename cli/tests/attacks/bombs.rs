@@ -1,4 +1,4 @@
-//! What is taken from others by taking more: memory, the processor, processes that stay.
+//! Workers that take too much from others: memory, processor time, and processes that stay.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ fn by() -> By {
 #[test]
 fn memory_beyond_the_limit_ends_the_worker_that_takes_it_and_nobody_else() {
     let scene = Scene::new(by());
-    // Where there is no control group, what can be mapped is limited, far above.
+    // Without a control group, only the memory that can be mapped is limited, at a much higher value.
     let grouped = scene.enforces("plain", "memory");
     let bytes: u64 = if grouped { 160 << 20 } else { 1200 << 20 };
     let bomb = json!({ "act": "memory bomb", "bytes": bytes });
@@ -37,7 +37,7 @@ fn memory_beyond_the_limit_ends_the_worker_that_takes_it_and_nobody_else() {
         (&scene.outside(&bomb), &["done"]),
         (&attack, expected),
     );
-    // It serves again, and the others never noticed.
+    // The function serves again, and the other workers were not affected.
     let again = wait::until("it serves again", || {
         Some(scene.inside("plain", &order("nothing"))).filter(|one| *one != Outcome::Died)
     });
@@ -47,7 +47,7 @@ fn memory_beyond_the_limit_ends_the_worker_that_takes_it_and_nobody_else() {
         let why = scene.platform.function("plain")["last_error"].clone();
         let why = why.as_str().unwrap();
         assert!(why.contains("limits.memory"), "{why}");
-        // Who asked learns it, too.
+        // The client gets the reason, too.
         let problem = scene.ask("plain", &bomb).problem(502, "limit");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains("limits.memory"), "{detail}");
@@ -59,7 +59,7 @@ fn memory_beyond_the_limit_ends_the_worker_that_takes_it_and_nobody_else() {
 fn limits_that_are_met_are_told() {
     let scene = Scene::new(by());
     if !scene.enforces("plain", "pids") {
-        // Nobody counts for us: then it is said that nothing is enforced.
+        // Without control groups, nothing counts how often a limit is reached, and the status has no counts.
         let worker = scene.platform.function("plain")["workers"][0].clone();
         assert!(worker["limited"].is_null(), "{worker}");
         return;
@@ -97,7 +97,7 @@ fn a_child_of_a_worker_ends_with_it() {
     assert!(crate::process::runs(child), "outside it lives on");
     crate::process::signal(child, nix::sys::signal::Signal::SIGKILL);
 
-    // Ours are the children of the platform's workers, and theirs.
+    // Only the children of the platform's worker count.
     let of_worker = |worker: u32| crate::process::children(worker);
     let worker = scene.worker("plain");
     scene.inside("plain", &left);
@@ -111,7 +111,7 @@ fn a_child_of_a_worker_ends_with_it() {
     );
 }
 
-/// The time that 99 of a hundred requests are answered in.
+/// The time within which 99 of 100 requests are answered.
 fn p99(scene: &Scene) -> Duration {
     let mut client = scene.platform.connect();
     let headers = ["Host: neighbour.example", "Content-Type: application/json"];
@@ -130,14 +130,14 @@ fn p99(scene: &Scene) -> Duration {
     times[times.len() * 99 / 100]
 }
 
-/// A worker that wakes pushes nobody off the processor (`docs/decisions/0005-batch.md`): it may wait for a few
-/// turns of 3 ms, whatever its request takes. Within that, a ratio says nothing.
+/// A worker that wakes does not preempt others (`docs/decisions/0005-batch.md`): it may wait for a few time slices of
+/// 3 ms, even for a short request. Below this latency, the ratio is meaningless.
 const TURNS: Duration = Duration::from_millis(10);
 
 #[test]
 fn who_burns_the_processor_does_not_keep_its_neighbour_waiting() {
     let scene = Scene::new(by());
-    // A machine under other load is no measure: of three tries the best counts.
+    // Other load on the machine distorts the measurement, so one good attempt of three is enough.
     let ratios = (0..3).map(|_| {
         let alone = p99(&scene);
         let burn = json!({ "act": "burn", "ms": 6000 });

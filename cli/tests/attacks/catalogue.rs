@@ -1,4 +1,4 @@
-//! Tries every act of the catalogue, outside and in a worker, and prints the table.
+//! Tries every act of the catalogue outside a sandbox and in a worker, and prints the table.
 
 use std::fs;
 
@@ -23,7 +23,7 @@ fn run(by: By, least: usize) {
     if by == By::Root {
         let setuid = scene.path("gift/setuid");
         let execute = json!({ "act": "execute", "path": setuid });
-        // Somebody else becomes root by it; the worker cannot even execute it.
+        // Outside, another user becomes root with this file; the worker cannot even execute it.
         let who = control(as_nobody(setuid.as_ref()), &order("who"));
         assert!(
             matches!(&who, Outcome::Done(who) if who.starts_with("0 ")),
@@ -46,11 +46,11 @@ fn run(by: By, least: usize) {
     table.conclude(least);
 }
 
-/// Outside, with one of our files open.
+/// Tries the act outside a sandbox, with a file of this test as standard input.
 fn with_descriptor(scene: &Scene, order: &Value) -> Outcome {
     let mut shell = std::process::Command::new(scene.path("hostile"));
     shell.stdin(fs::File::open(scene.path("stray")).unwrap());
-    // Its standard input is what it finds: passed over in a worker, which has the null device there.
+    // With `all`, the act also reports standard input. It skips it in a worker, where it is the null device.
     let mut order = order.clone();
     order["all"] = true.into();
     control(shell, &order)
@@ -66,7 +66,7 @@ fn nothing_that_a_worker_tries_can_be_done() {
 
 #[test]
 fn nor_where_an_ordinary_user_runs_the_platform() {
-    // Started by one, the other test is this one.
+    // If an ordinary user runs these tests, the test above covers this case.
     if geteuid().is_root() {
         run(By::User, 40);
     }

@@ -1,4 +1,5 @@
-//! What a cell costs: the same program started bare and in a cell, to its end; and the same system calls.
+//! What a sandbox costs: the time from start to end of the same program with and without it, and of the same system
+//! calls.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -21,7 +22,7 @@ use crate::start::hostile;
 
 const ROUNDS: usize = 60;
 
-/// Turns of the same system calls, and how many requests each is.
+/// Rounds of the same system calls, and the number of requests in each.
 const TURNS: usize = 12;
 const REQUESTS: u32 = 4_000;
 
@@ -29,7 +30,7 @@ fn act(order: &Value) -> Vec<String> {
     vec!["act".to_owned(), order.to_string()]
 }
 
-/// A program without anything around it: the time from its start to its end, and what it printed.
+/// Runs a program without a sandbox. Returns the time from its start to its end, and what it printed.
 fn bare(program: &Path, args: &[String]) -> (Duration, String) {
     let begin = Instant::now();
     let mut child = spawn(Spawn {
@@ -47,7 +48,7 @@ fn printed(stdout: OwnedFd) -> String {
     text
 }
 
-/// A machine, and a function without resources on it.
+/// This machine, and the sandbox of a function without resources.
 struct Cells {
     machine: Machine,
     plan: Plan,
@@ -91,7 +92,7 @@ impl Cells {
         }
     }
 
-    /// As [`bare`], of what is started as that function: with a control group, where there are any.
+    /// As [`bare`], but in that function's sandbox, and in a control group if the machine has them.
     fn run(&self, args: &[String]) -> (Duration, String) {
         let begin = Instant::now();
         let groups = self.machine.cgroups.as_ref().ok();
@@ -121,13 +122,13 @@ impl Drop for Cells {
     }
 }
 
-/// What a quarter of them kept below: what the thing costs when the machine has nothing else to do.
+/// The first quartile: the cost on a machine that has nothing else to do.
 fn quarter(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 4]
 }
 
-/// Both side by side, so that whatever else the machine does hits both.
+/// Runs the program both ways in turn, so that other load on the machine affects both.
 fn both(cells: &Cells, args: &[String], times: usize) -> Vec<[(Duration, String); 2]> {
     let program = &cells.plan.program;
     let pair = |_| [bare(program, args), cells.run(args)];
@@ -143,8 +144,8 @@ fn what_a_start_in_a_cell_costs_is_told() {
     let (bare, celled) = (of(0), of(1));
     let ratio = celled.as_secs_f64() / bare.as_secs_f64();
     println!("a start: {bare:.1?} bare, {celled:.1?} in a cell: {ratio:.2}");
-    // Two and a half times on a quiet machine. Of two emulated processors one waits for the other (RCU) whenever a
-    // mount goes; where the host is busy with other things, that takes as long as these let it.
+    // The ratio is 2.5 on an idle machine. With emulated processors, every unmount makes one processor wait for the
+    // other (RCU), which takes long if the host is busy.
     assert!(ratio < 5.0, "{ratio}");
 }
 
@@ -162,6 +163,6 @@ fn what_the_calls_of_a_request_cost_in_a_cell_is_told() {
     let (bare, celled) = (of(0), of(1));
     let ratio = celled.as_secs_f64() / bare.as_secs_f64();
     println!("the calls of a request: {bare:.1?} bare, {celled:.1?} in a cell: {ratio:.3}");
-    // The same on a quiet machine: what is allowed in any case passes no filter.
+    // The times are equal on an idle machine: system calls that are always allowed pass no filter.
     assert!(ratio < 1.5, "{ratio}");
 }

@@ -1,9 +1,9 @@
-//! What a hostile worker can do: nothing. Each act is tried twice, by a program outside of any sandbox,
-//! where it must succeed, and by a worker, where it must fail in just the way that is expected.
+//! What a hostile worker can do: nothing. Each act is tried twice: by a program outside any sandbox, where it must
+//! succeed, and by a worker, where it must fail in the expected way.
 //!
-//! Runs wherever it is started: as root with control groups (the guest of `cargo xtask test guest`), as
-//! root without, as an ordinary user. Programs are taken from the directory `HEARTH_PROGRAMS`, if that
-//! is set; else they are built.
+//! The tests run as the user who starts them: as root with control groups (in the guest of `cargo xtask test guest`),
+//! as root without them, or as an ordinary user. Programs are taken from the directory `HEARTH_PROGRAMS` if that is
+//! set; otherwise they are built.
 
 #![allow(
     clippy::unwrap_used,

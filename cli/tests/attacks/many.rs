@@ -1,4 +1,5 @@
-//! A thousand functions on one small machine: what they take of its memory, and whether it can still be asked.
+//! A thousand functions on one small machine: how much memory they take, and whether `hearth status` still answers in
+//! time.
 
 use std::fs;
 use std::path::Path;
@@ -11,17 +12,17 @@ use crate::wait::within;
 
 const FUNCTIONS: usize = 1000;
 
-/// However many functions there are, `status` answers within this: a second is what is aimed at, and what a processor
-/// takes that the host has; one that it has not is emulated at a fifth of that speed.
+/// Limit for `hearth status`. The aim is one second, which a physical processor achieves; an emulated one has a fifth
+/// of that speed.
 const STATUS: Duration = Duration::from_secs(5);
 
-/// So long they may take to be ready, on a slow machine.
+/// Limit until all functions are ready, on a slow machine.
 const READY: Duration = Duration::from_secs(180);
 
-/// Idle: workers have been started and asked for nothing.
+/// How long the workers are left without requests before their memory is measured.
 const REST: Duration = Duration::from_secs(5);
 
-/// A line of `/proc/meminfo`, in KiB.
+/// The value of a line of `/proc/meminfo`, in KiB.
 fn memory(of: &str) -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(of)).unwrap();
@@ -29,7 +30,7 @@ fn memory(of: &str) -> u64 {
     number.unwrap().parse().unwrap()
 }
 
-/// Elsewhere what others take of memory meanwhile would count as theirs.
+/// Needs a dedicated machine: elsewhere, memory that other processes take meanwhile would be counted, too.
 #[test]
 #[ignore = "it wants a machine of its own: `cargo xtask test guest` runs it in one"]
 fn a_thousand_idle_functions_fit_and_status_stays_quick() {
@@ -45,7 +46,7 @@ fn a_thousand_idle_functions_fit_and_status_stays_quick() {
     let begin = Instant::now();
     let platform = Platform::run(place, &mut Command::new(hearth()), &[], &["--log", "quiet"]);
     let ready = || {
-        // Asking takes from those who start.
+        // A query takes processor time from the workers that start.
         sleep(Duration::from_secs(1));
         let status = platform.status();
         let functions = status["functions"].as_array()?.iter();
@@ -56,7 +57,7 @@ fn a_thousand_idle_functions_fit_and_status_stays_quick() {
     let started = begin.elapsed();
     sleep(REST);
     let taken = before.saturating_sub(memory("MemAvailable"));
-    // The first time, an emulated processor has to learn the program, too.
+    // In the first run, an emulated processor also has to translate the program.
     let asked = [(); 5].map(|()| {
         let begin = Instant::now();
         let output = platform.place.hearth("status", &["--json"]);

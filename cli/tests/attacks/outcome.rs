@@ -1,22 +1,22 @@
-//! What came of an act, and the table of all of them.
+//! The result of an act, and the table of all results.
 
 use std::fmt;
 
 use serde_json::Value;
 
-/// What came of an act.
+/// The result of an act.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It could be done.
+    /// The act succeeded.
     Done(String),
-    /// It failed with this error.
+    /// The act failed with this error.
     Failed(String),
-    /// The worker did not live to answer.
+    /// The worker ended before it answered.
     Died,
 }
 
 impl Outcome {
-    /// As the hostile program says it.
+    /// Reads the answer of the hostile program.
     pub(crate) fn read(said: &Value) -> Outcome {
         match (said["done"].as_str(), said["failed"].as_str()) {
             (Some(done), _) => Outcome::Done(done.to_owned()),
@@ -25,7 +25,7 @@ impl Outcome {
         }
     }
 
-    /// Whether it is one of these: `done`, or names of errors.
+    /// Whether this is one of the expected results: `done`, `died` or the name of an error.
     pub(crate) fn is_of(&self, expected: &[&str]) -> bool {
         let own = match self {
             Outcome::Done(_) => "done",
@@ -46,7 +46,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Everything that was tried.
+/// The results of all acts that were tried.
 #[derive(Default)]
 pub(crate) struct Table {
     rows: Vec<String>,
@@ -54,7 +54,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Takes what came of one act; `outside` and `inside` are what is expected.
+    /// Adds the results of one act. `outside` and `inside` are the expected ones.
     pub(crate) fn add(
         &mut self,
         what: &str,
@@ -72,7 +72,7 @@ impl Table {
         }
     }
 
-    /// Prints it, and fails if anything was not as expected.
+    /// Prints the table. Fails if it has less than `least` rows, or if any result was unexpected.
     pub(crate) fn conclude(self, least: usize) {
         println!("| act | outside | in a worker |\n|---|---|---|");
         println!("{}", self.rows.join("\n"));

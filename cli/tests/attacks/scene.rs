@@ -1,5 +1,5 @@
-//! Where attacks take place: a platform with several functions that are all the hostile program, and
-//! things of others that they want.
+//! The scene of the attacks: a platform with several functions that all run the hostile program, and files and
+//! servers of others that they try to reach.
 
 use std::fs;
 use std::net::TcpListener;
@@ -19,22 +19,20 @@ use crate::outcome::Outcome;
 use crate::platform::{Place, Platform, pid};
 use crate::start::{hostile, start, start_as};
 
-/// The ordinary user of the tests, where they are started as root: nobody.
+/// The ordinary user of the tests if root starts them: nobody.
 const NOBODY: u32 = 65534;
 
 /// Who runs the platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
-    /// Root.
     Root,
-    /// An ordinary user.
     User,
 }
 
-/// One scene after the other: some acts take all there is of something.
+/// Scenes run one after the other, because some acts exhaust a resource of the machine.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Waits until no other scene is played.
+/// Waits until no other scene runs.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -44,14 +42,14 @@ pub(crate) struct Scene {
     pub(crate) by: By,
     /// A server that only `connected` names as its resource.
     pub(crate) server: TcpListener,
-    /// A server of somebody else's.
+    /// A server that no function names as a resource.
     pub(crate) foreign: TcpListener,
     _abstract: UnixListener,
     pub(crate) abstract_name: String,
     _alone: MutexGuard<'static, ()>,
 }
 
-/// Their limits are small, so that bombs need not be large.
+/// Small limits, which acts exceed without taking much of the machine.
 const LIMITS: &str = "limits: { memory: 96MiB, pids: 24, open_files: 64, tmp: 32MiB }";
 
 impl Scene {
@@ -84,9 +82,9 @@ functions:
     binary: neighbour
 "#
         );
-        // Not below /tmp, which in a cell is the worker's own.
+        // Not below /tmp, because a sandbox has a private /tmp.
         fs::create_dir_all("/var/tmp").unwrap();
-        // Which a machine that runs only this does not have.
+        // A virtual machine that runs only this test has no /etc.
         if by == By::Root {
             fs::create_dir_all("/etc").unwrap();
         }
@@ -101,7 +99,7 @@ functions:
         let setuid = base.join("gift/setuid");
         fs::copy(hostile(), &setuid).unwrap();
         fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).unwrap();
-        // An ordinary user who runs these tests is one already.
+        // If an ordinary user runs these tests, the user need not change.
         let becomes = by == By::User && geteuid().is_root();
         if becomes {
             for name in ["", "hostile", "neighbour", "gift", "gift/text"] {
@@ -132,7 +130,7 @@ functions:
         path.to_str().unwrap().to_owned()
     }
 
-    /// The private key of the certificate that the platform signed for itself.
+    /// The path of the private key of the platform's self-signed certificate.
     pub(crate) fn key(&self) -> String {
         let tls = self.platform.place.state().join("tls");
         let files = fs::read_dir(tls).unwrap();
@@ -145,7 +143,7 @@ functions:
         self.platform.worker(function)
     }
 
-    /// Some address in a process's memory that can be read.
+    /// An address in a process's memory that can be read.
     pub(crate) fn address_in(&self, pid: u32) -> u64 {
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
         let stack = maps.lines().find(|line| line.contains("[stack]")).unwrap();
@@ -153,7 +151,7 @@ functions:
         u64::from_str_radix(end, 16).unwrap() - 8
     }
 
-    /// Whether this mechanism is enforced of a function's worker.
+    /// Whether this mechanism of the sandbox is enforced for a function's worker.
     pub(crate) fn enforces(&self, function: &str, mechanism: &str) -> bool {
         let worker = self.platform.function(function)["workers"][0].clone();
         let all = worker["sandbox"].as_array().unwrap().clone();
@@ -161,8 +159,8 @@ functions:
         found.is_some_and(|one| one["enforced"] == true)
     }
 
-    /// More processes than a worker may start: by its control group, or the limit of its user in a
-    /// namespace; as root without groups only a coarse guard is left.
+    /// More processes than a worker may start. The limit is that of its control group, or of its user in the
+    /// namespace. As root without control groups, only a coarse limit is left.
     pub(crate) fn too_many(&self) -> u64 {
         match self.by == By::User || self.enforces("plain", "pids") {
             true => 40,
@@ -170,7 +168,7 @@ functions:
         }
     }
 
-    /// The act outside of any sandbox, by who runs the platform.
+    /// Tries the act outside any sandbox, as the user who runs the platform.
     pub(crate) fn outside(&self, order: &Value) -> Outcome {
         let mut program = Command::new(self.path("hostile"));
         if self.by == By::User && geteuid().is_root() {
@@ -179,7 +177,7 @@ functions:
         control(program, order)
     }
 
-    /// The act by a function's worker.
+    /// Tries the act in a function's worker.
     pub(crate) fn inside(&self, function: &str, order: &Value) -> Outcome {
         let answer = self.ask(function, order);
         match answer.status() {
@@ -189,7 +187,7 @@ functions:
         }
     }
 
-    /// What a client sees of it.
+    /// Sends the act to a function's worker, and returns the response that a client gets.
     pub(crate) fn ask(&self, function: &str, order: &Value) -> Answer {
         let host = format!("Host: {function}.example");
         let headers = [host.as_str(), "Content-Type: application/json"];
@@ -198,14 +196,14 @@ functions:
     }
 }
 
-/// Runs the hostile program by itself.
+/// Runs the hostile program as a command, outside any sandbox.
 pub(crate) fn control(mut program: Command, order: &Value) -> Outcome {
     let output = program.arg("act").arg(order.to_string()).output().unwrap();
     let said = serde_json::from_slice(&output.stdout);
     Outcome::read(&said.unwrap_or_else(|_| panic!("{order}: {output:?}")))
 }
 
-/// The setuid file, by somebody who may execute it.
+/// A command that executes the setuid file as the user nobody.
 pub(crate) fn as_nobody(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.uid(NOBODY).gid(NOBODY);
@@ -216,7 +214,7 @@ pub(crate) fn order(act: &str) -> Value {
     json!({ "act": act })
 }
 
-/// Processes of the machine whose name this is.
+/// The directories in /proc of the processes with this name.
 pub(crate) fn processes_named(name: &str) -> Vec<PathBuf> {
     let all = fs::read_dir("/proc").unwrap().flatten();
     let processes = all.map(|entry| entry.path());
@@ -227,7 +225,7 @@ pub(crate) fn processes_named(name: &str) -> Vec<PathBuf> {
     processes.filter(named).collect()
 }
 
-/// The gateway's process.
+/// The process id of the gateway.
 pub(crate) fn gateway(scene: &Scene) -> u32 {
     pid(&scene.platform.status()["gateway"])
 }

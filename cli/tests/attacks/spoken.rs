@@ -1,4 +1,4 @@
-//! What a worker says: to the log in the name of others, to the platform in no language.
+//! What a worker sends: log records in the name of others, and garbage to the platform.
 
 use nix::unistd::geteuid;
 use serde_json::json;
@@ -28,7 +28,7 @@ fn log_lines_are_of_who_wrote_them() {
         let message = record["message"].as_str().unwrap_or_default();
         message.contains("forged") || message.contains("neighbour/2      ready")
     };
-    // Twice two lines that it printed, and one record that it logged with both in it.
+    // Two lines on stdout, the same two on stderr, and one record that contains both.
     let said = wait::until("all it said", || {
         let records: Vec<_> = scene.platform.logs().into_iter().filter(fits).collect();
         (records.len() >= 5).then_some(records)

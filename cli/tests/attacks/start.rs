@@ -1,4 +1,4 @@
-//! Platforms as these tests start them: by whom, and without a shell; and the program that is hostile.
+//! Starts platforms for these tests, as a given user and without a shell, and finds the hostile program.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -10,7 +10,7 @@ use crate::platform::{Place, Platform, build, given, hearth};
 
 const JSON: [&str; 2] = ["--log", "json"];
 
-/// The worker that is hostile on request.
+/// The path of the hostile worker's program.
 pub(crate) fn hostile() -> PathBuf {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     given("hostile").unwrap_or_else(|| {
@@ -22,7 +22,7 @@ pub(crate) fn hostile() -> PathBuf {
 
 /// Runs a place's manifest as this user, and waits until all functions are ready.
 pub(crate) fn start_as(place: Place, user: u32) -> Platform {
-    // Of a directory that is open to that user.
+    // A copy, because the user may not be allowed to enter the directory of the original.
     let program = place.path().join("hearth");
     fs::copy(hearth(), &program).unwrap();
     let mut command = Command::new(program);

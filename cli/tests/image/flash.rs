@@ -1,4 +1,4 @@
-//! An image onto a disk: here, a file that stands for one.
+//! `hearth image flash` with a file as the disk.
 
 use std::fs;
 
@@ -31,11 +31,11 @@ fn what_was_written_is_the_image_and_nothing_of_before_is_left_at_the_end() {
     let (rest, end) = disk[image.len()..].split_at(disk.len() - image.len() - (1 << 20));
     assert!(rest.iter().all(|byte| *byte == 0xee));
     assert!(end.iter().all(|byte| *byte == 0));
-    // And it is a disk that grows.
+    // The data partition grows into the rest of the disk.
     let mut options = fs::OpenOptions::new();
     let mut file = options.read(true).write(true).open(&path).unwrap();
     assert!(disk::grow(&mut file).unwrap().wrote);
-    // Written once more, it is shown what is lost.
+    // A second run shows the image that is lost.
     let mut flash = project.image("flash", &["edge.img", "disk", "--file", "--yes"]);
     let said = err(&flash.output().unwrap());
     assert!(
@@ -48,7 +48,7 @@ fn what_was_written_is_the_image_and_nothing_of_before_is_left_at_the_end() {
 fn mistakes_are_refused_and_nothing_is_written() {
     let project = Project::new();
     let image = fs::read(project.built()).unwrap();
-    // A download that ended early: both slots may be whole.
+    // An incomplete download, in which both slots may be complete.
     fs::write(project.0.path("cut.img"), &image[..image.len() - 512]).unwrap();
     let before = vec![0xee; 64 << 20];
     let path = project.0.path("disk");

@@ -1,4 +1,4 @@
-//! `hearth image`, as its users meet it, with a small kit.
+//! Tests of the command `hearth image`, with a small kit.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use kit::{Scratch, noise, tree};
 
-/// The board whose programs this machine builds without further tools.
+/// The board for which this machine builds programs without further tools.
 pub(crate) fn board() -> Board {
     match std::env::consts::ARCH {
         "x86_64" => Board::QemuX86_64,
@@ -47,7 +47,7 @@ functions:
     build: { command: "true" }
 "#;
 
-/// A project with a kit, in a directory of its own.
+/// A project with a kit, in a temporary directory.
 pub(crate) struct Project(pub(crate) Scratch);
 
 impl Project {
@@ -67,7 +67,7 @@ impl Project {
         Project(scratch)
     }
 
-    /// `hearth image`, begun elsewhere.
+    /// A command of `hearth image` in the project's directory, which the caller starts.
     pub(crate) fn image(&self, verb: &str, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hearth"));
         command.args(["image", verb]).args(args);
@@ -85,7 +85,7 @@ impl Project {
         self.image("build", &args).output().unwrap()
     }
 
-    /// An image of the project.
+    /// Builds an image of the project. Returns its path.
     pub(crate) fn built(&self) -> PathBuf {
         let output = self.build(&[]);
         assert!(output.status.success(), "{}", err(&output));
@@ -158,7 +158,7 @@ fn functions_are_built_and_lie_where_the_manifest_says() {
         let line = line.unwrap_or_else(|| panic!("{path}: {files}"));
         assert!(line.starts_with(mode), "{line}");
     }
-    // Nothing is left beside it.
+    // No temporary file is left beside the image.
     let beside = fs::read_dir(&project.0.0).unwrap();
     let left = beside.filter(|entry| {
         let name = entry.as_ref().unwrap().file_name();
@@ -167,7 +167,7 @@ fn functions_are_built_and_lie_where_the_manifest_says() {
     assert_eq!(left.count(), 0);
 }
 
-/// A line without its figures, and with the names that are this test's.
+/// A line without its numbers and units, and with the names of this test's files.
 fn shape(line: &str) -> String {
     let is_figure = |word: &&str| {
         let unit = matches!(*word, "B" | "KiB" | "MiB" | "%");
@@ -187,7 +187,7 @@ fn the_document_shows_what_is_printed() {
     let output = Project::new().build(&[]);
     let printed = err(&output) + &out(&output);
     let printed: Vec<String> = printed.lines().map(shape).collect();
-    // Files are those of another kit; the way of building may be another on another machine.
+    // Skip the files, which are those of another kit, and the way of building, which may differ on another machine.
     let lines = block
         .lines()
         .skip(1)
@@ -204,7 +204,7 @@ fn the_document_shows_what_is_printed() {
 fn two_builds_in_other_places_at_other_times_are_equal() {
     let projects = [Project::new(), Project::new()];
     let first = projects[0].built();
-    // From above, by another name, with files of another time and other rights.
+    // With another working directory and file name, and with other times and modes of the files.
     let touched = "find . -exec touch -d 2001-01-01 {} + && chmod 600 pages/a/index.html edge.yaml";
     let mut touch = Command::new("sh");
     let touched = touch
@@ -243,7 +243,7 @@ fn two_builds_in_other_places_at_other_times_are_equal() {
     assert!(told["slot_used"].as_u64() < told["slot_size"].as_u64());
     assert_eq!(told["parts"][0]["name"], "kernel");
 
-    // What it is told to be of is the one thing that differs, and what exists can be taken as it is.
+    // `SOURCE_DATE_EPOCH` changes the image, and `--no-build` uses the existing programs.
     let mut dated = projects[0].image("build", &["--board", &board, "--no-build"]);
     dated
         .env("HEARTH_KIT", at("test.kit"))
@@ -265,7 +265,7 @@ fn what_is_wrong_is_said_and_no_image_is_made() {
         assert!(!project.0.path("edge.img").exists());
     };
     let write = |path: &str, text: &str| fs::write(project.0.path(path), text).unwrap();
-    // Both are told, each with its place.
+    // The errors of both files are printed, each with its position.
     write("bad.yaml", "service: test\nfunktions: {}\n");
     write("bad-device.yaml", "hostnam: kitchen\n");
     let bad = || project.build(&["--manifest", "bad.yaml", "--device", "bad-device.yaml"]);
@@ -392,12 +392,12 @@ fn what_cannot_be_run_here_is_said() {
     ];
     let output = project.image("build", &args).output().unwrap();
     assert!(output.status.success(), "{}", err(&output));
-    // Nor is it offered.
+    // The output does not offer `hearth image run` either.
     let ready = "edge.img is ready: `hearth image flash edge.img DISK` writes it to a disk";
     assert!(err(&output).contains(ready), "{}", err(&output));
     let output = project.image("run", &["edge.img"]).output().unwrap();
     assert!(err(&output).contains("QEMU has no firmware of a Raspberry Pi"));
-    // The firmware is not where it should be, nor QEMU.
+    // QEMU is not in `PATH`.
     let image = project.built();
     let mut run = project.image("run", &[image.to_str().unwrap()]);
     let output = run.env("PATH", "/nonexistent").output().unwrap();

@@ -1,5 +1,5 @@
-//! The catalogue of `docs/limits.md`, as far as it is about requests: what a client may send, and
-//! what it then gets. Bytes as they stand.
+//! The part of the catalogue in `docs/limits.md` that is about requests: what a client may send, and what it then
+//! gets. The bytes are sent exactly as they are written here.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -10,19 +10,20 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use crate::platform::{PROBE, Place, Platform};
 use crate::process;
 
-/// What becomes of the connection after the answer.
+/// The state of the connection after the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
-    /// It can be used on.
+    /// The client can send another request.
     Open,
-    /// It is closed.
+    /// The gateway has closed it.
     Closed,
 }
 use Then::{Closed, Open};
 
-/// Bytes sent, status got, and then. An answer of 200 comes from the function.
+/// The bytes to send, the expected status, and the expected state of the connection. A response with status 200 comes
+/// from the function.
 const REQUESTS: &[(&str, u16, Then)] = &[
-    // A body's length: one word, and one only.
+    // The length of a body must be unambiguous. Two fields with the same length count as one.
     (
         "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\nabc",
         400,
@@ -128,7 +129,7 @@ const REQUESTS: &[(&str, u16, Then)] = &[
     ("GET /x HTTP/1.1\r\n\r\n", 400, Open),
     ("GET /x HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, Open),
     ("GET /x HTTP/1.1\r\nHost : a\r\n\r\n", 400, Closed),
-    // What is no request at all.
+    // Bytes that are not an HTTP/1 request.
     ("GET /x HTTP/3.0\r\nHost: a\r\n\r\n", 400, Closed),
     ("GET /x\r\n\r\n", 400, Closed),
     (
@@ -138,7 +139,7 @@ const REQUESTS: &[(&str, u16, Then)] = &[
     ),
 ];
 
-/// Sends all of it and reads until the other side closes, or is silent for a while.
+/// Sends all bytes, and reads until the gateway closes the connection or sends nothing for a while.
 fn exchange(platform: &Platform, bytes: &[u8]) -> (String, Then) {
     let mut stream = TcpStream::connect(platform.http()).unwrap();
     stream.write_all(bytes).unwrap();
@@ -146,7 +147,7 @@ fn exchange(platform: &Platform, bytes: &[u8]) -> (String, Then) {
 }
 
 fn read_all(stream: &mut TcpStream) -> (String, Then) {
-    // Only what stays open is waited for so long.
+    // Only a connection that stays open takes this long.
     stream
         .set_read_timeout(Some(Duration::from_millis(400)))
         .unwrap();
@@ -203,7 +204,7 @@ fn with_both_lengths_chunks_count_and_what_follows_is_never_read_as_a_request() 
         assert_eq!((status(&answer), then), (200, Closed), "{answer}");
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
     }
-    // The same behind one length alone is a request.
+    // After a body with only one length, the same bytes are a request.
     let honest = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /worker HTTP/1.1\r\nHost: a\r\n\r\n";
     let (answer, _) = exchange(&platform, honest.as_bytes());
     assert_eq!(answer.matches("HTTP/1.1 200").count(), 2, "{answer}");
@@ -235,7 +236,7 @@ fn what_is_oversized_is_refused_in_its_own_way() {
     ];
     for (bytes, expect) in cases {
         let mut stream = TcpStream::connect(platform.http()).unwrap();
-        // The answer may come, and the connection go, before all is sent.
+        // The gateway may answer and close the connection before all is sent.
         let _ = stream.write_all(bytes.as_bytes());
         let (answer, _) = read_all(&mut stream);
         assert_eq!(status(&answer), expect, "{}", &bytes[..60]);

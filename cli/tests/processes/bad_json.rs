@@ -1,15 +1,16 @@
-//! What clients send to `POST /items` that is no item: each gets its status and a problem that says what
-//! is wrong, whichever of the two functions is asked, and costs the worker nothing.
+//! Bodies of `POST /items` that are not items. Both functions that serve items answer each with its status and a
+//! problem that names the error, and no worker ends.
 
 use serde_json::{Value, json};
 
 use crate::http::{Client, request};
 use crate::platform::{Place, Platform, function};
 
-/// More than the bomb below, less than the largest body.
+/// More than the bodies of brackets below, less than the body of 100 MiB.
 const LIMIT: &str = "body_bytes: 1MiB";
 
-/// Members of a problem that must be as they are here; others may be there as well.
+/// Sends a body and checks the problem in the response. It must contain the members of `expect`, and may contain
+/// others.
 fn check(platform: &Platform, headers: &[&str], body: &[u8], expect: Value) {
     let answer = platform.ask("POST /items", headers, body);
     let start = String::from_utf8_lossy(&body[..body.len().min(60)]);
@@ -27,7 +28,7 @@ fn check(platform: &Platform, headers: &[&str], body: &[u8], expect: Value) {
     }
 }
 
-/// Sends everything bad to a platform with [`LIMIT`] whose items are those of a fresh store.
+/// Sends all these bodies to a platform with [`LIMIT`] and a fresh store of items.
 pub(crate) fn is_refused(platform: &Platform) {
     const HOST: &str = "Host: api.example.com";
     let json = [HOST, "Content-Type: application/json"];
@@ -62,7 +63,7 @@ pub(crate) fn is_refused(platform: &Platform) {
     let empty = bad("EOF while parsing a value at line 1 column 0");
     check(platform, &json, b"", at(1, 0, empty));
 
-    // 100,000 opening brackets, bare and where a name belongs.
+    // 100,000 opening brackets: as the body, and as the value of `name`.
     let brackets = "[".repeat(100_000);
     let bomb = bad("[0]: invalid type: sequence, expected a string at line 1 column 1");
     check(platform, &json, brackets.as_bytes(), bomb);
@@ -70,7 +71,7 @@ pub(crate) fn is_refused(platform: &Platform) {
     let bomb = bad("name: invalid type: sequence, expected a string at line 1 column 8");
     check(platform, &json, within.as_bytes(), field("name", bomb));
 
-    // Called something else.
+    // With another content type.
     for kind in ["text/plain", "application/xml", "multipart/form-data"] {
         let headers = [HOST, &format!("Content-Type: {kind}")];
         let detail = format!("content-type: `{kind}`, expected `application/json`");
@@ -83,7 +84,7 @@ pub(crate) fn is_refused(platform: &Platform) {
     let detail = "not UTF-8: invalid utf-8 sequence of 1 bytes from index 12";
     check(platform, &json, latin1, bad(detail));
 
-    // Missing, unknown and of a wrong type.
+    // Fields that are missing or unknown, or have a wrong type.
     for (body, expect) in [
         (r#"{}"#, "missing field `name` at line 1 column 2"),
         (
@@ -101,7 +102,7 @@ pub(crate) fn is_refused(platform: &Platform) {
         check(platform, &json, body.as_bytes(), field(name, expect));
     }
 
-    // Too long: refused by its length before a byte of it has come.
+    // Too long: refused for its Content-Length before any of the body is sent.
     let mut client = Client::connect(platform.http());
     let length = format!("Content-Length: {}", 100 << 20);
     client.send(request("POST /items", &[HOST, json[1], &length], b""));

@@ -1,4 +1,4 @@
-//! Bodies both ways: whole and in pieces, at every limit, with clients that are slow or go away.
+//! Bodies of requests and responses: whole and in pieces, at every limit, with clients that are slow or disconnect.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::http::{Client, request};
 use crate::platform::{PROBE, Place, Platform};
 use crate::process;
 
-/// Bytes of which no two stretches of 64 KiB are alike.
+/// Bytes in which each block of 64 KiB differs from the others.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|place| (place % 251) as u8).collect()
 }
@@ -113,13 +113,13 @@ fn a_body_above_the_limit_is_413_and_one_at_the_limit_is_served() {
     let served = platform.ask("POST /count", &[], &at_the_limit);
     assert_eq!(served.text(), "1048576");
 
-    // Said at once, before any of the body has come.
+    // The response comes at once, before any of the body is sent.
     let mut client = platform.connect();
     client.send(request("POST /count", &["Content-Length: 1048577"], b""));
     client.answer("POST").problem(413, "limit");
 }
 
-/// Sends chunks until 2 MiB are through or the gateway hangs up.
+/// Sends chunks until 2 MiB are sent or the gateway closes the connection.
 fn upload_too_much(client: &mut Client, line: &str) {
     client.send(request(line, &["Transfer-Encoding: chunked"], b""));
     let piece = pattern(64 * 1024);
@@ -149,7 +149,7 @@ fn a_chunked_body_above_the_limit_is_413_and_its_worker_serves_on() {
 
 #[test]
 fn a_chunked_body_above_the_limit_harms_nobody_where_the_function_does_not_read_it() {
-    // Less than the worker gives credit for, so that the limit is met before anything is read.
+    // Less than the worker's credit, so that the body exceeds the limit before the worker reads any of it.
     let platform = with_limits("body_bytes: 32KiB");
     let worker = platform.worker("probe");
     let mut client = platform.connect();
@@ -159,7 +159,8 @@ fn a_chunked_body_above_the_limit_harms_nobody_where_the_function_does_not_read_
     process::wait_until_it_sleeps(worker);
     client.send_chunk(&pattern(64 * 1024)).unwrap();
     client.answer("POST").problem(413, "limit");
-    // The worker knows nothing of it yet and answers: that is thrown away, and breaks no rule.
+    // The worker does not know of the refusal yet and answers. The gateway discards the answer, which does not
+    // violate the protocol.
     let after = platform.get("/worker");
     assert_eq!(after.status(), 200, "{}", after.text());
     assert_eq!(after.json()["worker"], platform.worker_number("probe"));
@@ -187,7 +188,7 @@ fn a_head_above_the_limit_is_431_and_one_below_is_served() {
     };
     assert_eq!(with_field(15 * 1024).status(), 200);
     with_field(17 * 1024).problem(431, "limit");
-    // So much is not even read to its end.
+    // A head of this length is not read to its end.
     assert_eq!(with_field(500 * 1024).status(), 431);
     let long = format!("/{}", "p".repeat(17 * 1024));
     platform.get(&long).problem(431, "limit");
@@ -217,7 +218,7 @@ fn a_streamed_answer_arrives_piece_by_piece() {
     let mut client = platform.connect();
     client.send(request("GET /drip?pieces=3", &[], b""));
     let head = client.head();
-    // Each piece is flushed 100 ms before the next, so it comes as a chunk of its own.
+    // Each piece is flushed 100 ms before the next, so it arrives as a separate chunk.
     let pieces: Vec<String> = std::iter::from_fn(|| client.chunk().unwrap())
         .map(|piece| String::from_utf8(piece).unwrap())
         .collect();
@@ -264,7 +265,7 @@ functions:
   other: { routes: [{ path: /small }, { path: /echo }], binary: probe }
 "#;
 
-/// A client that has asked for a long stream and reads no more than its beginning.
+/// A client that requests a long stream and reads only its beginning.
 fn slow_reader(platform: &Platform) -> Client {
     let mut client = platform.connect();
     client.send(request("GET /stream?bytes=200000000", &[], b""));
@@ -307,7 +308,7 @@ fn a_slow_reader_fills_no_memory_and_holds_up_nobody_else() {
 #[test]
 fn a_slow_reader_at_one_worker_holds_up_no_request_while_another_worker_is_free() {
     let platform = Platform::start(SLOW_AND_OTHER);
-    // Both workers have shown that they are fast.
+    // Both workers show that they are fast.
     let ask = |count: usize| {
         let mut client = platform.connect();
         for _ in 0..count {
@@ -393,12 +394,12 @@ functions:
     client.send(request("POST /count", &["Transfer-Encoding: chunked"], b""));
     for _ in 0..12 {
         client.send_chunk(b"0123456789").unwrap();
-        // The pace of the client, not a wait for anything.
+        // This is the pace of the client, not a wait for an event.
         std::thread::sleep(Duration::from_millis(100));
     }
     client.send_chunk(b"").unwrap();
     let answer = client.answer("POST");
     assert_eq!((answer.status(), answer.text()), (200, "120"));
-    // And an answer that has begun may take its time.
+    // A response that has begun may take longer than the timeout.
     assert_eq!(platform.get("/drip?pieces=8").text().lines().count(), 8);
 }

@@ -1,4 +1,4 @@
-//! Functions and real Redis and memcached servers.
+//! Functions that use real Redis and memcached servers.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use crate::platform::{HTTP_ONLY, Place, Platform};
 use crate::server::{Cache, PASSWORD, silent};
 use crate::wait;
 
-/// A request waits for so long at most, and then some on a busy machine.
+/// Limit for a request: the longest wait for a resource, and a margin for a busy machine.
 const BOUND: Duration = Duration::from_millis(3500);
 
 fn start(redis: &str, memcache: &str) -> Platform {
@@ -43,7 +43,7 @@ fn commands_reach_their_servers_and_what_these_refuse_is_a_500() {
     assert_eq!(platform.get("/memcache/count?visits").text(), "4");
 }
 
-/// Kills a server under a load of one client, and starts it again.
+/// Kills a server while one client sends requests, starts it again, and checks that the function uses it again.
 fn heals(platform: &Platform, server: &mut Cache, path: &str, resource: &str) {
     assert_eq!(platform.get(path).status(), 200);
     let worker = platform.worker("caches");
@@ -65,7 +65,7 @@ fn heals(platform: &Platform, server: &mut Cache, path: &str, resource: &str) {
     });
     println!("{resource}: answers were 503 for {healed:?} after the server was back");
     assert_eq!(platform.worker("caches"), worker);
-    // Restarted between two requests, after a while: nobody notices.
+    // If the server restarts between two requests, no request fails.
     std::thread::sleep(Duration::from_millis(1200));
     server.kill();
     server.run();

@@ -1,5 +1,5 @@
-//! The control API as it is on its socket: real answers against its document, requests that are wrong,
-//! and clients that are too many, too slow, or nobody's business.
+//! The control API on its socket: real responses compared with the API's document, requests that are wrong, and
+//! clients that are too many, too slow or not allowed.
 
 use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Read, Write};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::platform::{PROBE, Platform};
 use crate::wait;
 
-/// As many as `supervisor/src/control.rs` serves at once.
+/// The number of clients that `supervisor/src/control.rs` serves at once.
 const CLIENTS: usize = 64;
 
 fn connect(platform: &Platform) -> UnixStream {
@@ -25,10 +25,10 @@ fn connect(platform: &Platform) -> UnixStream {
     stream
 }
 
-/// Sends these bytes and reads to the end; status, content type and body.
+/// Sends these bytes and reads to the end. Returns status, content type and body.
 fn send(platform: &Platform, bytes: &[u8]) -> (u16, String, String) {
     let mut stream = connect(platform);
-    // The platform may have said no and closed before all of it was written.
+    // The platform may refuse the request and close the connection before all of it is written.
     let _ = stream.write_all(bytes);
     answer(&mut stream)
 }
@@ -40,7 +40,7 @@ fn answer(stream: &mut UnixStream) -> (u16, String, String) {
         match stream.read(&mut piece) {
             Ok(0) => break,
             Ok(count) => all.extend_from_slice(&piece[..count]),
-            // What it had not read yet of ours is why, and its answer came before.
+            // The connection is reset because the platform has not read all that was sent; its answer came before.
             Err(error) if error.kind() == ErrorKind::ConnectionReset && !all.is_empty() => break,
             Err(error) => panic!("{error} after {}", String::from_utf8_lossy(&all)),
         }
@@ -63,7 +63,7 @@ fn ask(platform: &Platform, line: &str) -> (u16, String, String) {
     send(platform, request.as_bytes())
 }
 
-/// Fails unless `value` is what the API's document says of `name`.
+/// Fails unless `value` matches the schema `name` in the API's document.
 pub(crate) fn assert_as_documented(name: &str, value: &Value) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/control-api.yaml");
     let document: Value = serde_yaml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
@@ -145,7 +145,7 @@ fn what_is_wrong_with_a_request_is_a_problem_of_the_layer_control() {
     let body =
         "POST /v1/reload HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
     assert_eq!(send(&platform, body.as_bytes()).0, 413);
-    // What is no HTTP at all, or has a head beyond all measure, hyper refuses with a bare status.
+    // Hyper itself answers bytes that are not HTTP, or a head that is far too long, with a bare status.
     assert_eq!(send(&platform, b"{\"do\":\"status\"}\n\r\n\r\n").0, 400);
     let long = format!(
         "GET /v1/logs?function={} HTTP/1.1\r\nhost: h\r\n\r\n",
@@ -185,7 +185,7 @@ fn too_many_clients_are_told_so_at_once_and_slow_heads_are_given_up() {
     );
     assert_eq!((status, kind.as_str()), (503, "application/problem+json"));
     assert_as_documented("Problem", &serde_json::from_str(&body).unwrap());
-    // Requests are served on, and the places come free again by themselves.
+    // The gateway still serves requests, and the slow clients are disconnected after a timeout.
     assert_eq!(platform.get("/small").status(), 200);
     let mut rest = String::new();
     let _ = slow[0].read_to_string(&mut rest);
@@ -204,7 +204,7 @@ fn a_follower_that_hangs_up_leaves_its_place() {
         stream.write_all(request).unwrap();
         let mut first = [0; 12];
         let read = stream.read_exact(&mut first);
-        // While the places of earlier ones come free it may be told that there is none.
+        // While earlier connections are being closed, this one may be refused.
         if read.is_ok() && &first == b"HTTP/1.1 200" {
             stream.shutdown(Shutdown::Both).unwrap();
         }
@@ -220,7 +220,7 @@ fn a_follower_that_hangs_up_leaves_its_place() {
 #[test]
 fn another_user_is_refused_even_where_the_files_let_him_through() {
     if !geteuid().is_root() {
-        // Only root can become somebody else; who may ask is a test of its own in `control.rs`.
+        // Only root can become another user. A unit test in `control.rs` checks who may use the API.
         return;
     }
     let platform = Platform::start(PROBE);

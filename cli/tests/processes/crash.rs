@@ -1,4 +1,4 @@
-//! Workers and gateways that are killed or stopped in the middle of a load, and who notices.
+//! Workers and gateways that are killed or stopped under load, and whether clients notice.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::load::Load;
 use crate::platform::{PROBE, Platform, pid};
 use crate::{process, wait};
 
-/// Longer than any time after which somebody who is stuck is found: five seconds, twice, and some.
+/// Longer than it takes to detect any worker that hangs: two intervals of five seconds, and a margin.
 const FOUND: Duration = Duration::from_secs(20);
 
 fn workers(platform: &Platform) -> Vec<u32> {
@@ -46,7 +46,7 @@ fn a_killed_gateway_is_replaced_no_connection_is_refused_and_the_workers_keep_th
     for _ in 0..3 {
         let gateway = platform.gateway();
         process::signal(gateway, Signal::SIGKILL);
-        // Connected while there is none: the next one takes it from the kernel's queue.
+        // No gateway runs at this moment: the next one accepts these connections from the kernel's queue.
         for _ in 0..5 {
             let client = TcpStream::connect(platform.http()).unwrap();
             drop(client);
@@ -104,7 +104,7 @@ fn a_worker_that_hangs_with_nothing_to_do_is_replaced() {
 fn a_worker_that_is_busy_for_long_is_left_alone() {
     let platform = Platform::start(&format!("{PROBE}    timeout: 30s\n"));
     let worker = platform.worker("probe");
-    // Long enough for two questions that it cannot answer.
+    // Longer than two intervals of the PING that an idle worker must answer.
     let answer = platform.get("/sleep?ms=11000");
     assert_eq!(answer.status(), 200);
     assert_eq!(platform.worker("probe"), worker);

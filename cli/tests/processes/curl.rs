@@ -1,11 +1,11 @@
-//! curl, for TLS and HTTP/2: a client that is none of ours.
+//! Runs curl as an independent client for TLS and HTTP/2.
 
 use std::process::Command;
 
-/// How it ended and what it said.
+/// The result of a run of curl.
 #[derive(Debug)]
 pub(crate) struct Curl {
-    /// Its exit status: 0 if there was an answer, whichever; 60 where a certificate is not trusted.
+    /// The exit status: 0 if there was a response, whatever its status; 60 if curl does not trust a certificate.
     pub(crate) exit: i32,
     pub(crate) out: String,
 }

@@ -1,4 +1,4 @@
-//! `hearth dev`: a real project, built by Cargo, changed while it serves.
+//! `hearth dev` with a real project that Cargo builds, and that changes while it is served.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -15,7 +15,7 @@ use crate::load::Load;
 use crate::server::free_port;
 use crate::{process, wait};
 
-/// A first build may have all of the SDK to compile.
+/// Limit for a build. The first one may have to compile all of the SDK.
 const BUILD: Duration = Duration::from_secs(240);
 
 struct Project {
@@ -46,7 +46,7 @@ impl Project {
              [dependencies]\nhearth-sdk = {{ path = {sdk:?} }}\n[workspace]\n"
         );
         fs::write(directory.join("Cargo.toml"), cargo).unwrap();
-        // The same versions as ours: nothing needs to be fetched.
+        // The dependencies have the versions of this workspace, so that nothing needs to be downloaded.
         fs::copy(root().join("Cargo.lock"), directory.join("Cargo.lock")).unwrap();
         let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
         let manifest = format!(
@@ -87,7 +87,7 @@ impl Project {
         fs::write(self.directory.join("src/main.rs"), source(answer)).unwrap();
     }
 
-    /// Waits for a line with this in it, beyond those that were there before.
+    /// Waits for a line that contains `what`, after the first `before` lines.
     fn hear(&self, what: &str, before: usize) -> String {
         wait::within(BUILD, what, || {
             let talk = self.talk.lock().unwrap();
@@ -130,7 +130,7 @@ impl Drop for Project {
 
 #[test]
 fn what_changes_is_built_and_served_and_what_does_not_build_leaves_the_last_good_version() {
-    // Begins with a mistake.
+    // The project starts with a compile error.
     let mut project = Project::start("1");
     project.hear("error[E", 0);
     project.hear("waiting for a change", 0);
@@ -158,7 +158,7 @@ fn what_changes_is_built_and_served_and_what_does_not_build_leaves_the_last_good
     project.hear(", served ", before);
     assert_eq!(load.stop(), Vec::<String>::new());
 
-    // In the middle of a build.
+    // Stop it in the middle of a build.
     project.write("\"four\"");
     project.hear("building", project.lines());
     let children = process::children(project.dev.id());

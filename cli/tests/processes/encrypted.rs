@@ -1,4 +1,4 @@
-//! Encrypted connections to PostgreSQL and Redis: whose certificate is believed, and whose is not.
+//! Encrypted connections to PostgreSQL and Redis: which certificates are trusted, and which are not.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,8 @@ use crate::platform::{HTTP_ONLY, Place, Platform};
 use crate::server::{Cache, PASSWORD, Postgres};
 use crate::tls::make_certificate;
 
-/// A directory with `server` for localhost, and `other` of another authority; goes with its owner.
+/// A directory with the certificates `server` and `other`, both for localhost, from different authorities. Dropping
+/// it deletes the directory.
 struct Certificates(PathBuf);
 
 impl Certificates {
@@ -24,7 +25,7 @@ impl Certificates {
         self.0.join("server.crt")
     }
 
-    /// An authority, as a value in a manifest.
+    /// The certificate of an authority, as a value in a manifest.
     fn authority(&self, name: &str) -> String {
         let pem = fs::read_to_string(self.0.join(name).with_extension("ca")).unwrap();
         serde_json::to_string(&pem).unwrap()
@@ -44,7 +45,7 @@ fn postgres(address: &str, more: &str) -> Place {
     ))
 }
 
-/// That a request is refused since the server's certificate is, and that the log says so.
+/// Asserts that a request fails because the server's certificate is not trusted, and that the log contains `why`.
 fn assert_refused(platform: &Platform, path: &str, why: &str) {
     let answer = platform.get(path);
     let problem = answer.problem(503, "resource");
@@ -70,7 +71,7 @@ fn postgresql_is_believed_by_its_certificate_alone() {
     assert_eq!(server.ask(ssl).unwrap(), "t");
     drop(platform);
 
-    // By another name than its certificate has, by another authority, and by those of the system.
+    // Not trusted: another name than the certificate's, another authority, and the authorities of the system.
     for (address, ca) in [
         (&encrypted, known.as_str()),
         (

@@ -1,5 +1,5 @@
-//! Functions that take too long, panic, answer wrongly or die: what the client sees, and that the
-//! platform goes on.
+//! Functions that take too long, panic, send invalid responses or die: what the client gets, and that the platform
+//! continues to serve.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::platform::{PROBE, Platform};
 use crate::process;
 use crate::wait;
 
-/// The probe twice: whatever happens to the one must leave the other alone.
+/// The probe twice: a failure of one must not affect the other.
 const TWO: &str = r#"
 functions:
   probe: { routes: [{ path: "/{path+}" }], binary: probe }
@@ -43,7 +43,7 @@ fn a_function_that_takes_too_long_is_504_and_its_worker_serves_again_afterwards(
         problem["detail"].as_str().unwrap().contains("300ms"),
         "{problem}"
     );
-    // The handler still runs, so the next request waits, and not for ever.
+    // The handler still runs, so the next request waits, but only until its timeout.
     platform.get("/worker").problem(503, "queue");
     let after = wait::until("the worker serves again", || {
         let answer = platform.get("/worker");
@@ -119,7 +119,7 @@ fn a_worker_that_ends_in_a_post_makes_it_502_and_is_replaced() {
     let after = platform.get("/worker").json();
     assert_ne!(after["worker"], before);
     assert_eq!(after["count"], 1);
-    // Asked once only: one worker died of it.
+    // The request was sent only once: only one worker died of it.
     assert_eq!(platform.function("probe")["restarts"], 1);
     let error = platform.function("probe")["last_error"].clone();
     assert_eq!(error, "ended: exit status 7");

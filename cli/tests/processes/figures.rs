@@ -1,4 +1,4 @@
-//! What is told of requests and of what processes cost, and `hearth top`, which shows it.
+//! Statistics of requests and processes in the status, and `hearth top`, which shows them.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -16,7 +16,7 @@ use crate::platform::{PROBE, Platform, pid};
 use crate::process;
 use crate::wait;
 
-/// A function's part of the status, once that fits.
+/// Waits until the function's part of the status satisfies `fits`, and returns it.
 fn function(platform: &Platform, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
     wait::until(what, || {
         Some(platform.function("probe")).filter(|function| fits(function))
@@ -30,7 +30,7 @@ fn requests_are_counted_for_their_function_and_worker_and_latencies_told() {
     for _ in 0..200 {
         assert_eq!(client.ask("GET /small", &[], b"").status(), 200);
     }
-    // Two in a hundred take a while: so does the 99th.
+    // More than one in a hundred requests is slow, so the 99th percentile is high.
     for _ in 0..6 {
         client.ask("GET /sleep?ms=150", &[], b"");
     }
@@ -80,7 +80,7 @@ fn totals_outlive_the_gateway() {
 #[test]
 fn a_busy_worker_shows_its_share_of_the_processor() {
     let platform = Platform::start(PROBE);
-    // It sends without an end to a client that takes all.
+    // The worker sends without end to a client that reads everything.
     let mut client = TcpStream::connect(platform.http()).unwrap();
     let ask = request("GET /stream?bytes=1000000000000", &[], b"");
     client.write_all(&ask).unwrap();
@@ -128,7 +128,7 @@ fn top_goes_on_on_a_terminal_and_leaves_it_as_it_was() {
         let mut piece = [0; 4096];
         loop {
             match screen.read(&mut piece) {
-                // So it ends once nobody holds the other side (pty(7)).
+                // Reading ends with an error once no process has the other side open (pty(7)).
                 Ok(0) | Err(_) => return,
                 Ok(count) => drop(sender.send(piece[..count].to_vec())),
             }
@@ -157,7 +157,7 @@ fn top_goes_on_on_a_terminal_and_leaves_it_as_it_was() {
 fn top_of_a_platform_that_ends_says_so_on_the_first_screen() {
     let platform = Platform::start(PROBE);
     let terminal = openpty(None, None).unwrap();
-    // Nobody but `top` holds its end: what is shown ends with it.
+    // Only `top` has the terminal's other side open, so the output ends when `top` does.
     let mut command = platform.place.command("top", &[]);
     command.stdout(terminal.slave).stderr(Stdio::piped());
     let mut top = command.spawn().unwrap();

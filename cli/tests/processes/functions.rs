@@ -1,4 +1,4 @@
-//! What a worker is given, and the seed's own loop.
+//! What a worker gets from the platform, and the seed's worker, which has its own request loop.
 
 use std::fs;
 
@@ -32,7 +32,7 @@ functions:
     let pid = platform.worker("f");
     let environ = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
     let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-    // The control: this is where the process environment stands.
+    // The control: the process environment can be read here.
     assert!(environ.contains("PATH="), "{environ}");
     for place in [environ, arguments] {
         assert!(!place.contains("hidden"), "{place}");
@@ -51,7 +51,7 @@ fn a_worker_gets_nothing_of_the_environment_that_up_was_started_in() {
         .iter()
         .map(|pair| pair[0].as_str().unwrap())
         .collect();
-    // This test itself has CARGO in its environment, and gives it to `hearth up`.
+    // This test has CARGO in its environment and passes it to `hearth up`.
     assert!(std::env::var_os("CARGO").is_some());
     let passed_on = ["PATH", "TZ", "LANG", "LC_ALL", "RUST_BACKTRACE"];
     assert!(
@@ -78,7 +78,7 @@ fn a_worker_starts_with_its_control_socket_and_no_other_descriptor_of_the_platfo
     });
     // One control socket, and one data socket per thread of the gateway.
     assert_eq!(Some(sockets.count() - 1), threads, "{targets:?}");
-    // And stdin, stdout and stderr. What `up` itself was started with is not passed on.
+    // In addition stdin, stdout and stderr. Descriptors that `up` was started with are not passed on.
     assert_eq!(targets.len() - 1, threads.unwrap() + 3, "{targets:?}");
 }
 

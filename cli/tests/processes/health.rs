@@ -1,4 +1,4 @@
-//! Workers that are asked whether they are well, and what a crash loop costs.
+//! Health probes of workers, and what a crash loop costs.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ fn a_worker_serves_once_it_has_been_well_and_its_questions_are_in_no_access_log(
         "{ path: /healthz, interval: 200ms }",
         "{ WARM_UP: '3' }",
     )));
-    // Asked for while it warms up, and answered by it.
+    // The request is sent while the worker warms up, and waits for it.
     let answer = platform.get("/worker");
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.json()["count"], 5, "it was asked four times before");
@@ -86,7 +86,7 @@ fn a_reload_whose_workers_are_never_well_is_refused_with_the_reason_and_the_old_
     let expect = "probe: was not well within 1 s: GET /healthz answered 503";
     assert!(told.contains(expect), "{told}");
     assert_eq!(platform.get("/worker").json()["worker"], before);
-    // One that is well after a while is taken.
+    // A worker that becomes healthy within the time is accepted.
     platform.place.write(&manifest(health, "{ WARM_UP: '2' }"));
     assert!(platform.place.hearth("reload", &[]).status.success());
     assert_ne!(platform.get("/worker").json()["worker"], before);
@@ -119,11 +119,11 @@ fn a_worker_that_is_sick_again_and_again_is_replaced_with_growing_pauses() {
     }
     let restarts = platform.function("probe")["restarts"].as_u64().unwrap();
     println!("sick all the time for 4 s: {sickened} requests answered, {restarts} replacements");
-    // At once, then after 0.1, 0.2, 0.4, 0.8, 1.6 s: six in the three seconds that this adds up to.
+    // At once, then after 0.1, 0.2, 0.4, 0.8 and 1.6 s: six replacements within about three seconds.
     assert!((3..=8).contains(&restarts), "{restarts}");
 }
 
-/// Processor time of a process and of all its children that it has waited for, in clock ticks.
+/// Processor time of a process and of its children that it has waited for, in clock ticks.
 fn ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat
@@ -132,7 +132,7 @@ fn ticks(pid: u32) -> u64 {
         .1
         .split_whitespace()
         .collect();
-    // utime, stime, cutime, cstime: proc_pid_stat(5), counted from the state.
+    // utime, stime, cutime, cstime (proc_pid_stat(5)); index 0 is the state.
     fields[11..15]
         .iter()
         .map(|field| field.parse::<u64>().unwrap())
@@ -166,6 +166,6 @@ functions:
         share * 100.0,
         after.iter().sum::<u64>() - started.iter().sum::<u64>()
     );
-    // And a fifth of that is the status that was asked for, on a machine with nothing else to do.
+    // On an idle machine, a fifth of this is spent on the queries of the status.
     assert!(share < 0.1, "{share}");
 }

@@ -1,5 +1,5 @@
-//! The catalogue of `docs/limits.md`, as far as it is about workers: each breaks the rules of the wire
-//! in a way of its own. What the client sees, what the log says, and that nobody else suffers.
+//! The part of the catalogue in `docs/limits.md` that is about workers, each of which violates the protocol in a
+//! different way. The tests check what the client gets, what is logged, and that no other function is affected.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -13,10 +13,10 @@ use crate::platform::{Place, Platform};
 use crate::process::signal;
 use crate::wait;
 
-/// What its client gets.
+/// What the client gets.
 #[derive(Clone, Copy, Debug)]
 enum Seen {
-    /// A whole answer of the function.
+    /// A complete response of the function.
     Answer,
     /// A problem with this status, of the layer `worker`.
     Problem(u16),
@@ -25,8 +25,8 @@ enum Seen {
 }
 use Seen::{Answer, Broken, Problem};
 
-/// What a worker does, what its client sees, and what the log says about the worker; nothing if it
-/// lives on.
+/// What the worker does, what its client gets, and how the log message about the end of the worker begins. The
+/// message is empty if the worker does not end.
 const ACTS: &[(&str, Seen, &str)] = &[
     ("truncated", Problem(502), "ended: exit status 0"),
     ("exit", Problem(502), "ended: exit status 0"),
@@ -77,7 +77,8 @@ fn trailers_reach_the_worker_and_the_client() {
     let platform = Platform::start_in(place("{}"));
     let mut client = platform.connect();
     let headers = "Host: a\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum, etag\r\nTE: trailers";
-    // The act is one that waits; what comes of the trailers is the answer.
+    // The act `silent` does not answer by itself. The worker answers when the trailers arrive, with the trailers as
+    // the body.
     client.send(format!("POST /silent HTTP/1.1\r\n{headers}\r\n\r\n"));
     client.send_chunk(b"a body").unwrap();
     client.send("0\r\nx-sum: 42\r\netag: \"e\"\r\n\r\n");
@@ -98,7 +99,7 @@ fn trailers_reach_the_worker_and_the_client() {
     assert!(seen.contains("x-sum: 42"), "{seen}");
 }
 
-/// A POST, so that nothing is tried again.
+/// Sends a POST, which the gateway does not retry after a failure.
 fn post(platform: &Platform, act: &str) -> (u16, Result<Vec<u8>, std::io::Error>) {
     let mut client = platform.connect();
     client.send(request(&format!("POST /{act}"), &[], b""));
@@ -160,7 +161,7 @@ fn a_worker_that_says_ready_twice_is_killed_and_one_that_never_does_too() {
     }
 }
 
-/// By its log on the wire, and by what it prints.
+/// A worker that floods the log with LOG frames, and one that floods it with printed lines.
 #[test]
 fn one_that_never_stops_talking_is_not_all_that_is_heard() {
     let prints = "  prints: { routes: [{ path: /prints }], binary: prints }\n";
@@ -209,7 +210,7 @@ fn what_is_given_back_is_tried_again_only_with_its_whole_body() {
         (answer.status(), answer.text().to_owned())
     };
     assert_eq!(tried(b"small"), (200, "whole".to_owned()));
-    // This one went out as it came, and is gone.
+    // The gateway forwards a long body as it arrives, so it cannot send the body again.
     let (status, problem) = tried(&vec![b'u'; 1 << 20]);
     assert_eq!(status, 503, "{problem}");
     assert!(problem.contains("gave the request back"), "{problem}");

@@ -1,4 +1,4 @@
-//! A client of HTTP/1.1 that sends what it is told, right or wrong, and reads answers piece by piece.
+//! An HTTP/1.1 client that sends exactly what a test gives it, valid or not, and reads responses piece by piece.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -7,27 +7,27 @@ use serde_json::Value;
 
 use crate::wait::LIMIT;
 
-/// One connection.
+/// A connection to the gateway.
 pub(crate) struct Client {
     stream: BufReader<TcpStream>,
 }
 
-/// The head of an answer.
+/// The head of a response.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     pub(crate) status: u16,
     headers: Vec<(String, String)>,
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) head: Head,
     pub(crate) body: Vec<u8>,
 }
 
-/// A request as it goes out: `line` is method and target, `Host: localhost` is added where `headers`
-/// name no host, and `Content-Length` where there is a body.
+/// The bytes of a request. `line` is method and target. `Host: localhost` is added if `headers` has no Host, and
+/// `Content-Length` if there is a body and `headers` has no length.
 pub(crate) fn request(line: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{line} HTTP/1.1\r\n");
     let named = |name: &str| {
@@ -62,7 +62,7 @@ impl Client {
         self.try_send(bytes).unwrap();
     }
 
-    /// The same, where the gateway may well have hung up.
+    /// As [`Client::send`], if the gateway may have closed the connection.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes.as_ref())
     }
@@ -73,13 +73,13 @@ impl Client {
         self.try_send([head.as_bytes(), bytes, b"\r\n"].concat())
     }
 
-    /// Sends a request and reads its answer.
+    /// Sends a request and reads its response.
     pub(crate) fn ask(&mut self, line: &str, headers: &[&str], body: &[u8]) -> Answer {
         self.send(request(line, headers, body));
         self.answer(line.split(' ').next().unwrap())
     }
 
-    /// Reads the answer to a request of this method.
+    /// Reads the response to a request with this method.
     pub(crate) fn answer(&mut self, method: &str) -> Answer {
         let head = self.head();
         let body = match method {
@@ -111,10 +111,10 @@ impl Client {
         })
     }
 
-    /// The whole body that follows this head.
+    /// Reads the whole body that follows this head.
     ///
     /// # Errors
-    /// `UnexpectedEof` where it breaks off.
+    /// `UnexpectedEof` if the body breaks off.
     pub(crate) fn body(&mut self, head: &Head) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
         if head.header("transfer-encoding") == Some("chunked") {
@@ -130,7 +130,7 @@ impl Client {
         Ok(body)
     }
 
-    /// The next chunk of a chunked body; `None` at its end.
+    /// Reads the next chunk of a chunked body; `None` at its end.
     pub(crate) fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
         let line = self.line()?;
         let length = usize::from_str_radix(&line, 16).map_err(|_| cut_short())?;
@@ -140,7 +140,7 @@ impl Client {
         Ok(Some(chunk).filter(|chunk| !chunk.is_empty()))
     }
 
-    /// Whether the other side hangs up without another byte.
+    /// Whether the gateway closes the connection without sending another byte.
     pub(crate) fn is_hung_up(&mut self) -> bool {
         match self.stream.read(&mut [0]) {
             Ok(count) => count == 0,
@@ -148,7 +148,7 @@ impl Client {
         }
     }
 
-    /// Goes away in the middle of whatever there is.
+    /// Closes the connection, whatever is under way.
     pub(crate) fn hang_up(self) {
         let _ = self.stream.get_ref().shutdown(Shutdown::Both);
     }
@@ -168,7 +168,7 @@ fn cut_short() -> io::Error {
 }
 
 impl Head {
-    /// The one field of this name.
+    /// The field with this name. Fails if there is more than one.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(known, _)| known == name);
         let value = values.next().map(|(_, value)| value.as_str());
@@ -194,7 +194,8 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The problem that this must be: with this status, of this layer, under its request's id.
+    /// Asserts that this is a problem with this status, of this layer, and with the id of its request. Returns the
+    /// problem.
     pub(crate) fn problem(&self, status: u16, layer: &str) -> Value {
         assert_eq!(self.status(), status, "{}", self.text());
         let kind = self.header("content-type");

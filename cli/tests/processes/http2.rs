@@ -54,7 +54,7 @@ fn many_streams_of_one_connection_are_answered_side_by_side() {
         "--parallel-max",
         "60",
     ];
-    // `#1` is the number that the URL's range has reached.
+    // curl replaces `#1` with the current number of the range in the URL.
     let file = platform.place.path().join("answer-#1");
     let told = ["--write-out", "%{http_code} %{num_connects}\n", "--output"];
     let out = curl(&[&parallel[..], &told, &[file.to_str().unwrap(), &url]].concat()).out;
@@ -64,7 +64,7 @@ fn many_streams_of_one_connection_are_answered_side_by_side() {
     let connects = codes.iter().filter(|code| !code.ends_with(" 0")).count();
     assert_eq!(connects, 1, "one connection for all: {out}");
 
-    // Side by side: some of the one worker's handlers ran while one of the other's did.
+    // At the same time: some handlers of one worker ran while a handler of the other did.
     let answers: Vec<Value> = (1..=60)
         .map(|number| platform.place.path().join(format!("answer-{number}")))
         .map(|file| serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap())

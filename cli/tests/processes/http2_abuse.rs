@@ -1,4 +1,4 @@
-//! HTTP/2 as no decent client speaks it: frames put together by hand (RFC 9113).
+//! Abuse of HTTP/2, with frames that are put together by hand (RFC 9113).
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,7 +21,7 @@ const END_HEADERS: u8 = 4;
 
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// More memory than this the gateway may not take for any of it.
+/// Memory in bytes that the gateway may take at most under each of these attacks.
 const MODEST: u64 = 16 << 20;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -33,7 +33,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Fields as HPACK literals that are never indexed (RFC 7541, section 6.2.3).
+/// A header block: fields as HPACK literals that are never indexed (RFC 7541, section 6.2.3).
 fn block(method: &str, path: &str) -> Vec<u8> {
     let mut block = Vec::new();
     let fields = [
@@ -60,7 +60,7 @@ fn get(stream: u32, path: &str) -> Vec<u8> {
 struct Peer(TcpStream);
 
 impl Peer {
-    /// Says what a client begins with, these settings among it.
+    /// Connects and sends the client's connection preface with these settings.
     fn connect(address: SocketAddr, settings: &[(u16, u32)]) -> Peer {
         let mut stream = TcpStream::connect(address).unwrap();
         let timeout = Some(Duration::from_secs(20));
@@ -78,7 +78,7 @@ impl Peer {
         Peer(stream)
     }
 
-    /// Kind, flags, stream and payload.
+    /// Reads the next frame: kind, flags, stream and payload.
     fn next(&mut self) -> io::Result<(u8, u8, u32, Vec<u8>)> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head)?;
@@ -89,7 +89,8 @@ impl Peer {
         Ok((head[3], head[4], stream, payload))
     }
 
-    /// The code of GOAWAY, with which the other side then hangs up; `None` if it does so without.
+    /// Reads until the gateway closes the connection. Returns the error code of its GOAWAY frame, or `None` if it
+    /// sent none.
     fn dismissed(&mut self) -> Option<u32> {
         let mut code = None;
         while let Ok((kind, _, _, payload)) = self.next() {
@@ -100,8 +101,9 @@ impl Peer {
         code
     }
 
-    /// Sends the same again and again from a thread of its own, until it is hung up on or the time is
-    /// over, while somebody else is answered. What came back is thrown away. Whether it was hung up on.
+    /// Sends the same bytes repeatedly from a separate thread, until the gateway closes the connection or the time is
+    /// over. Meanwhile, other requests must be answered. Discards what the gateway sends. Returns whether the gateway
+    /// closed the connection.
     fn flood(mut self, platform: &Platform, bytes: &[u8]) -> bool {
         const LENGTH: Duration = Duration::from_secs(2);
         let before = process::memory(platform.gateway());
@@ -133,7 +135,7 @@ impl Peer {
     }
 }
 
-/// A request that is answered, so that what the others do is not simply ignored.
+/// Sends a request and waits for its response, which shows that the gateway serves this connection.
 fn is_served(peer: &mut Peer) {
     peer.0.write_all(&get(1, "/worker")).unwrap();
     loop {
@@ -149,7 +151,7 @@ fn requests_that_are_reset_at_once_end_in_enhance_your_calm() {
     let platform = Platform::start(PROBE);
     let mut peer = Peer::connect(platform.http(), &[]);
     is_served(&mut peer);
-    // CVE-2023-44487.
+    // Rapid reset (CVE-2023-44487).
     let begin = Instant::now();
     let mut stream = 3;
     loop {
@@ -164,7 +166,7 @@ fn requests_that_are_reset_at_once_end_in_enhance_your_calm() {
             "{stream} streams"
         );
     }
-    // Where the kernel has reset the connection by now, GOAWAY was lost with it.
+    // If the kernel has reset the connection by now, the GOAWAY frame is lost.
     assert!(matches!(peer.dismissed(), None | Some(ENHANCE_YOUR_CALM)));
     assert_eq!(platform.get("/worker").status(), 200);
 }
@@ -179,7 +181,7 @@ fn a_head_without_end_is_refused_soon() {
     let head = block("GET", "/x");
     let first = frame(HEADERS, END_STREAM, 3, &head);
     peer.0.write_all(&first).unwrap();
-    // Fields `a: a`, for ever.
+    // Fields `a: a`, without end.
     let field = [0x10, 1, b'a', 1, b'a'].repeat(1000);
     let more = frame(CONTINUATION, 0, 3, &field);
     let sent = (0..10_000).take_while(|_| peer.0.write_all(&more).is_ok());
@@ -192,7 +194,7 @@ fn a_head_without_end_is_refused_soon() {
 #[test]
 fn floods_of_tiny_frames_hold_up_nobody_and_cost_no_memory() {
     let platform = Platform::start(&format!("{PROBE}    scale: {{ min: 2, max: 2 }}\n"));
-    // For those that are about a stream: one whose request is under way, and keeps a worker.
+    // For floods of frames of a stream: a stream whose request is under way and occupies a worker.
     let post = frame(HEADERS, END_HEADERS, 3, &block("POST", "/echo"));
     let floods = [
         (frame(PING, 0, 0, &[0; 8]), false),

@@ -1,5 +1,5 @@
-//! The items of `examples/edge-postgres.yaml`, as it stands but for ports, with real servers: what is
-//! kept where, what is read from where, and what goes on without whom.
+//! The items of `examples/edge-postgres.yaml`, unchanged except for ports and addresses, with real servers: where
+//! data is stored, where it is read from, and what works without each of the servers.
 
 use std::fs;
 use std::path::Path;
@@ -15,10 +15,10 @@ use crate::wait;
 
 const HOST: &str = "Host: api.example.com";
 
-/// What a fresh database answers for item 2.
+/// The JSON of item 2 in a fresh database.
 const BELLOWS: &str = r#"{"id":2,"name":"bellows","quantity":1,"price_cents":2450}"#;
 
-/// The three servers.
+/// The three servers that the example needs.
 struct Servers {
     postgres: Postgres,
     redis: Cache,
@@ -34,7 +34,8 @@ impl Servers {
         }
     }
 
-    /// The example's manifest with these servers, this many workers of the items and ports of its own.
+    /// The example's manifest with these servers, this many workers of `items_api`, and ports that the kernel
+    /// chooses.
     fn place(&self, workers: u32) -> Place {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let mut text = fs::read_to_string(root.join("examples/edge-postgres.yaml")).unwrap();
@@ -69,7 +70,7 @@ fn get(platform: &Platform, target: &str) -> Answer {
     ask(platform, &format!("GET {target}"), "")
 }
 
-/// What is answered for an item that is there.
+/// Requests an item that exists. Returns its JSON.
 fn item(platform: &Platform, id: u32) -> String {
     let answer = get(platform, &format!("/items/{id}"));
     assert_eq!(answer.status(), 200, "{}", answer.text());
@@ -159,7 +160,7 @@ fn migrations_run_once_whoever_starts_at_the_same_time() {
     let postgres = &servers.postgres;
     let ask = |sql: &str| postgres.ask(sql).unwrap();
     std::thread::scope(|scope| {
-        // Somebody is at it, so that all workers come together.
+        // A session holds the lock, so that all workers wait for it at the same time.
         scope
             .spawn(|| postgres.ask("SELECT pg_advisory_lock(x'6974656D73'::BIGINT), pg_sleep(60)"));
         let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted = ";
@@ -187,8 +188,8 @@ fn migrations_run_once_whoever_starts_at_the_same_time() {
     });
 }
 
-/// An item's JSON once it is Redis that answers, for PostgreSQL has another by then. On a busy machine
-/// Redis may be given up for a moment, so this looks again.
+/// The JSON of an item, once it comes from Redis: PostgreSQL has another name for the item by then. On a busy machine
+/// the function may bypass Redis for a moment, so this tries repeatedly.
 fn from_redis(platform: &Platform, servers: &Servers, id: u32) -> String {
     let mut round = 0;
     wait::until("Redis answers", || {
@@ -234,7 +235,7 @@ fn views_are_counted_for_each_item_by_all_workers_together() {
     assert!(counts[9] <= asked, "{counts:?} of {asked}");
     let other = wait::until("another one's are", || views(&platform, 2));
     assert!(other < 10, "{other} of another item");
-    // What is no item, and lists, which look at none in particular, are not counted.
+    // Views of missing items are not counted, nor are lists, which show no item in particular.
     assert_eq!(get(&platform, "/items/99").header("x-views"), None);
     assert_eq!(get(&platform, "/items").header("x-views"), None);
 }
@@ -266,10 +267,10 @@ fn without_redis_and_memcached_items_are_served_all_the_same() {
     });
     let warnings = warnings.count();
     println!("{asked} requests, {warnings} found somebody away, the longest {longest:?}");
-    // Each of the two is asked once a second; the first second may have seen both go.
+    // The function tries each of the two servers once a second, and may detect both failures in the first second.
     let seconds = begin.elapsed().as_secs() as usize;
     assert!((2..=2 * (seconds + 1)).contains(&warnings), "{warnings}");
-    // The SDK alone would wait for two.
+    // The SDK's own limit would be two seconds.
     assert!(longest < Duration::from_millis(1900), "{longest:?}");
 
     let poker = r#"{"name":"poker","quantity":2}"#;
@@ -327,7 +328,7 @@ fn a_start_without_postgres_says_why_and_succeeds_once_there_is_one() {
     assert!(!said.contains(PASSWORD), "{said}");
 }
 
-/// Listens for new items, and hears the sign that it does.
+/// Listens for new items, and reads the event that shows that the function listens, too.
 fn listener(platform: &Platform) -> Client {
     let mut client = platform.connect();
     client.send(crate::http::request("GET /items/events", &[HOST], b""));
@@ -362,7 +363,7 @@ fn new_items_are_told_to_all_who_listen_whoever_makes_them() {
             );
         }
     }
-    // Listeners that were there before the server went hear on when it is back.
+    // A client that listened before the server ended gets new items once the server is back.
     servers.postgres.kill();
     servers.postgres.run();
     let [mut first, second] = clients;

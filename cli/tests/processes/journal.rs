@@ -1,5 +1,5 @@
-//! The journal's native protocol, both sides of it: a platform that answers as the journal, and one that
-//! says what it has to say to the journal.
+//! Both sides of the journal's native protocol: a platform that acts as the journal, and a platform that sends its
+//! log to the journal.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -16,7 +16,7 @@ use crate::platform::{HTTP_ONLY, PROBE, Place, Platform, build};
 use crate::process;
 use crate::wait;
 
-/// A platform that answers as the journal beside its manifest.
+/// A platform that acts as the journal, with a socket beside its manifest.
 fn journal() -> (Platform, PathBuf) {
     let place = Place::new(&format!("{HTTP_ONLY}\n{PROBE}"));
     let socket = place.path().join("journal.sock");
@@ -31,7 +31,7 @@ fn client(socket: &Path) -> UnixDatagram {
     client
 }
 
-/// The record of the journal that has this message.
+/// Waits for the journal's record with this message.
 fn record(platform: &Platform, message: &str) -> Value {
     platform.wait_for_record(message, |record| {
         record["source"] == "journal" && record["message"] == message
@@ -66,7 +66,7 @@ fn what_is_said_to_the_journal_is_in_the_log_with_its_sender() {
     let file = hearth_sys::memfile::sealed("m", format!("MESSAGE={text}\n").as_bytes()).unwrap();
     hearth_sys::passing::send(client.as_fd(), b"", &[file.as_fd()]).unwrap();
     record(&platform, &text);
-    // They are kept where all records are, and survive with them.
+    // Journal records are stored with all other records, and survive a restart with them.
     let (_, place) = platform.end(Signal::SIGTERM);
     assert!(!socket.exists());
     let platform = Platform::start_in(place);
@@ -86,7 +86,7 @@ fn what_is_no_message_is_said_and_stops_nothing() {
     client.send(b"MESSAGE=cut").unwrap();
     not_understood("the message ends within a field");
     client.send(&vec![b'x'; 150_000]).unwrap();
-    // A file that others can still change, and one that would never end, are not even read.
+    // A file that others can still change, and a file without an end, are not read at all.
     let path = platform.place.path().join("file");
     fs::write(&path, "MESSAGE=from a file\n").unwrap();
     for path in [path.as_path(), Path::new("/dev/zero")] {
@@ -130,8 +130,8 @@ fn a_place_that_somebody_has_is_refused() {
     assert!(said.contains("cannot answer as the journal at"), "{said}");
 }
 
-/// A shell in which the system's journal is at `socket`, seen by nobody else; it goes on as the
-/// program and arguments that are added.
+/// A shell for which the system's journal is at `socket`, in a private mount namespace. It executes the program and
+/// the arguments that the caller adds.
 fn with_journal_at(socket: &Path) -> Command {
     let mut command = Command::new("unshare");
     if !geteuid().is_root() {
@@ -143,7 +143,7 @@ fn with_journal_at(socket: &Path) -> Command {
     command
 }
 
-/// The program that says one thing by the platform's own sender, which is tracing-journald.
+/// The program that sends one message with tracing-journald, which the platform uses, too.
 fn sayer() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -167,7 +167,7 @@ fn tracing_journald_is_understood_with_every_level_and_a_message_of_any_length()
         ("debug", "debug"),
         ("trace", "debug"),
     ] {
-        // The last does not fit into a datagram and comes in a memory file.
+        // The last message does not fit into a datagram and comes in a memory file.
         for length in [10, 1_000, 2_000_000] {
             let said = with_journal_at(&socket)
                 .arg(sayer())

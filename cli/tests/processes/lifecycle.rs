@@ -1,4 +1,4 @@
-//! Beginnings and ends: of the gateway, of the supervisor, of the whole platform.
+//! Start and end of the gateway, of the supervisor and of the whole platform.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -19,7 +19,7 @@ fn a_killed_gateway_is_back_on_its_port_and_workers_keep_their_state() {
     let gateway = platform.gateway();
     process::signal(gateway, Signal::SIGKILL);
     process::wait_until_gone(&[gateway], wait::LIMIT);
-    // The port was never closed: who connects now is served by the next gateway.
+    // The port was never closed: the next gateway serves clients that connect now.
     let after = platform.get("/worker").json();
     assert_eq!(after["worker"], before["worker"]);
     assert_eq!(
@@ -67,7 +67,7 @@ fn with_the_supervisor_dies_everything_and_the_next_start_replaces_what_it_left(
     assert_eq!(platform.get("/worker").json()["count"], 1);
 }
 
-/// The child of the supervisor that is neither its gateway nor a worker.
+/// The zygote: the child of the supervisor that is neither its gateway nor a worker.
 fn zygote(platform: &Platform) -> u32 {
     let others = [platform.gateway(), platform.worker("probe")];
     let children = process::children(platform.supervisor());
@@ -86,7 +86,8 @@ fn what_makes_cells_is_replaced_when_it_dies_or_hangs() {
         let zygote = zygote(&platform);
         process::signal(zygote, signal);
         process::signal(platform.worker("probe"), Signal::SIGKILL);
-        // A hung one is waited for, then given up; the worker's next start has another.
+        // The supervisor waits for a zygote that hangs, then gives it up. The next start of the worker uses another
+        // one.
         served = wait::until("another worker serves", || {
             let answer = platform.get("/worker");
             let next = (answer.head.status == 200).then(|| answer.json()["worker"].clone());
@@ -116,7 +117,7 @@ fn told_to_stop_it_ends_with_status_0_and_leaves_no_process_and_only_its_log_and
         let (status, place) = platform.end(signal);
         assert_eq!(status.code(), Some(0));
         assert!(started.iter().all(|pid| !process::runs(*pid)));
-        // But for the log, which the next start goes on with, and what can be gone back to.
+        // Only the log, which the next start continues, and the versions for rollbacks are left.
         assert_eq!(entries(&place.state()), ["log", "versions"]);
         assert!(TcpStream::connect(address).is_err());
     }
@@ -128,7 +129,7 @@ fn of_a_platform_with_https_the_certificate_stays_too() {
     let platform = Platform::start_in(Place::new(&manifest));
     let (status, place) = platform.end(Signal::SIGTERM);
     assert_eq!(status.code(), Some(0));
-    // The `.gitignore` keeps its key out of repositories.
+    // The `.gitignore` keeps the certificate's key out of repositories.
     let left = entries(&place.hearth_directory());
     assert_eq!(left, [".gitignore", "edge.yaml"]);
     assert_eq!(entries(&place.state()), ["log", "tls", "versions"]);

@@ -1,4 +1,4 @@
-//! Functions that have a start, idle work, an end, and words of their own in the log.
+//! Functions that have a start, idle work, an end, and log messages of their own.
 
 use nix::sys::signal::Signal;
 use serde_json::json;

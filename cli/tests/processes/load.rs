@@ -1,4 +1,4 @@
-//! A steady load of small requests on connections that are kept, and what became of each.
+//! A steady load of small requests on persistent connections, and the result of each request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use std::thread::JoinHandle;
 
 use crate::http::{Client, request};
 
-/// Threads, each with one connection.
+/// Number of threads, each with one connection.
 const CLIENTS: usize = 4;
 
-/// A load under way.
+/// A load that is running.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
@@ -18,8 +18,8 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Asks these lines in turn until it is told to stop. A connection that ends before a byte of an
-    /// answer has come is a failure like any other.
+    /// Sends these requests in turn until `stop`. A connection that ends before any byte of a response counts as a
+    /// failure, too.
     pub(crate) fn start(address: SocketAddr, lines: &'static [&'static str]) -> Load {
         let (stop, answered) = (Arc::default(), Arc::default());
         let client = |_| {
@@ -34,12 +34,12 @@ impl Load {
         }
     }
 
-    /// Good answers so far.
+    /// Number of responses with status 200 so far.
     pub(crate) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Ends it; what failed is told.
+    /// Ends the load. Returns a description of each failure.
     pub(crate) fn stop(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         let clients = self.clients.into_iter();

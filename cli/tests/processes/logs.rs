@@ -1,4 +1,4 @@
-//! `hearth logs` and `hearth status`: what a running platform tells of itself.
+//! `hearth logs` and `hearth status`: what a running platform reports about itself.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -62,7 +62,7 @@ fn logs_that_follow_go_on_with_what_comes() {
             let _ = sender.send(record["message"].as_str().unwrap().to_owned());
         }
     });
-    // It has begun to follow when it has told of the past.
+    // The command follows the log once it has printed the past records.
     let wait_for = |text: &str| while heard.recv_timeout(wait::LIMIT).unwrap() != text {};
     wait_for("ready");
     for text in ["first", "second"] {

@@ -1,7 +1,7 @@
-//! The platform as its users meet it: `hearth` and the processes it starts, over real sockets.
+//! The platform as its users see it: `hearth` and the processes that it starts, over real sockets.
 //!
-//! One program for all, so that tests of different files run side by side. Each test starts a platform
-//! of its own in a directory of its own ([`platform`]), with functions from `sdk/examples`.
+//! All tests are in one program, so that tests of different files run in parallel. Each test starts its own
+//! platform in a temporary directory ([`platform`]), with functions from `sdk/examples`.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! Metrics, read as strictly as the exposition format is written: over the control socket, by
-//! `hearth metrics`, and over TCP where the manifest says so.
+//! Metrics, parsed as strictly as the exposition format requires: over the control socket, with `hearth metrics`, and
+//! over TCP if the manifest enables that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use crate::platform::{HTTP_ONLY, PROBE, Place, Platform};
 use crate::process;
 use crate::wait;
 
-/// A family: its type, and its samples by name and labels.
+/// A metric family: its type, and its samples by name and labels.
 #[derive(Debug, Default)]
 struct Family {
     kind: String,
@@ -20,7 +20,7 @@ struct Family {
 
 type Families = BTreeMap<String, Family>;
 
-/// Reads the text, or panics at what is against the format or the conventions of names.
+/// Parses the text. Panics if it violates the format or the conventions for names.
 fn parse(text: &str) -> Families {
     assert!(text.ends_with('\n'), "the last line has an end");
     let mut families = Families::new();
@@ -69,7 +69,7 @@ fn parse(text: &str) -> Families {
     families
 }
 
-/// Buckets rise to `+Inf`, which is the count, and there is a sum.
+/// Checks that the buckets rise to `+Inf`, that the last one equals the count, and that there is a sum.
 fn check_histograms(name: &str, family: &Family) {
     let mut series: BTreeMap<BTreeMap<String, String>, Vec<(f64, f64)>> = BTreeMap::new();
     for ((sample, labels), value) in &family.samples {
@@ -105,7 +105,7 @@ fn is_name(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// `name{label="value",...} number`.
+/// Parses `name{label="value",...} number`.
 fn sample(line: &str) -> (String, BTreeMap<String, String>, f64) {
     let end = line.find(['{', ' ']).unwrap_or_else(|| panic!("{line:?}"));
     let (name, mut rest) = line.split_at(end);
@@ -166,7 +166,7 @@ fn what_was_asked_is_counted_by_function_and_status() {
         platform.get("/small");
     }
     platform.get("/panic");
-    // No route fits what no function may see.
+    // The gateway refuses this path, so the request belongs to no function.
     platform.get("/..");
     let families = wait::until("all are counted", || {
         let families = metrics(&platform);
@@ -246,7 +246,7 @@ fn the_document_names_every_metric_and_no_other() {
     for (name, family) in &families {
         assert_eq!(documented.get(name), Some(&family.kind), "{name}");
     }
-    // A machine need not have each of these.
+    // Some machines do not have these metrics.
     let told: BTreeSet<&String> = families.keys().collect();
     for name in documented.keys().filter(|name| !told.contains(name)) {
         let of_the_machine = name.starts_with("host_disk") || name.starts_with("host_temperature");
@@ -295,7 +295,7 @@ fn metrics_are_served_over_tcp_where_the_manifest_says_and_nothing_else_is() {
         assert_eq!(status, expect, "{line}");
         assert!(body.contains(r#""layer":"control""#), "{body}");
     }
-    // A reload keeps the door, and a further one closes it.
+    // A reload keeps the listener, and another one closes it.
     let status = platform.place.hearth("status", &[]);
     let text = String::from_utf8(status.stdout).unwrap();
     assert!(

@@ -1,11 +1,11 @@
-//! Names of servers: resolved for workers by the supervisor, and only those of their resources.
+//! Host names: the supervisor resolves them for workers, but only those of their resources.
 
 use std::os::unix::fs::PermissionsExt;
 
 use crate::platform::{HTTP_ONLY, Place, Platform};
 use crate::server::{Cache, Postgres, free_port};
 
-/// No such host: a name that never will be one (RFC 6761).
+/// A host name that never exists (RFC 6761).
 const NOBODY: &str = "nobody.invalid";
 
 #[test]
@@ -43,7 +43,7 @@ fn hosts_of_an_address_are_tried_in_their_order_and_what_ails_them_is_told() {
     };
     let dead = free_port();
     let platform = Platform::start_in(place(&format!("127.0.0.1:{dead},{NOBODY}:1,127.0.0.1")));
-    // Whether the table is there or not: the server has answered.
+    // The table need not exist: any response shows that a server was reached.
     assert_eq!(platform.get("/sleep?1").text(), "slept");
 
     let platform = Platform::start_in(place(NOBODY));
@@ -56,7 +56,7 @@ fn hosts_of_an_address_are_tried_in_their_order_and_what_ails_them_is_told() {
     });
 }
 
-/// A worker that asks what it may not, and prints what it is told.
+/// A worker that queries names that it must not learn, and prints the answers.
 const NOSY: &str = r#"#!/usr/bin/env python3
 import os, socket, struct, time
 

@@ -1,5 +1,4 @@
-//! `hearth new`: every template builds, passes its own test, and the one with a database answers from
-//! it.
+//! `hearth new`: every template builds and passes its own test, and the one with a database reads from it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +13,7 @@ use crate::{process, wait};
 
 pub(crate) const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
 
-/// A directory for projects, which goes with all of them.
+/// A temporary directory for projects. Dropping it deletes them all.
 struct Place(PathBuf);
 
 impl Place {
@@ -32,8 +31,7 @@ impl Drop for Place {
     }
 }
 
-/// A command in a directory, whose builds go where those of other tests have gone before and fetch
-/// nothing.
+/// A command in a directory. Its builds share a target directory with other tests, and download nothing.
 pub(crate) fn command(program: &str, directory: &Path) -> Command {
     let built = Path::new(HEARTH).parent().unwrap().join("dev-projects");
     let mut command = Command::new(program);

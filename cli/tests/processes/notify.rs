@@ -1,4 +1,5 @@
-//! What systemd, or the appliance's init, is told: ready once a request was answered, alive as long as they are.
+//! The notifications to systemd or to the appliance's init: ready once a request has been answered, alive as long as
+//! requests are answered.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -10,7 +11,7 @@ use crate::platform::{HTTP_ONLY, PROBE, Place, Platform};
 use crate::process;
 use crate::wait;
 
-/// Reads what is said until a message holds `text`; everything that was said.
+/// Reads messages until one contains `text`. Returns all messages.
 fn heard(socket: &UnixDatagram, text: &str) -> Vec<String> {
     let mut all = Vec::new();
     let begun = Instant::now();
@@ -37,7 +38,7 @@ fn ready_is_said_after_an_answer_and_alive_only_while_there_are_some() {
     socket
         .set_read_timeout(Some(Duration::from_millis(100)))
         .unwrap();
-    // A third of this is the time between two beats.
+    // The platform sends WATCHDOG=1 every third of this time.
     let environment = [
         ("NOTIFY_SOCKET", path.as_path()),
         ("WATCHDOG_USEC", Path::new("600000")),
@@ -50,7 +51,7 @@ fn ready_is_said_after_an_answer_and_alive_only_while_there_are_some() {
     );
     heard(&socket, "WATCHDOG=1");
     heard(&socket, "WATCHDOG=1");
-    // A gateway that hangs: what is said from then on is that, and no more that all is well.
+    // While the gateway hangs, the platform reports that, and sends no WATCHDOG=1.
     process::signal(platform.gateway(), Signal::SIGSTOP);
     heard(&socket, "STATUS=not answering: ");
     let mut buffer = [0; 4096];

@@ -1,4 +1,5 @@
-//! `docs/operations.md`: its commands are run in its order, and print what has the shape it shows.
+//! Runs the commands of `docs/operations.md` in order, and compares the shape of their output with that in the
+//! document.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,11 +10,11 @@ use crate::platform::{HEARTH, Place, Platform, function};
 use crate::promise::commands;
 use crate::wait;
 
-/// Units of figures: which of them stands there depends on the figure.
+/// Units of numbers: which of them is printed depends on the number.
 const UNITS: [&str; 9] = ["B", "KiB", "MiB", "GiB", "ms", "s", "min", "h", "d"];
 
-/// A line without what is another each time: figures become `#`, their units go, and what stands
-/// between `"` or behind `=` beside them stays.
+/// A line without what differs between runs: a word with digits becomes `#`, or `name=#` if it begins with a name and
+/// `=` or `:`. Units and more numbers after a `#` are left out.
 fn shape(line: &str) -> String {
     let mut words: Vec<String> = Vec::new();
     for word in line.split([' ', ',']).filter(|word| !word.is_empty()) {
@@ -30,7 +31,7 @@ fn shape(line: &str) -> String {
     words.join(" ")
 }
 
-/// Whether the lines have the same shapes; a line `...` stands for any lines that follow.
+/// Whether the lines have the same shapes. A line `...` in `promise` matches any lines that follow.
 fn same_shape(told: &str, promise: &str) -> bool {
     let shapes = |text: &str| text.trim_end().lines().map(shape).collect::<Vec<_>>();
     let (told, promise) = (shapes(told), shapes(promise));

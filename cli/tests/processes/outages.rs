@@ -1,5 +1,5 @@
-//! Servers that are killed under load, stay away and come back: what is answered meanwhile, and when
-//! all is well again. Each test prints how long requests were refused.
+//! Servers that are killed under load, stay down and come back: what clients get meanwhile, and when all is well
+//! again. Each test prints how long requests were refused.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -9,28 +9,29 @@ use crate::http::{Answer, Client};
 use crate::platform::{HTTP_ONLY, Place, Platform};
 use crate::server::{Cache, PASSWORD, Postgres};
 
-/// As many requests at once as a worker has handlers: nobody queues before the wait that is measured.
+/// Number of requests at once: as many as a worker has handlers, so that no request queues before the wait that is
+/// measured.
 const CLIENTS: usize = 4;
 
-/// Between an answer and the client's next request: a steady load, not all that the machine can do.
+/// Pause between a response and the client's next request. The load is steady, but less than the machine can handle.
 const PACE: Duration = Duration::from_millis(10);
 
-/// All is well before the server is killed, and after it has healed, for so long.
+/// Time under load before the server is killed, and after it has recovered. All requests succeed then.
 const CALM: Duration = Duration::from_secs(2);
 
-/// A request waits for its resource for 2 s at most, and then some on a busy machine.
+/// Limit for a request: it waits for its resource for 2 s at most; the rest is a margin for a busy machine.
 const LONGEST: Duration = Duration::from_millis(3500);
 
-/// A server that is back is used again after the longest pause between attempts, a second, and what
-/// requests that began before have to wait.
+/// Limit until a server that is back is used again: the longest pause between two attempts, which is one second, and
+/// the wait of requests that began before.
 const HEALED: Duration = Duration::from_secs(2);
 
 /// A server that can be killed and started again, on the same port and with the same data.
 trait Server {
-    /// Ends all its processes at once (SIGKILL).
+    /// Kills all processes of the server at once (SIGKILL).
     fn crash(&mut self);
 
-    /// Starts it, and waits until it can be asked.
+    /// Starts the server, and waits until it accepts connections.
     fn run(&mut self);
 }
 
@@ -54,14 +55,14 @@ impl Server for Cache {
     }
 }
 
-/// An answer to a request of the load.
+/// A response to a request of the load.
 struct Record {
     asked: Instant,
     answered: Instant,
     answer: Answer,
 }
 
-/// Clients that ask at a steady pace until they are told to stop.
+/// Clients that send requests at a steady pace until the load ends.
 struct Load {
     stop: &'static AtomicBool,
     clients: Vec<JoinHandle<Vec<Record>>>,
@@ -69,7 +70,7 @@ struct Load {
 
 impl Load {
     fn begin(platform: &Platform, path: &'static str) -> Load {
-        // Kept until the test program ends, so that threads of a failed test end by it, too.
+        // Never freed: the threads of a failed test still read it after the test has ended.
         let stop: &'static AtomicBool = Box::leak(Box::default());
         let client = |_| {
             let mut client = platform.connect();
@@ -79,7 +80,7 @@ impl Load {
         Load { stop, clients }
     }
 
-    /// What each client was answered, in order. A request without an answer fails the test.
+    /// Ends the load. Returns the responses of each client in order. A request without a response fails the test.
     fn end(mut self) -> Vec<Vec<Record>> {
         self.stop.store(true, Ordering::Relaxed);
         let clients = std::mem::take(&mut self.clients).into_iter();
@@ -109,7 +110,7 @@ fn ask_until(stop: &AtomicBool, client: &mut Client, path: &str) -> Vec<Record> 
     records
 }
 
-/// What is asked of which function while its server is away, and for how long that is.
+/// An outage of a server: how long it lasts, and which request its function gets meanwhile.
 struct Outage {
     server: &'static str,
     function: &'static str,
@@ -119,7 +120,7 @@ struct Outage {
 }
 
 impl Outage {
-    /// Kills the server under load and starts it again; fails unless all heals by itself.
+    /// Kills the server under load and starts it again. Fails unless everything recovers by itself.
     fn heals(&self, platform: &Platform, server: &mut impl Server) {
         assert_eq!(platform.get(self.path).status(), 200);
         let worker = platform.worker(self.function);
@@ -158,7 +159,7 @@ impl Outage {
         assert!(!said.contains(PASSWORD), "{said}");
     }
 
-    /// Whether it is what is asked for, or the problem that names the resource, and in time.
+    /// Asserts that the response came in time, and is a success or the problem that names the resource.
     fn check(&self, record: &Record) {
         let took = record.answered - record.asked;
         assert!(took < LONGEST, "{took:?}: {}", record.answer.text());
@@ -179,7 +180,7 @@ impl Outage {
             .map(|record| record.answered)
             .collect();
         let (first, last) = (refused.iter().min().unwrap(), refused.iter().max().unwrap());
-        // Once nobody is refused any more, and each client has been served.
+        // The time from which no request is refused any more and each client has been served.
         let served = records.iter().filter_map(|client| {
             let mut served = client.iter().filter(|record| !is_refused(record));
             served.find(|record| record.answered > started)

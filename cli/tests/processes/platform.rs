@@ -1,4 +1,4 @@
-//! A running platform: started in a directory of its own, asked, and taken down with all it started.
+//! A running platform: started in a temporary directory, queried, and stopped with all its processes.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,23 +18,23 @@ use crate::http::{Answer, Client};
 use crate::process;
 use crate::wait;
 
-/// `hearth` itself, as it was built with this test.
+/// The program `hearth`, as it was built with this test.
 pub(crate) const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
 
-/// Where all programs are, if they were not built here: a machine that only runs tests.
+/// Environment variable with the directory of all programs, for a machine that only runs tests and builds nothing.
 const PROGRAMS: &str = "HEARTH_PROGRAMS";
 
-/// A program of this name, where all were given.
+/// The path of the program with this name, if `HEARTH_PROGRAMS` is set.
 pub(crate) fn given(name: &str) -> Option<PathBuf> {
     std::env::var_os(PROGRAMS).map(|directory| Path::new(&directory).join(name))
 }
 
-/// `hearth` itself.
+/// The program `hearth`: the given one, or else the one that was built with this test.
 pub(crate) fn hearth() -> PathBuf {
     given("hearth").unwrap_or_else(|| HEARTH.into())
 }
 
-/// The examples of `hearth-sdk`, which every place has beside its manifest.
+/// The examples of `hearth-sdk` that are beside every manifest.
 const EXAMPLES: [&str; 7] = [
     "probe",
     "skeleton",
@@ -45,11 +45,11 @@ const EXAMPLES: [&str; 7] = [
     "blocking",
 ];
 
-/// Only plain HTTP, on a port that the kernel chooses.
+/// A gateway with plain HTTP only, on a port that the kernel chooses.
 pub(crate) const HTTP_ONLY: &str =
     r#"gateway: { listen: { http: "127.0.0.1:0" }, access_log: true }"#;
 
-/// One function that answers everything: the probe.
+/// One function that handles every path: the probe.
 pub(crate) const PROBE: &str = r#"
 functions:
   probe:
@@ -57,17 +57,17 @@ functions:
     binary: probe
 "#;
 
-/// A manifest in a directory of its own, with the example functions beside it.
+/// A directory with a manifest and the example functions. Dropping it deletes the directory.
 #[derive(Debug)]
 pub(crate) struct Place(PathBuf);
 
 impl Place {
-    /// Writes this manifest, to which `service` is added.
+    /// Writes this manifest, with `service` added to it, to a new temporary directory.
     pub(crate) fn new(manifest: &str) -> Place {
         Place::new_in(&std::env::temp_dir(), manifest)
     }
 
-    /// The same, below this directory.
+    /// As `new`, but below this directory.
     pub(crate) fn new_in(directory: &Path, manifest: &str) -> Place {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -77,14 +77,14 @@ impl Place {
         place
     }
 
-    /// The same in a directory that has this name in every run of this build: `hearth build` tells the compiler which
-    /// directories to hide, and Cargo compiles everything again when its flags change.
+    /// As `new`, in a directory that has the same name in every run of this build: `hearth build` passes the
+    /// directories that it hides to the compiler, and Cargo compiles everything again when the flags change.
     pub(crate) fn new_as(name: &str, manifest: &str) -> Place {
         let mut hash = DefaultHasher::new();
         HEARTH.hash(&mut hash);
         let name = format!("hearth-test-{:016x}-{name}", hash.finish());
         let place = Place(std::env::temp_dir().join(name));
-        // What a run has left that was killed.
+        // A run that was killed may have left the directory.
         let _ = fs::remove_dir_all(&place.0);
         place.fill(manifest);
         place
@@ -98,7 +98,7 @@ impl Place {
         self.write(manifest);
     }
 
-    /// Writes another manifest in the place of the first.
+    /// Replaces the manifest.
     pub(crate) fn write(&self, manifest: &str) {
         fs::write(self.manifest(), format!("service: test\n{manifest}")).unwrap();
     }
@@ -111,17 +111,17 @@ impl Place {
         self.0.join("edge.yaml")
     }
 
-    /// Where `hearth up` keeps what it needs, beside the manifest.
+    /// The directory beside the manifest in which `hearth up` keeps its files.
     pub(crate) fn hearth_directory(&self) -> PathBuf {
         self.0.join(".hearth")
     }
 
-    /// This manifest's part of it.
+    /// The state directory of this manifest's platform.
     pub(crate) fn state(&self) -> PathBuf {
         self.hearth_directory().join("edge.yaml")
     }
 
-    /// A verb about this manifest that has not been started yet.
+    /// A `hearth` command about this manifest, which the caller starts.
     pub(crate) fn command(&self, verb: &str, args: &[&str]) -> Command {
         let mut command = Command::new(hearth());
         command.arg(verb).arg(self.manifest()).args(args);
@@ -129,12 +129,12 @@ impl Place {
         command
     }
 
-    /// Runs a verb to its end.
+    /// Runs a `hearth` command about this manifest to its end.
     pub(crate) fn hearth(&self, verb: &str, args: &[&str]) -> Output {
         self.command(verb, args).output().unwrap()
     }
 
-    /// Runs an `up` that is expected to refuse; one that does not is killed.
+    /// Runs `hearth up`, which is expected to fail. It is killed if it still runs after five seconds.
     pub(crate) fn up_to_its_end(&self) -> Output {
         let mut command = self.command("up", &["--log", "json"]);
         let mut up = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -171,26 +171,26 @@ impl Platform {
         Platform::start_in(Place::new(&format!("{HTTP_ONLY}\n{functions}")))
     }
 
-    /// Starts a place's manifest as it stands and waits until all functions are ready.
+    /// Starts a place's manifest unchanged, and waits until all functions are ready.
     pub(crate) fn start_in(place: Place) -> Platform {
         let platform = Platform::begin(place);
         platform.wait_ready();
         platform
     }
 
-    /// The same, in an environment with these variables.
+    /// As `start_in`, with these environment variables.
     pub(crate) fn start_with(place: Place, environment: &[(&str, &Path)]) -> Platform {
         let platform = Platform::begin_with(place, environment);
         platform.wait_ready();
         platform
     }
 
-    /// Starts a place's manifest and waits until the platform can be asked.
+    /// Starts a place's manifest, and waits until the platform answers `hearth status`.
     pub(crate) fn begin(place: Place) -> Platform {
         Platform::begin_with(place, &[])
     }
 
-    /// The same with other words on the command line, and waits until all functions are ready.
+    /// As `start_in`, with these arguments instead of `--log json`.
     pub(crate) fn start_told(place: Place, args: &[&str]) -> Platform {
         let platform = Platform::launch(place, &[], args);
         platform.wait_ready();
@@ -202,7 +202,7 @@ impl Platform {
     }
 
     fn launch(place: Place, environment: &[(&str, &Path)], args: &[&str]) -> Platform {
-        // With a descriptor that is open and means nothing to it: no child of its may get that.
+        // Descriptor 9 is open and unknown to the platform. No child of the platform may inherit it.
         let mut command = Command::new("sh");
         command
             .args(["-c", r#"exec "$0" "$@" 9</dev/null"#])
@@ -210,7 +210,7 @@ impl Platform {
         Platform::run(place, &mut command, environment, args)
     }
 
-    /// Starts it by this command.
+    /// Starts the platform with this command, and waits until it answers `hearth status`.
     pub(crate) fn run(
         place: Place,
         command: &mut Command,
@@ -261,7 +261,7 @@ impl Platform {
         let is_ready = |one: &Value| one["state"] == "ready";
         let all_ready = |function: &Value| {
             let mut workers = function["workers"].as_array().unwrap().iter();
-            // One that is idle has no worker until it is asked for.
+            // An idle function has no worker until it gets a request.
             (is_ready(function) || function["state"] == "idle") && workers.all(is_ready)
         };
         wait::until("all functions are ready", || {
@@ -283,7 +283,7 @@ impl Platform {
         Client::connect(self.http())
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on a new connection.
     pub(crate) fn ask(&self, line: &str, headers: &[&str], body: &[u8]) -> Answer {
         self.connect().ask(line, headers, body)
     }
@@ -292,7 +292,7 @@ impl Platform {
         self.ask(&format!("GET {target}"), &[], b"")
     }
 
-    /// `hearth status --json`.
+    /// The output of `hearth status --json`.
     pub(crate) fn status(&self) -> Value {
         self.try_status().expect("the platform answers")
     }
@@ -311,7 +311,7 @@ impl Platform {
         found.unwrap().clone()
     }
 
-    /// The process of a function's only worker.
+    /// The process id of a function's only worker.
     pub(crate) fn worker(&self, function: &str) -> u32 {
         let workers = self.function(function)["workers"].clone();
         assert_eq!(workers.as_array().unwrap().len(), 1, "{workers}");
@@ -341,12 +341,12 @@ impl Platform {
         records(&output.stdout)
     }
 
-    /// Waits for a record that fits.
+    /// Waits for a log record that satisfies `fits`.
     pub(crate) fn wait_for_record(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         wait::until(what, || self.logs().into_iter().find(&fits))
     }
 
-    /// What `hearth up` has printed so far, which can still be read when it has ended.
+    /// The records that `hearth up` has printed so far. They can still be read after its end.
     pub(crate) fn printed(&self) -> Vec<Value> {
         let lines = self.talk.lock().unwrap().join("\n");
         records(lines.as_bytes())
@@ -361,7 +361,7 @@ impl Platform {
         wait::until("`hearth up` ends", || self.up.try_wait().unwrap())
     }
 
-    /// Ends it with this signal; what it leaves behind is returned.
+    /// Ends the platform with this signal. Returns its exit status and the directory that it leaves behind.
     pub(crate) fn end(mut self, signal: Signal) -> (ExitStatus, Place) {
         self.signal(signal);
         let status = self.wait_end();
@@ -399,7 +399,7 @@ fn records(lines: &[u8]) -> Vec<Value> {
         .collect()
 }
 
-/// Where the examples of `hearth-sdk` are, built once.
+/// The directory with the examples of `hearth-sdk`, which are built once.
 fn examples() -> &'static Path {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
@@ -410,7 +410,7 @@ fn examples() -> &'static Path {
     built.as_deref().expect("the examples can be built")
 }
 
-/// One of the functions that a newcomer runs first, all of them built once.
+/// The path of one of the functions in `examples/`, all of which are built once.
 pub(crate) fn function(name: &str) -> PathBuf {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
@@ -428,11 +428,11 @@ pub(crate) fn function(name: &str) -> PathBuf {
     built.join(name)
 }
 
-/// Set by `cargo xtask test`, which has built the whole workspace. A build of some packages would give their
-/// dependencies other features, and compile most of them again.
+/// Environment variable that `cargo xtask test` sets after it has built the whole workspace. Building only some
+/// packages would give their dependencies other features, and compile most of them again.
 const BUILT: &str = "HEARTH_WORKSPACE_BUILT";
 
-/// Builds into the directory that `hearth` is in, which is returned.
+/// Builds into the directory that contains `hearth`. Returns that directory, or `None` if the build fails.
 pub(crate) fn build(args: &[&str]) -> Option<PathBuf> {
     let profile = Path::new(HEARTH).parent().unwrap();
     if std::env::var_os(BUILT).is_some() {
@@ -444,7 +444,7 @@ pub(crate) fn build(args: &[&str]) -> Option<PathBuf> {
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
-    // In the package's directory, where Cargo starts tests.
+    // Cargo runs in the package's directory, where Cargo also starts tests.
     let built = cargo.status();
     built.unwrap().success().then(|| profile.to_owned())
 }

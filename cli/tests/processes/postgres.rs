@@ -1,4 +1,4 @@
-//! Functions and a real PostgreSQL server: kept connections, and every way to lose them.
+//! Functions that use a real PostgreSQL server: connections that are kept, and every way to lose them.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::platform::{HTTP_ONLY, Place, Platform};
 use crate::server::{PASSWORD, Postgres, free_port, silent};
 use crate::wait;
 
-/// A request waits for so long at most, and then some on a busy machine.
+/// Limit for a request: the longest wait for a resource, and a margin for a busy machine.
 const BOUND: Duration = Duration::from_millis(3500);
 
 fn place(address: &str, more: &str) -> Place {
@@ -22,7 +22,7 @@ fn migrated(server: &Postgres) -> Platform {
     Platform::start_in(place(&server.address(), more))
 }
 
-/// What a request gets while the server is away.
+/// Asserts that this is the response to a request while the server is down.
 fn assert_unavailable(answer: &Answer) {
     let problem = answer.problem(503, "resource");
     assert_eq!(problem["resource"], "orders_db");
@@ -30,7 +30,7 @@ fn assert_unavailable(answer: &Answer) {
     assert!(!answer.text().contains(PASSWORD));
 }
 
-/// Nowhere the platform speaks may the password be seen.
+/// Asserts that neither the log nor the status contains the password.
 fn assert_hidden(platform: &Platform) {
     let said = format!("{:?} {}", platform.logs(), platform.status());
     assert!(!said.contains(PASSWORD), "{said}");
@@ -121,7 +121,7 @@ fn without_a_server_a_function_starts_and_says_503_until_there_is_one() {
     assert!(asked.elapsed() < BOUND);
     server.run();
     wait::within(Duration::from_secs(5), "it is used", || {
-        // Nobody has made the table.
+        // The server answers, but the table does not exist.
         (platform.get("/item?1").status() == 500).then_some(())
     });
 }
@@ -192,7 +192,7 @@ fn who_wants_more_connections_than_there_are_waits_for_a_bounded_time() {
     let server = Postgres::start();
     let more = "concurrency: 2\n    env: { MIGRATE: \"yes\" }";
     let platform = Platform::start_in(place(&server.address(), more));
-    // Each has one and wants another.
+    // Each handler has one connection and needs another.
     let mut clients = [platform.connect(), platform.connect()];
     let asked = Instant::now();
     for client in &mut clients {
@@ -219,7 +219,7 @@ fn more_requests_than_connections_wait_and_are_all_served() {
     assert!(connections(&server).starts_with("2|"));
 }
 
-/// How many of the function's queries sleep at the server.
+/// The number of the function's queries that sleep at the server.
 fn sleeping(server: &Postgres) -> String {
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' \
                AND application_name = 'pg' AND state = 'active'";
@@ -241,7 +241,7 @@ fn a_query_that_outlasts_its_requests_time_is_a_504_and_stopped_at_the_server() 
     wait::within(Duration::from_secs(5), "the query is stopped", || {
         (sleeping(&server) == "0").then_some(())
     });
-    // One handler has one connection: it is there for the next, and nobody else was disturbed.
+    // One handler has one connection. It is free for the next request, and no other request was affected.
     for _ in 0..3 {
         assert_eq!(platform.get("/item?1").text(), "kettle");
     }
@@ -288,7 +288,7 @@ fn a_handler_that_blocks_keeps_its_connection_too_and_gets_another_when_it_is_lo
     wait::within(Duration::from_secs(5), "it is used again", || {
         (platform.get("/").status() == 200).then_some(())
     });
-    // Restarted while nobody looked after the connection.
+    // The server restarts while no request uses the connection.
     server.kill();
     server.run();
     assert_eq!(platform.get("/").status(), 200);

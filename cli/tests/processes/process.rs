@@ -1,4 +1,4 @@
-//! Processes by their ids, as /proc shows them.
+//! Processes and their state, from /proc.
 
 use std::fs;
 use std::time::Duration;
@@ -12,12 +12,12 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid as i32), signal).unwrap();
 }
 
-/// Whether it runs: one that has ended and was not reaped yet (by a foster parent) does not.
+/// Whether the process runs. A process that has ended but that its parent has not reaped does not run.
 pub(crate) fn runs(pid: u32) -> bool {
     stat(pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
 }
 
-/// The processes that run and were started by this one.
+/// The running children of a process.
 pub(crate) fn children(parent: u32) -> Vec<u32> {
     let all = fs::read_dir("/proc").unwrap();
     let pids = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -31,7 +31,8 @@ pub(crate) fn wait_until_gone(pids: &[u32], limit: Duration) {
     });
 }
 
-/// Whether its main thread sleeps, as the probe's does in `/sleep` and not while it waits for requests.
+/// Whether the process's main thread is in clock_nanosleep(2): so is the probe's in `/sleep`, but not while it waits
+/// for requests.
 pub(crate) fn sleeps(pid: u32) -> bool {
     let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
     let number = call
@@ -45,7 +46,7 @@ pub(crate) fn wait_until_it_sleeps(pid: u32) {
     wait::until("the process sleeps", || sleeps(pid).then_some(()));
 }
 
-/// Its share of memory in bytes (PSS).
+/// The memory of the process in bytes (proportional set size, PSS).
 pub(crate) fn memory(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
@@ -53,7 +54,7 @@ pub(crate) fn memory(pid: u32) -> u64 {
     kib.trim().parse::<u64>().unwrap() * 1024
 }
 
-/// State and parent (proc_pid_stat(5)); the name before them may hold anything, so they are counted
+/// State and parent of a process (proc_pid_stat(5)). The name before them may contain anything, so fields are counted
 /// from its closing bracket.
 fn stat(pid: u32) -> Option<(char, u32)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -1,4 +1,4 @@
-//! Waiting for a worker: who gets one when, and what is refused.
+//! The queue for workers: which request gets a worker when, and which requests are refused.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -10,7 +10,8 @@ use crate::platform::{PROBE, Place, Platform, pid};
 use crate::process;
 use crate::wait;
 
-/// One gateway thread, so that what is sent first is read first.
+/// A platform with this queue limit. It has one gateway thread, so that requests are read in the order in which they
+/// are sent.
 fn with_queue(queue: u32, functions: &str) -> Platform {
     let gateway = format!(
         r#"gateway: {{ listen: {{ http: "127.0.0.1:0" }}, limits: {{ queue: {queue} }}, threads: 1 }}"#
@@ -18,7 +19,7 @@ fn with_queue(queue: u32, functions: &str) -> Platform {
     Platform::start_in(Place::new(&format!("{gateway}\n{functions}")))
 }
 
-/// A client whose request is being handled for about `tenths` of a second from now on.
+/// A client whose request keeps a worker busy for about `tenths` tenths of a second from now on.
 fn occupy(platform: &Platform, tenths: u32) -> Client {
     let mut client = platform.connect();
     client.send(request(
@@ -101,7 +102,7 @@ fn a_client_that_goes_away_gives_its_place_in_the_queue_back() {
     assert_eq!(served.text(), "small");
 }
 
-/// Asks for `/sleep` from so many clients at once.
+/// Requests `/sleep` from this many clients at once.
 fn sleep_at_once(platform: &Platform, clients: usize, ms: u32) -> Vec<Value> {
     std::thread::scope(|scope| {
         let asked: Vec<_> = (0..clients)
@@ -111,7 +112,7 @@ fn sleep_at_once(platform: &Platform, clients: usize, ms: u32) -> Vec<Value> {
     })
 }
 
-/// Begin and end of each request by the worker that handled it, in order.
+/// Begin and end of the requests of each worker, in order.
 fn by_worker(answers: &[Value]) -> BTreeMap<u64, Vec<(u64, u64)>> {
     let mut workers: BTreeMap<u64, Vec<(u64, u64)>> = BTreeMap::new();
     for answer in answers {
@@ -147,7 +148,7 @@ fn two_workers_share_the_requests_of_a_slow_function() {
     assert_eq!(workers.len(), 2);
     for times in workers.values() {
         assert_one_at_a_time(times);
-        // Whoever is free gets the next, so neither can have much more than half.
+        // The worker that is free gets the next request, so neither gets much more than half.
         assert!((4..=8).contains(&times.len()), "{workers:?}");
     }
 }
@@ -168,7 +169,7 @@ fn a_slow_request_at_one_worker_holds_up_no_request_while_another_worker_is_free
             }
         });
     };
-    // Both have shown that they are fast, and may be given requests in advance.
+    // Both workers show that they are fast, so they may get requests in advance.
     four_ask();
     let mut busy = platform.connect();
     busy.send(request("GET /sleep?ms=6000", &[], b""));
@@ -178,7 +179,7 @@ fn a_slow_request_at_one_worker_holds_up_no_request_while_another_worker_is_free
     wait::until("one of them is busy", || {
         pids.iter().any(|pid| process::sleeps(*pid)).then_some(())
     });
-    // And has been for longer than any fast one is: asking for the status takes that long.
+    // The query of the status takes longer than any fast request: after it, the worker counts as slow.
     platform.status();
     let begin = Instant::now();
     four_ask();
@@ -193,7 +194,7 @@ fn a_slow_request_at_one_worker_holds_up_no_request_while_another_worker_is_free
 fn a_finished_answer_does_not_wait_for_the_slow_request_behind_it() {
     let platform = with_queue(100, PROBE);
     let mut client = platform.connect();
-    // The worker has shown that it is fast, and may be given requests in advance.
+    // The worker shows that it is fast, so it may get requests in advance.
     for _ in 0..200 {
         assert_eq!(client.ask("GET /small", &[], b"").status(), 200);
     }

@@ -1,4 +1,4 @@
-//! Another manifest for a running platform.
+//! Reloads: another manifest or another program for a running platform.
 
 use nix::sys::signal::Signal;
 
@@ -103,7 +103,7 @@ fn a_listener_that_the_new_manifest_adds_is_opened_and_the_old_one_kept() {
     assert_eq!(crate::curl::curl(&["--insecure", &url]).exit, 0);
 }
 
-/// Two functions that differ in what they get in their environment.
+/// Two functions with these environments.
 fn two(a: &str, b: &str) -> String {
     format!(
         r#"
@@ -203,7 +203,7 @@ fn a_program_that_never_says_it_is_ready_is_refused() {
     let said = String::from_utf8(reloaded.stderr).unwrap();
     assert!(said.contains("f: was not ready within 10 s"), "{said}");
     assert_eq!(platform.get("/old").status(), 200);
-    // What was started for it is gone, too.
+    // The worker that was started for the reload has ended, too.
     wait::until("it is gone", || {
         let workers = platform.function("f")["workers"].clone();
         (workers.as_array()?.len() == 1).then_some(())

@@ -1,11 +1,12 @@
-//! Which function answers a request, what it is told of it, and what the gateway answers by itself.
+//! Which function handles a request, what it learns about the request, and what the gateway answers by itself.
 
 use serde_json::{Value, json};
 
 use crate::http::{Answer, Client, request};
 use crate::platform::{PROBE, Platform};
 
-/// A function per kind of domain, each with the same path; the path is one the probe does not know.
+/// A function for each kind of domain, all with the same path. The probe answers that path with a description of the
+/// request.
 const DOMAINS: &str = r#"
 functions:
   exact: { domains: ["a.example.com"], routes: [{ path: /where }, { path: /only-exact }], binary: probe }
@@ -44,7 +45,7 @@ fn exact_domain_beats_wildcard_beats_any_host() {
     check("b.b.example.com", "/where", "any");
     check("example.com", "/where", "any");
     check("127.0.0.1", "/where", "any");
-    // What the nearer domain does not serve, the farther one does.
+    // A path that the more specific domain does not have is served by a less specific one.
     check("a.example.com", "/only-wildcard", "wildcard");
     check("a.example.com", "/only-any", "any");
     ask(&platform, "b.example.com", "/only-exact").problem(404, "gateway");
@@ -120,7 +121,7 @@ fn head_is_answered_by_get_without_a_body_and_with_the_length_of_gets() {
         if let Some(length) = head.header("content-length") {
             assert_eq!(length, got.body.len().to_string(), "{path}");
         }
-        // No byte of a body has come: what is read next is the next answer.
+        // The response had no body: the next bytes are the next response.
         assert_eq!(client.ask("GET /small", &[], b"").text(), "small", "{path}");
     }
     let small = platform.ask("HEAD /small", &[], b"");
@@ -149,7 +150,7 @@ fn an_unknown_path_is_404_with_a_request_id_that_no_other_has() {
     let platform = Platform::start(PATHS);
     let problems = [(); 2].map(|()| platform.get("/nowhere").problem(404, "gateway"));
     assert_ne!(problems[0]["request"], problems[1]["request"]);
-    // The function sees the id that its client sees.
+    // The function gets the id that its client gets.
     let answer = platform.get("/items/1");
     assert_eq!(answer.json()["id"], answer.header("x-request-id").unwrap());
 }

@@ -1,4 +1,4 @@
-//! What a function's `sandbox` and `limits` make of its worker, beyond what the attack tests try.
+//! The effects of a function's `sandbox` and `limits` on its worker, beyond what the attack tests try.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +16,7 @@ fn manifest(keys: &str) -> String {
     )
 }
 
-/// What `hearth status` says of a mechanism.
+/// What `hearth status` reports about a mechanism of the sandbox.
 fn mechanism(platform: &Platform, name: &str) -> serde_json::Value {
     let worker = platform.function("probe")["workers"][0].clone();
     let all = worker["sandbox"].as_array().unwrap().clone();
@@ -55,7 +55,7 @@ fn status_says_of_each_mechanism_whether_it_holds_and_why_not() {
     );
 }
 
-/// A line of what the kernel says of a process (proc_pid_status(5)).
+/// The value of a line in the kernel's status of a process (proc_pid_status(5)).
 fn told(pid: u32, key: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(key));
@@ -72,7 +72,7 @@ fn the_kernel_says_the_same_of_the_gateway_and_of_a_worker() {
         for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
             assert_eq!(told(pid, set), "0000000000000000", "{set}");
         }
-        // The first of a process namespace of its own.
+        // The process is process 1 of its namespace.
         assert!(
             told(pid, "NSpid:").ends_with("\t1"),
             "{}",
@@ -90,7 +90,7 @@ fn the_kernel_says_the_same_of_the_gateway_and_of_a_worker() {
         );
         assert_eq!(told(worker, "Groups:"), "");
     }
-    // The platform itself has none of it.
+    // The supervisor itself has no filter.
     assert_eq!(told(platform.supervisor(), "Seccomp:"), "0");
 }
 
@@ -106,7 +106,7 @@ fn strict_is_a_refusal_where_something_cannot_be_enforced() {
     let missing = missing.map(|one| one["name"].as_str().unwrap().to_owned());
     let strict = Place::new(&manifest("    sandbox: { mode: strict }\n"));
     let Some(missing) = missing else {
-        // This machine has everything: then strict is served.
+        // This machine can enforce everything, so the strict function is served.
         assert_eq!(Platform::start_in(strict).get("/small").text(), "small");
         return;
     };
@@ -169,7 +169,8 @@ fn a_sandbox_with_the_platforms_state_in_it_is_refused() {
     }
 }
 
-/// Serves with this script as `hearth-cell` beside `hearth`; whether a cell was made by it.
+/// Starts a platform with this script as `hearth-cell` beside `hearth`. Returns whether the script was used to make
+/// sandboxes.
 fn makes_cells(script: &str) -> bool {
     let place = Place::new(&manifest(""));
     let installed = place.path().join("installed");

@@ -1,4 +1,4 @@
-//! Functions whose workers follow the load: none until somebody asks, more while requests wait, fewer
+//! Functions whose number of workers follows the load: none until a request arrives, more while requests wait, fewer
 //! after a quiet time.
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ fn start(scale: &str) -> Platform {
     Platform::start(&format!("{PROBE}    scale: {scale}\n"))
 }
 
-/// Processes of the workers that are ready.
+/// The process ids of the workers that are ready.
 fn ready(platform: &Platform) -> Vec<u32> {
     let function = platform.function("probe");
     let workers = function["workers"].as_array().unwrap().iter();
@@ -27,7 +27,7 @@ fn wanted(platform: &Platform) -> u64 {
         .unwrap()
 }
 
-/// Asks once from each of so many clients at the same time; the processes that answered.
+/// Sends one request from each of this many clients at the same time. Returns the JSON of the responses.
 fn ask_at_once(platform: &Platform, clients: usize, line: &str) -> Vec<Value> {
     std::thread::scope(|scope| {
         let asked: Vec<_> = (0..clients)
@@ -43,7 +43,7 @@ fn ask_at_once(platform: &Platform, clients: usize, line: &str) -> Vec<Value> {
     })
 }
 
-/// How often the number of workers was changed, in words of the log.
+/// The log messages about changes of the number of workers.
 fn steps(platform: &Platform) -> Vec<String> {
     let logs = platform.logs();
     let said = logs.iter().filter_map(|record| record["message"].as_str());
@@ -99,7 +99,7 @@ fn requests_that_wait_bring_more_workers_and_a_quiet_time_takes_them_away_losing
         took < Duration::from_millis(1600),
         "one worker would take that: {took:?}"
     );
-    // Requests go on while workers are let go.
+    // Requests continue while workers are stopped.
     let mut client = platform.connect();
     let mut answered = 0;
     wait::until("one worker is left", || {
@@ -146,7 +146,7 @@ fn a_burst_brings_no_crowd_but_at_most_as_many_at_a_time_as_serve_already() {
 #[test]
 fn a_function_that_cannot_start_says_so_at_once_keeps_its_backoff_and_recovers() {
     let manifest = |env: &str| {
-        // Without a line for each request, which would push others out of the log.
+        // Without an access log, whose records would push others out of the log.
         let gateway = r#"gateway: { listen: { http: "127.0.0.1:0" } }"#;
         format!("{gateway}\n{PROBE}    scale: {{ min: 0, max: 4 }}\n    env: {env}\n")
     };
@@ -175,7 +175,7 @@ fn a_function_that_cannot_start_says_so_at_once_keeps_its_backoff_and_recovers()
     });
     let starts = starts.count();
     println!("refused in 3 s: {refused}, longest {longest:.0?}, starts: {starts}");
-    // At once, then after 0.1, 0.2, 0.4, 0.8, 1.6 s, each by a quarter more or less.
+    // At once, then after 0.1, 0.2, 0.4, 0.8 and 1.6 s, each longer or shorter by up to a quarter.
     assert!((2..=8).contains(&starts), "{starts}");
     assert!(longest < Duration::from_secs(3), "{longest:?}");
     platform.place.write(&manifest("{}"));

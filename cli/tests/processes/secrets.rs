@@ -1,4 +1,4 @@
-//! Secrets: where values come from, whom they reach, and where they are never seen.
+//! Secrets: where their values come from, which workers get them, and that they are visible nowhere else.
 
 use std::fs;
 use std::io::Write;
@@ -27,7 +27,7 @@ fn set(place: &Place, name: &str, value: &str) -> Output {
     command.stdin(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    // A name that is none is refused before the value is read.
+    // An invalid name is refused before the value is read, so writing may fail.
     let _ = input.write_all(value.as_bytes());
     drop(input);
     child.wait_with_output().unwrap()

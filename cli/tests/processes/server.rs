@@ -1,4 +1,4 @@
-//! Real servers for functions to work with, each with a port and a directory of its own.
+//! Real servers that functions use, each with its own port and directory.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -12,33 +12,33 @@ use nix::unistd::{Pid, User, chown, geteuid};
 
 use crate::{process, wait};
 
-/// What the server's user must know. In no answer, status or log it may be seen.
+/// The password of the servers. No response, status or log may contain it.
 pub(crate) const PASSWORD: &str = "open-sesame-17";
 
 /// A PostgreSQL server.
 pub(crate) struct Postgres {
     directory: PathBuf,
     port: u16,
-    /// More of its parameters, `NAME=VALUE`.
+    /// Additional parameters of the server, `NAME=VALUE`.
     parameters: Vec<String>,
     process: Option<Child>,
 }
 
-/// A port that nobody uses now.
+/// A port that is free now.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
 impl Postgres {
-    /// A server that runs.
+    /// Starts a new server.
     pub(crate) fn start() -> Postgres {
         let mut server = Postgres::prepare();
         server.run();
         server
     }
 
-    /// One that has never run.
+    /// Creates a server without starting it.
     pub(crate) fn prepare() -> Postgres {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -66,7 +66,7 @@ impl Postgres {
         }
     }
 
-    /// One that shows this certificate: `PATH.crt`, with its key in `PATH.key`.
+    /// Starts a server with the certificate in `PATH.crt` and its key in `PATH.key`.
     pub(crate) fn start_encrypted(certificate: &Path) -> Postgres {
         let mut server = Postgres::prepare();
         server.parameters.push("ssl=on".to_owned());
@@ -85,7 +85,7 @@ impl Postgres {
         server
     }
 
-    /// Runs it, and waits until it can be asked.
+    /// Starts the server, and waits until it answers queries.
     pub(crate) fn run(&mut self) {
         let mut command = as_its_user(&program("postgres"));
         command.arg("-D").arg(self.directory.join("data"));
@@ -105,30 +105,30 @@ impl Postgres {
         });
     }
 
-    /// Ends it at once, with all that is under way.
+    /// Ends the server at once, with all queries that are under way.
     pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // SIGQUIT: without a word to anybody, and without leaving processes behind.
+            // SIGQUIT is PostgreSQL's immediate shutdown: it waits for no client and leaves no process behind.
             let _ = kill(Pid::from_raw(process.id() as i32), Signal::SIGQUIT);
             let _ = process.wait();
         }
     }
 
-    /// Ends it by SIGKILL, with all its processes: it can clean up nothing.
+    /// Kills all processes of the server with SIGKILL, so that they can clean up nothing.
     pub(crate) fn crash(&mut self) {
         let Some(mut process) = self.process.take() else {
             return;
         };
         let parts = process::children(process.id());
         for pid in parts.iter().copied().chain([process.id()]) {
-            // What has ended meanwhile is what was wanted.
+            // The process may have ended already.
             let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
         }
         let _ = process.wait();
         process::wait_until_gone(&parts, wait::LIMIT);
     }
 
-    /// Its address for a function.
+    /// The server's address, as a function's resource.
     pub(crate) fn address(&self) -> String {
         format!(
             "postgres://shop:{PASSWORD}@127.0.0.1:{}/postgres",
@@ -136,7 +136,7 @@ impl Postgres {
         )
     }
 
-    /// What one statement says, as text.
+    /// Runs one SQL statement. Returns its result as text, or `None` if it fails.
     pub(crate) fn ask(&self, sql: &str) -> Option<String> {
         let output = Command::new(program("psql"))
             .args(["-XtA", "-c", sql, &self.address()])
@@ -158,18 +158,18 @@ impl Drop for Postgres {
 pub(crate) struct Cache {
     kind: &'static str,
     port: u16,
-    /// What it shows: `PATH.crt`, with its key in `PATH.key`.
+    /// The server's certificate is in `PATH.crt`, its key in `PATH.key` and its authority in `PATH.ca`.
     certificate: Option<PathBuf>,
     process: Option<Child>,
 }
 
 impl Cache {
-    /// A Redis server that wants [`PASSWORD`].
+    /// Starts a Redis server that requires [`PASSWORD`].
     pub(crate) fn redis() -> Cache {
         Cache::start("redis-server", None)
     }
 
-    /// One that takes encrypted connections alone.
+    /// Starts a Redis server that accepts only encrypted connections.
     pub(crate) fn redis_encrypted(certificate: &Path) -> Cache {
         Cache::start("redis-server", Some(certificate.to_owned()))
     }
@@ -189,7 +189,7 @@ impl Cache {
         cache
     }
 
-    /// Runs it, and waits until it takes connections.
+    /// Starts the server, and waits until it accepts connections.
     pub(crate) fn run(&mut self) {
         let mut command = Command::new(self.kind);
         let port = self.port.to_string();
@@ -224,7 +224,7 @@ impl Cache {
         });
     }
 
-    /// Ends it at once.
+    /// Kills the server.
     pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
@@ -232,7 +232,7 @@ impl Cache {
         }
     }
 
-    /// Its address for a function.
+    /// The server's address, as a function's resource.
     pub(crate) fn address(&self) -> String {
         match self.kind {
             "memcached" => format!("memcache://127.0.0.1:{}", self.port),
@@ -250,7 +250,7 @@ impl Drop for Cache {
     }
 }
 
-/// PostgreSQL refuses to run as root.
+/// The user to run PostgreSQL as if this is root, because PostgreSQL refuses to run as root.
 fn other_user() -> Option<User> {
     let root = geteuid().is_root();
     root.then(|| User::from_name("postgres").unwrap().unwrap())
@@ -264,12 +264,12 @@ fn as_its_user(program: &Path) -> Command {
     command.arg(format!("--reuid={}", user.uid));
     command.arg(format!("--regid={}", user.gid));
     command.args(["--clear-groups", "--"]).arg(program);
-    // Where root is at home others may not look.
+    // The other user may not be allowed to enter root's current directory.
     command.current_dir("/");
     command
 }
 
-/// Debian keeps a server's programs by its version, out of the way.
+/// The path of a PostgreSQL program. Debian installs them by version, in directories that are not in `PATH`.
 fn program(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let mut found: Vec<PathBuf> = versions
@@ -280,8 +280,8 @@ fn program(name: &str) -> PathBuf {
     found.pop().unwrap_or_else(|| PathBuf::from(name))
 }
 
-/// A server that takes connections and says nothing, as one behind a broken firewall: the kernel takes
-/// them for a listener that never accepts.
+/// A server that accepts connections and sends nothing, like one behind a broken firewall. The kernel accepts the
+/// connections, because nothing calls accept(2).
 pub(crate) fn silent() -> (String, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! Functions whose handlers run side by side in one worker.
+//! Functions whose handlers run concurrently in one worker.
 
 use std::time::{Duration, Instant};
 
@@ -21,14 +21,14 @@ fn start(more: &str) -> Platform {
     Platform::start_in(Place::new(&manifest(more)))
 }
 
-/// How many handlers run, as the function itself says; this one not counted.
+/// The number of running handlers that the function reports, without the one that reports.
 fn running(platform: &Platform) -> u32 {
     let state = platform.get("/state");
     let count = state.text().split(' ').nth(1).unwrap();
     count.parse::<u32>().unwrap() - 1
 }
 
-/// How long eight requests take that sleep for 300 ms each.
+/// The time that eight requests take at once if each sleeps for 300 ms.
 fn eight_at_once(platform: &Platform) -> Duration {
     let begin = Instant::now();
     let mut clients: Vec<_> = (0..8).map(|_| platform.connect()).collect();
@@ -125,7 +125,8 @@ fn bodies_go_both_ways_whole_and_in_pieces() {
     }
     let streamed = platform.get("/stream?5000000");
     assert!(streamed.body == vec![b's'; 5_000_000]);
-    // What came whole is at hand; for more, a handler must not block.
+    // A handler can read a short body at once, because all of it has arrived. For a longer one, it would have to
+    // block, which an async handler must not do.
     assert_eq!(platform.ask("POST /block", &[], b"small").body, b"small");
     let refused = platform.ask("POST /block", &[], &body);
     assert_eq!(refused.status(), 400);

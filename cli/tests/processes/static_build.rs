@@ -1,4 +1,4 @@
-//! `hearth build`: static workers that are small, run anywhere, and do what they did before.
+//! `hearth build`: static workers that are small, need no shared libraries, and behave as before.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::server::Postgres;
 
 const KIB: u64 = 1024;
 
-/// What greets, or panics if that is its name.
+/// The source of a function that greets by name, and panics if the name is `panic`.
 const GREETER: &str = r#"//! Says hello.
 use hearth_sdk::{Request, Response, serve};
 
@@ -29,18 +29,18 @@ fn handle(greeted: &mut u64, request: Request) -> Response {
 }
 "#;
 
-/// The directory that all of these projects are built in, one after the other: what one has compiled of the standard
-/// library and of the SDK serves the next.
+/// Name of the directory in which all of these projects are built, one after the other. Each build reuses what an
+/// earlier one has compiled of the standard library and the SDK.
 const PLACE: &str = "static";
 
-/// Held by the test that builds there.
+/// Locked by the test that builds in that directory.
 static BUILDS: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
     BUILDS.lock().unwrap_or_else(|held| held.into_inner())
 }
 
-/// A project of this template in the directory of a platform.
+/// Creates a project from this template in the directory of a platform.
 fn project(place: &Place, template: &str) -> PathBuf {
     let mut new = command(HEARTH, place.path());
     let made = new.args(["new", "app", "--template", template]).output();
@@ -48,7 +48,7 @@ fn project(place: &Place, template: &str) -> PathBuf {
     place.path().join("app")
 }
 
-/// Builds it; the binary and its size.
+/// Builds a project. Returns the path and the size of its binary.
 fn build(project: &Path, args: &[&str]) -> (PathBuf, u64) {
     let mut build = command(HEARTH, project);
     let output = build.args(["build", "--json"]).args(args).output().unwrap();
@@ -63,7 +63,7 @@ fn build(project: &Path, args: &[&str]) -> (PathBuf, u64) {
     (binary, list[0]["bytes"].as_u64().unwrap())
 }
 
-/// Neither the C library's shared form nor where it was built.
+/// Asserts that the binary is for this processor, needs no shared libraries, and contains no path of the build.
 fn assert_stands_alone(binary: &Path, machine: &str) {
     let bytes = fs::read(binary).unwrap();
     let told = Command::new("readelf").args(["-lh"]).arg(binary).output();
@@ -80,7 +80,7 @@ fn assert_stands_alone(binary: &Path, machine: &str) {
     }
 }
 
-/// The memory of the one worker of a function in bytes (PSS).
+/// The memory of the only worker of the only function in bytes (PSS).
 fn memory(platform: &Platform) -> u64 {
     let status = platform.status();
     let worker = &status["functions"][0]["workers"][0];
@@ -116,10 +116,10 @@ fn hello_is_small_and_a_panic_costs_an_answer_or_with_smallest_the_worker() {
         let memory = memory(&platform);
         println!("hello {args:?}: {bytes} bytes, {memory} bytes of memory (PSS)");
         assert!(bytes < most, "{bytes}");
-        // A panic's tables are a third of what the plain one holds.
+        // A third of the larger worker's memory is tables for panics.
         let most = if status == 500 { 384 * KIB } else { 200 * KIB };
         assert!(memory < most, "{memory}");
-        // POST: nothing is tried again on another worker.
+        // A POST is not retried on another worker.
         let answer = platform.ask("POST /hello/panic", &[], b"");
         answer.problem(status, layer);
         if status == 500 {
@@ -175,7 +175,7 @@ fn a_worker_for_another_processor_is_put_where_it_is_not_taken_for_this_ones() {
     assert_stands_alone(&binary, "AArch64");
     assert!(bytes < 500 * KIB, "{bytes}");
     assert!(!app.join("bin/app").exists());
-    // It begins, on an emulated one, and finds no platform there.
+    // The worker starts on an emulated processor, and finds no platform there.
     let began = Command::new("qemu-aarch64-static").arg(&binary).output();
     let began = began.unwrap();
     assert_eq!(began.status.code(), Some(2), "{began:?}");
@@ -199,7 +199,7 @@ fn a_build_command_learns_what_is_wanted_and_what_it_makes_is_looked_at() {
     let made = fs::read_to_string(script.path().join("bin/app")).unwrap();
     assert_eq!(made, format!("#!/bin/sh {here}\n"));
 
-    // A script that is the same everywhere is brought along, each time as it is then.
+    // A script is the same for every processor. Each build copies its current contents.
     let plain = place("true");
     fs::create_dir(plain.path().join("bin")).unwrap();
     for text in ["#!/bin/sh\n", "#!/bin/sh -e\n"] {
@@ -226,7 +226,7 @@ fn a_build_command_learns_what_is_wanted_and_what_it_makes_is_looked_at() {
         assert_eq!(built.status.code(), Some(1));
         assert!(said.contains(expect), "{said}");
     }
-    // A program of this machine is not taken for one of another.
+    // A program for this machine's processor is refused for another one.
     let wrong = place(r#"cp "$(command -v sh)" "$HEARTH_BINARY""#);
     let built = wrong.hearth("build", &["--arch", "aarch64"]);
     let said = String::from_utf8(built.stderr).unwrap();

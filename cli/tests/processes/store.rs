@@ -1,4 +1,4 @@
-//! The log on disk: over restarts, crashes, a disk without room, and what can be asked of it.
+//! The log on disk: over restarts and crashes, on a full disk, and what can be queried of it.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -24,7 +24,7 @@ fn files(place: &Place) -> Vec<PathBuf> {
     paths
 }
 
-/// Has the worker say something, and waits until that is a record.
+/// Requests that the worker prints a text, and waits for the record of it.
 fn say(platform: &Platform, text: &str) -> Value {
     assert_eq!(platform.get(&format!("/say?{text}")).status(), 204);
     let line = format!("to stdout: {text}");
@@ -50,7 +50,7 @@ fn records_survive_an_orderly_end_and_a_crash_in_their_order() {
     let (_, place) = platform.end(Signal::SIGTERM);
     let platform = Platform::start_in(place);
     say(&platform, "second");
-    // Written when it is there, not when the platform ends.
+    // A record is written when it arrives, not when the platform ends.
     let text = |place: &Place| fs::read_to_string(&files(place)[0]).unwrap();
     wait::until("it is on disk", || {
         text(&platform.place)
@@ -60,7 +60,7 @@ fn records_survive_an_orderly_end_and_a_crash_in_their_order() {
     let (_, place) = platform.end(Signal::SIGKILL);
     let platform = Platform::start_in(place);
     say(&platform, "third");
-    // Its access comes a little later, and would be between two looks.
+    // The access record arrives a little later, which could be between the two queries below.
     wait::until("its access is logged", || {
         let printed = platform.printed();
         printed
@@ -82,7 +82,7 @@ fn records_survive_an_orderly_end_and_a_crash_in_their_order() {
     assert!(place_of("to stdout: first") < told);
     assert!(told < place_of("to stdout: second"));
     assert!(place_of("to stdout: second") < place_of("to stdout: third"));
-    // The last ones, over the border between disk and memory.
+    // The last records, some of which are only on disk and some in memory.
     let lines = messages(&platform, &["-n", "1000", "--level", "info"]).len();
     let last = messages(&platform, &["-n", &(lines - 2).to_string()]);
     assert_eq!(last.len(), lines - 2);
@@ -160,7 +160,7 @@ fn the_log_stays_within_the_size_it_was_given() {
     most = most.max(size(&platform.place));
     assert!(most <= 1 << 20, "{most}");
     assert!(most > 1 << 19, "it keeps what there is room for: {most}");
-    // What is only on disk, and what is in memory, and no gap between them.
+    // The query returns records that are only on disk and records in memory, without a gap.
     let all = messages(&platform, &["-n", "100000"]);
     let numbers: Vec<u32> = all
         .iter()

@@ -13,7 +13,7 @@ fn platform() -> Platform {
     Platform::start_in(Place::new(&format!("{THREADS}\n{PROBE}")))
 }
 
-/// Several requests on each of many connections, which the threads share out among themselves.
+/// Sends several requests on each of many connections, which are distributed among the threads.
 fn ask_on_many_connections(platform: &Platform) -> Vec<u64> {
     let mut clients: Vec<Client> = (0..24).map(|_| platform.connect()).collect();
     let mut counts = Vec::new();
@@ -36,7 +36,7 @@ fn kill(pid: u32) {
 fn one_worker_answers_all_threads() {
     let platform = platform();
     let counts = ask_on_many_connections(&platform);
-    // One process counted them all, whichever thread they came through.
+    // One process counted all requests, whichever thread they came through.
     let mut sorted = counts.clone();
     sorted.sort_unstable();
     sorted.dedup();

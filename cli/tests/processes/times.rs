@@ -1,5 +1,4 @@
-//! What clients may take their time for, and for how long: with limits of a second, so that each is
-//! waited for.
+//! How long clients may take for what, with limits of one second, so that tests can wait for each.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -9,14 +8,14 @@ use crate::http::{Client, request};
 use crate::platform::{PROBE, Place, Platform};
 use crate::{process, wait};
 
-/// A platform with these of its limits on clients.
+/// A platform with these limits for clients.
 fn with(limits: &str) -> Platform {
     let gateway =
         format!(r#"gateway: {{ listen: {{ http: "127.0.0.1:0" }}, limits: {{ {limits} }} }}"#);
     Platform::start_in(Place::new(&format!("{gateway}{PROBE}")))
 }
 
-/// How long it takes until the other side has hung up.
+/// Waits until the gateway closes the connection. Returns how long that took.
 fn until_hung_up(client: &mut Client) -> Duration {
     let begin = Instant::now();
     let hung_up = client.is_hung_up();
@@ -31,7 +30,7 @@ fn an_idle_connection_is_closed_when_its_time_is_over_and_a_busy_one_is_not() {
     let mut idle = platform.connect();
     let mut busy = platform.connect();
     assert_eq!(idle.ask("GET /worker", &[], b"").status(), 200);
-    // Longer than an idle connection may be.
+    // Longer than a connection may be idle.
     assert_eq!(busy.ask("GET /sleep?ms=2500", &[], b"").status(), 200);
     assert!(until_hung_up(&mut idle) < Duration::from_millis(500));
     assert!(until_hung_up(&mut busy) > Duration::from_millis(500));
@@ -45,7 +44,7 @@ fn a_head_that_takes_too_long_is_hung_up_on() {
     let pause = Duration::from_millis(200);
     stream.set_read_timeout(Some(pause)).unwrap();
     wait::within(Duration::from_secs(5), "it is hung up on", || {
-        // A byte now and then does not help.
+        // Sending a byte now and then does not extend the time.
         let sent = stream.write_all(b"a");
         let ended = matches!(stream.read(&mut [0]), Ok(0)) || sent.is_err();
         ended.then_some(())
@@ -55,7 +54,7 @@ fn a_head_that_takes_too_long_is_hung_up_on() {
 #[test]
 fn a_body_in_drips_is_a_408_and_one_at_a_fair_pace_is_not() {
     let platform = with("stall_timeout: 1s");
-    // Of a length that is waited for, and of one that is sent on as it comes.
+    // A body that the gateway waits for, and one that it forwards as it arrives.
     for length in [1000, 100_000] {
         let mut client = platform.connect();
         let length = format!("Content-Length: {length}");
@@ -92,7 +91,7 @@ fn a_client_that_takes_nothing_is_let_go_and_the_memory_comes_back() {
     std::thread::sleep(Duration::from_millis(500));
     let during = process::memory(gateway);
     assert!(during < before + (16 << 20), "{before} and then {during}");
-    // Twice four who take nothing, and the workers are free.
+    // The eight clients that read nothing are disconnected, and the four workers are free again.
     wait::within(Duration::from_secs(10), "somebody else is answered", || {
         let mut other = platform.connect();
         other.try_send(request("GET /worker", &[], b"")).ok()?;
@@ -110,13 +109,13 @@ fn who_is_refused_while_sending_still_hears_why() {
     let body = vec![b'a'; 8 << 20];
     let length = format!("Content-Length: {}", body.len());
     for _ in 0..5 {
-        // Everything is sent before anything is read, as simple clients do it.
+        // The client sends everything before it reads anything, as simple clients do.
         let mut client = platform.connect();
         client.send(request("POST /echo", &[&length], b""));
         client.send(&body);
         let answer = client.answer("POST");
         answer.problem(413, "limit");
-        // Who believes that this connection can be used on would lose the next request.
+        // A client that reused this connection would lose its next request.
         assert_eq!(answer.header("connection"), Some("close"));
 
         let mut chunked = platform.connect();
@@ -140,7 +139,7 @@ fn an_answer_that_comes_before_the_body_ends_leaves_a_connection_that_can_be_use
     let length = format!("Content-Length: {}", body.len());
     let mut client = platform.connect();
     for _ in 0..5 {
-        // It does not look at its body.
+        // The handler does not read the body.
         client.send(request("POST /worker", &[&length], b""));
         assert_eq!(client.answer("POST").status(), 200);
         client.send(&body);

@@ -1,4 +1,4 @@
-//! TLS: which certificate a client is shown, and the one that Hearth signs itself.
+//! TLS: which certificate a client gets, and the self-signed certificate.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,12 +16,13 @@ const NOT_TRUSTED: i32 = 60;
 
 const HTTPS_ONLY: &str = r#"listen: { https: "127.0.0.1:0" }"#;
 
-/// Writes `NAME.ca`, `NAME.crt` and `NAME.key`: an authority of its own, and what it signed for `domains`.
+/// Writes a new authority to `NAME.ca`, and a certificate for `domains` that it has signed to `NAME.crt`, with the
+/// key in `NAME.key`.
 pub(crate) fn make_certificate(directory: &Path, name: &str, domains: &[&str]) {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    // Whose name is its issuer's counts as signed by itself, and two authorities of one name are
-    // taken for each other: so each has a name of its own.
+    // A certificate whose name is that of its issuer counts as self-signed, and authorities with the same name are
+    // confused with each other. So each authority gets a different name.
     static MADE: AtomicU32 = AtomicU32::new(0);
     let called = format!("authority {}", MADE.fetch_add(1, Ordering::Relaxed));
     authority
@@ -41,7 +42,7 @@ pub(crate) fn make_certificate(directory: &Path, name: &str, domains: &[&str]) {
     }
 }
 
-/// Asks for `https://HOST/x`, trusting this authority alone.
+/// Requests `https://HOST/x` and trusts only this authority.
 fn ask(platform: &Platform, host: &str, authority: &Path) -> Curl {
     let port = platform.https().port();
     let resolve = format!("{host}:{port}:127.0.0.1");
@@ -152,7 +153,7 @@ functions: {{ f: {{ domains: [one.example], routes: [{{ path: /x }}], binary: pr
     place
 }
 
-/// The ways in which a certificate can be unusable.
+/// Files that make the certificate unusable: the name of each, and its text.
 fn spoil(place: &Path) -> Vec<(&'static str, String)> {
     make_certificate(place, "other", &["one.example"]);
     vec![

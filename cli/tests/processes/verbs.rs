@@ -1,4 +1,4 @@
-//! Verbs that need no running platform: their data, their talk and their exit statuses.
+//! Commands that need no running platform: their data, their messages and their exit statuses.
 
 use std::fs;
 use std::path::Path;
@@ -134,7 +134,7 @@ fn decode_prints_every_good_vector_as_it_is_written_beside_it() {
         .collect();
     assert_eq!(frames, expect);
 
-    // The same bytes as they are; and cut in the middle of a frame.
+    // The same bytes without hexadecimal encoding, and cut in the middle of a frame.
     let digits: Vec<u8> = hex
         .bytes()
         .filter(|byte| !byte.is_ascii_whitespace())

@@ -1,4 +1,5 @@
-//! What was accepted stays: workers are started from kept copies, and a rollback goes back to them.
+//! Versions that were accepted are kept: workers are started from stored copies of programs, and a rollback returns
+//! to them.
 
 use std::fs;
 use std::io::Write;
@@ -15,7 +16,7 @@ use crate::load::Load;
 use crate::platform::{Place, Platform};
 use crate::{process, wait};
 
-/// Two functions, each with a setting; `a` has a program of its own.
+/// A manifest with two functions, each with a setting. `a` runs the program `own`.
 fn manifest(a: &str, b: &str) -> String {
     format!(
         r#"
@@ -33,7 +34,7 @@ fn place() -> Place {
     place
 }
 
-/// Puts another program in the place of `own`, as a compiler does.
+/// Replaces `own` by a copy of `program` with `more` appended, in one step, as a compiler does.
 fn replace(place: &Place, program: &Path, more: &[u8]) {
     let fresh = place.path().join("fresh");
     fs::copy(program, &fresh).unwrap();
@@ -55,7 +56,7 @@ fn try_rollback(platform: &Platform, args: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-/// Rolls back, and says how long that took.
+/// Rolls back. Returns how long that took.
 fn rollback(platform: &Platform, args: &[&str]) -> Duration {
     let begin = Instant::now();
     let output = try_rollback(platform, args);
@@ -71,7 +72,7 @@ fn versions(platform: &Platform) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Numbers of the versions that are kept, and of the one that is served.
+/// The numbers of the kept versions, and the number of the version that is served.
 fn numbers(platform: &Platform) -> (Vec<u64>, u64) {
     let versions = versions(platform);
     let all = versions["versions"].as_array().unwrap().iter();
@@ -79,7 +80,7 @@ fn numbers(platform: &Platform) -> (Vec<u64>, u64) {
     (numbers, versions["current"].as_u64().unwrap())
 }
 
-/// The settings of both functions.
+/// The setting `N` of both functions.
 fn settings(platform: &Platform) -> (Value, Value) {
     let b = platform.ask("GET /env?N", &["Host: b.example"], b"").json();
     (
@@ -88,7 +89,7 @@ fn settings(platform: &Platform) -> (Value, Value) {
     )
 }
 
-/// The pid of a function's worker that is ready.
+/// The process id of a worker of the function that is ready.
 fn ready(platform: &Platform, name: &str) -> u32 {
     let function = platform.function(name);
     let mut workers = function["workers"].as_array().unwrap().iter();
@@ -102,7 +103,7 @@ fn a_program_that_is_replaced_by_a_bad_one_is_not_what_a_killed_worker_is_replac
     let worker = ready(&platform, "a");
     let command = fs::read_to_string(format!("/proc/{worker}/comm")).unwrap();
     assert_eq!(command, "own\n", "`ps` shows the program's name");
-    // What it sees at the program's path is the copy.
+    // The worker executes the stored copy.
     let program = fs::metadata(format!("/proc/{worker}/exe")).unwrap();
     let kept = fs::read_dir(platform.place.state().join("versions/programs")).unwrap();
     let mut copies = kept.map(|entry| fs::metadata(entry.unwrap().path().join("own")));
@@ -124,7 +125,7 @@ fn a_program_that_is_replaced_by_a_bad_one_is_not_what_a_killed_worker_is_replac
         "replaced by what was accepted, and answered, in {:.1?}",
         begin.elapsed()
     );
-    // Even where the file is gone altogether.
+    // The worker is replaced even if the file no longer exists.
     fs::remove_file(platform.place.path().join("own")).unwrap();
     process::signal(another, Signal::SIGKILL);
     assert_eq!(platform.get("/worker").status(), 200);
@@ -152,7 +153,7 @@ fn a_rollback_serves_what_was_served_before_without_touching_any_file_until_one_
     let status = String::from_utf8(status).unwrap();
     assert!(status.contains("rolled back to version 1;"), "{status}");
     assert_eq!(fs::read(platform.place.manifest()).unwrap(), text);
-    // Several looks at the files later, and when a worker has died, it is still so.
+    // After several scans of the files, and after the death of a worker, the rollback still holds.
     let until = Instant::now() + Duration::from_secs(2);
     process::signal(ready(&platform, "a"), Signal::SIGKILL);
     while Instant::now() < until {
@@ -194,7 +195,8 @@ fn one_function_is_rolled_back_and_the_others_keep_their_workers() {
         text.contains("a: as of 1, 2*, 3\nb: as of 1, 2, 3*"),
         "{text}"
     );
-    // A rollback of everything goes back from there, and the file's version is still its own.
+    // A rollback of everything can return to a version that came from a rollback, and the file's version keeps its
+    // number.
     rollback(&platform, &["--to", "5"]);
     assert_eq!(settings(&platform), ("1".into(), "3".into()));
     reload(&platform);
@@ -231,7 +233,7 @@ fn versions_outlive_the_supervisor_which_serves_what_the_file_says() {
     assert_eq!(numbers(&platform), (vec![1, 2], 2));
     rollback(&platform, &[]);
     assert_eq!(settings(&platform).0, "1");
-    // Killed, it leaves them whole as well.
+    // A supervisor that is killed leaves the versions intact, too.
     let (_, place) = platform.end(Signal::SIGKILL);
     let platform = Platform::start_in(place);
     assert_eq!(numbers(&platform), (vec![1, 2], 2));

@@ -1,19 +1,19 @@
-//! Waiting for something to hold, with a limit.
+//! Waits for a condition, with a limit.
 
 use std::time::{Duration, Instant};
 
-/// Longer than anything here takes on a loaded machine.
+/// Longer than any wait in these tests takes on a loaded machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-/// Looks again and again until `look` finds something.
+/// Calls `look` repeatedly until it returns a value.
 ///
 /// # Panics
-/// With `what` when the limit has passed.
+/// Panics with `what` when the limit has passed.
 pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     within(LIMIT, what, look)
 }
 
-/// The same with a limit that is itself what the test is about.
+/// As `until`, with another limit.
 pub(crate) fn within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {

@@ -1,6 +1,6 @@
-//! What a document promises: the commands of its console blocks, and the output it shows for each.
+//! Reads the commands in the console blocks of a document, and the output that it shows for each.
 
-/// Commands of a text's console blocks that begin with one of `programs`, with their output.
+/// The commands in a text's console blocks that begin with one of `programs`, with their output.
 pub(crate) fn commands(text: &str, programs: &[&str]) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     let mut inside = false;

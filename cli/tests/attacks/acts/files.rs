@@ -1,4 +1,4 @@
-//! Upon files: what is there, what may be written, what may be executed.
+//! Acts on files: what is visible, what can be written, what can be executed.
 
 use serde_json::json;
 
@@ -59,15 +59,15 @@ pub(super) fn acts(scene: &Scene) -> Vec<Act> {
         (
             "open /dev/mem",
             json!({ "act": "read", "path": "/dev/mem" }),
-            // Absent from some machines, forbidden by others: then for everybody. Where no memory
-            // begins at 0, who may open it is told so.
+            // Some machines do not have this device, others forbid it even to root. Where no memory begins at address
+            // 0, root gets EFAULT.
             &["done", "EFAULT", "EACCES", "EPERM", "ENOENT"],
             UNSEEN,
         ),
         (
             "write its own program",
             json!({ "act": "write", "path": scene.path("hostile") }),
-            // Running programs are written by nobody, but first it is asked whether one may.
+            // Nothing can write a running program, but the kernel checks permissions first.
             &["ETXTBSY"],
             &["EROFS", "EACCES", "ETXTBSY"],
         ),

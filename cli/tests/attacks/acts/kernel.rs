@@ -1,16 +1,16 @@
-//! Upon the kernel itself.
+//! Acts on the kernel itself.
 
 use serde_json::json;
 
 use super::{Act, DONE, NO_CALL, UNSEEN, act};
 use crate::scene::{By, order};
 
-/// What the kernel refuses to users who are not root, it refuses outside, too: of these, only what an
-/// ordinary user may do is a control.
+/// Acts that the kernel allows only to root are left out for an ordinary user, because they fail outside a sandbox,
+/// too.
 pub(super) fn acts(by: By) -> Vec<Act> {
-    // A kernel without it says so to whom the list of calls lets through.
+    // A kernel without the system call returns ENOSYS if the filter lets the call through.
     const OR_ABSENT: &[&str] = &["done", "ENOSYS"];
-    // The same, or the kernel was told to let nobody (`kernel.io_uring_disabled`), as the appliance tells it.
+    // The same, or the kernel allows it to no process (`kernel.io_uring_disabled`), as on the appliance.
     const OR_OFF: &[&str] = &["done", "ENOSYS", "EPERM"];
     let mut acts = vec![
         act(

@@ -1,4 +1,4 @@
-//! Upon networks and sockets.
+//! Acts on networks and sockets.
 
 use serde_json::json;
 
@@ -77,7 +77,7 @@ pub(super) fn acts(scene: &Scene) -> Vec<Act> {
             &["done", "ENOPROTOOPT", "EPROTONOSUPPORT", "EINVAL"],
             NO_CALL,
         ),
-        // Landlock's rules are about TCP: what any other socket sends, no rule would see.
+        // Landlock's rules are about TCP only. What other sockets send, they would not restrict.
         act(
             "a datagram socket",
             "connected",
@@ -146,7 +146,7 @@ pub(super) fn acts(scene: &Scene) -> Vec<Act> {
             "send to a socket from a pair",
             "plain",
             json!({ "act": "datagram pair", "path": socket }),
-            // Let through, it is told that the control socket is of another kind.
+            // Outside, the call fails because the control socket is of another type.
             &["EPROTOTYPE"],
             NO_CALL,
         ),

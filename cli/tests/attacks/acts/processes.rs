@@ -1,4 +1,4 @@
-//! Upon processes, and with more of them than is allowed.
+//! Acts on processes, and acts that start more of them than is allowed.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ pub(super) fn acts(scene: &Scene) -> Vec<Act> {
     let other = scene.worker("neighbour");
     let to = |act: &str, pid: u32| json!({ "act": act, "pid": pid });
     let memory = json!({ "act": "read memory", "pid": other, "address": scene.address_in(other) });
-    // Within its own namespace nobody has these numbers.
+    // In the worker's process namespace, these process ids do not exist.
     let nobody: &[&str] = &["ESRCH"];
     vec![
         act(
