@@ -1,4 +1,4 @@
-//! A function whose handlers block, with a PostgreSQL server, for the tests.
+//! A function for the tests whose handlers block. It uses a PostgreSQL server.
 
 use hearth_sdk::postgres::{Error, Postgres};
 use hearth_sdk::{Function, Request, ResourceError, Response, block_on};

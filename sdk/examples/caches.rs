@@ -1,4 +1,4 @@
-//! A function with Redis and memcached servers, for the tests: each path is a command to one of them.
+//! A function for the tests that uses Redis and memcached. Each path runs a command on one of them.
 
 use std::time::Duration;
 

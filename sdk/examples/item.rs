@@ -1,5 +1,5 @@
-//! A function that answers with a row of a PostgreSQL table, for the benchmark: over a connection that
-//! is kept, and, to see what that saves, over one that is made for the request alone.
+//! A function for the benchmark that responds with a row of a PostgreSQL table. It uses a persistent connection, or for
+//! comparison a new connection for each request (paths below `/apart/`).
 
 use hearth_sdk::postgres::tokio_postgres::{NoTls, Row, connect};
 use hearth_sdk::postgres::{Error, Postgres};
@@ -42,7 +42,7 @@ async fn apart(id: i64) -> Result<Option<Row>, Problem> {
     let (client, connection) = connect(address.unwrap_or_default(), NoTls)
         .await
         .map_err(failed)?;
-    // Ends when the client is dropped.
+    // The task ends when `client` is dropped.
     tokio::task::spawn_local(connection);
     client.query_opt(SQL, &[&id]).await.map_err(failed)
 }

@@ -1,4 +1,4 @@
-//! A function that shows its life in the log: a start that may fail, idle work, an end.
+//! A function that logs its lifecycle: a start that can fail, work while it is idle, and a stop.
 
 use std::time::{Duration, Instant};
 

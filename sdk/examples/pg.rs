@@ -1,4 +1,4 @@
-//! A function with a PostgreSQL server, for the tests.
+//! A function for the tests that uses a PostgreSQL server.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn start() -> Result<Postgres, Box<dyn std::error::Error>> {
 async fn handle(database: Postgres, request: Request) -> Result<Response, Problem> {
     match request.path.as_str() {
         "/worker" => Ok(Response::text(hearth_sdk::worker().to_string())),
-        // Takes two connections where others take one.
+        // Holds two connections at the same time; the other paths hold one.
         "/two" => {
             let _first = database.get().await?;
             tokio::time::sleep(Duration::from_millis(100)).await;

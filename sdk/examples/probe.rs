@@ -1,5 +1,5 @@
-//! A function that shows what reached it and misbehaves when it is asked to: what the tests over real
-//! processes talk to. Any path it does not know is answered with the request's own head.
+//! A function for the process tests. It reports what has reached it, and misbehaves on request. For an unknown path, it
+//! responds with the request's head.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,10 +8,10 @@ use hearth_sdk::{Problem, Request, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What lives as long as the worker: the proof that state is kept.
+/// Lives as long as the worker. With it, tests prove that state is kept.
 struct State {
     requests: u64,
-    /// How often it was asked whether it is well.
+    /// Number of health probes so far.
     examined: u64,
     sick: bool,
 }
@@ -79,7 +79,7 @@ fn handle(state: &mut State, req: Request) -> Result<Response, Problem> {
         "/panic-stream" => Response::stream(|out| {
             out.write_all(b"so far so good")?;
             out.flush()?;
-            // So that what was flushed has gone out.
+            // Gives the flushed bytes time to reach the client.
             std::thread::sleep(Duration::from_millis(100));
             panic!("asked to panic in a stream")
         }),
@@ -111,7 +111,8 @@ fn head(req: &Request) -> Value {
     })
 }
 
-/// Well, but for one that was told to be sick, or has been asked less than `WARM_UP` times.
+/// The status for a health probe: 503 if the worker has been made sick or this is one of the first `WARM_UP` probes,
+/// and otherwise 200.
 fn health(state: &mut State) -> u16 {
     state.examined += 1;
     let warm_up = hearth_sdk::env("WARM_UP").and_then(|count| count.parse().ok());
@@ -121,7 +122,7 @@ fn health(state: &mut State) -> u16 {
     }
 }
 
-/// What the manifest gives, and what the process was started with.
+/// The values of the manifest, and the environment and arguments of the process.
 fn configuration(req: &Request) -> Value {
     let name = req.query.as_str();
     json!({
@@ -152,7 +153,7 @@ fn answer_order(order: &Order) -> Response {
     Response::json(&json!({ "order": order, "pieces": pieces }))
 }
 
-/// Sends the body back as it comes.
+/// Sends the body back as it arrives.
 fn pipe(req: Request) -> Response {
     Response::stream(move |out| {
         let (mut reader, mut piece) = (req.body.reader(), [0; 16 * 1024]);
@@ -166,7 +167,7 @@ fn pipe(req: Request) -> Response {
     })
 }
 
-/// Says when it began and ended, so that it can be seen what ran at once.
+/// Reports when it began and ended, so that tests can see which requests ran at the same time.
 fn sleep(req: &Request) -> Response {
     let begin = since_1970();
     std::thread::sleep(Duration::from_millis(number(req, "ms")));
@@ -213,12 +214,12 @@ fn say(req: &Request) -> Response {
     Response::no_content()
 }
 
-/// Writes what is no frame on every data socket that this worker has been handed.
+/// Writes bytes that are not a frame to every data socket of this worker.
 fn break_protocol() -> Response {
     for descriptor in 4..64 {
         if let Ok(socket) = hearth_sys::inherit::take_unix_stream(descriptor) {
             let _ = (&socket).write_all(&[0xff; 64]);
-            // The SDK owns it: it is not ours to close.
+            // The SDK owns the socket, so this function must not close it.
             std::mem::forget(socket);
         }
     }

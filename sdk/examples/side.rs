@@ -1,4 +1,4 @@
-//! A function whose handlers run side by side, for the tests.
+//! A function for the tests whose handlers run concurrently.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 #[derive(Default)]
 struct State {
-    /// Handlers under way now, and at most.
+    /// Number of handlers that run now; `most` is the maximum so far.
     running: Cell<u32>,
     most: Cell<u32>,
     ticks: Cell<u32>,
@@ -39,7 +39,7 @@ async fn start() -> Result<Rc<State>, String> {
     Ok(state)
 }
 
-/// Counts a handler as long as it lives.
+/// Counts a handler until it is dropped.
 struct Running(Rc<State>);
 
 impl Running {

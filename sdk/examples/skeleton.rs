@@ -1,4 +1,4 @@
-//! The least a function is: the loop in its own hands, nothing caught, nothing added.
+//! The smallest function: it drives the request loop itself and catches no panics.
 
 use hearth_sdk::{Request, Response, ipc};
 

@@ -1,8 +1,8 @@
-//! Handlers that run side by side: the life of an asynchronous worker.
+//! An asynchronous worker, whose handlers run concurrently.
 //!
-//! One thread, tokio's current-thread runtime. A task reads the control socket, two carry each data
-//! socket ([`socket`]), and each request has one of its own: dropped where it is when its client goes
-//! away or its time is over.
+//! The worker uses one thread and tokio's current-thread runtime. One task reads the control socket, two tasks serve
+//! each data socket ([`socket`]), and one task serves each request. If the gateway cancels a request, because the
+//! client has disconnected or the timeout has passed, the handler is dropped at the point where it waits.
 
 mod body;
 mod socket;
@@ -36,18 +36,18 @@ pub use body::AsyncBodyWriter;
 pub(crate) use body::{collect, piece, write};
 pub(crate) use socket::Socket;
 
-/// A body that has been written, and how that ended.
+/// A future that writes a body, and returns the writer and the result.
 pub(crate) type Written = LocalFuture<(AsyncBodyWriter, std::io::Result<()>)>;
 
 pub(crate) type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// Makes the state once and answers every request with `handle`, which gets a clone of it (of an `Rc`,
-/// where it is more than a few handles), up to the manifest's `concurrency` at
-/// the same time, until the platform stops the worker.
+/// Creates the state once and answers every request with `handle` until the platform stops the worker. Up to the
+/// manifest's `concurrency` handlers run at the same time. Each handler gets a clone of the state, so use an `Rc` if
+/// the state is more than a few handles.
 ///
-/// An error or a panic of `start` is told to the platform as the reason why this worker cannot start.
-/// A panic of a handler becomes a 500. A handler whose client has gone, or whose time is over, is
-/// dropped at the point where it waits.
+/// An error or a panic of `start` is reported to the platform as the reason why the worker cannot start. If a handler
+/// panics, the client gets a 500. If the client disconnects or the timeout passes, the handler is dropped at the
+/// `.await` where it waits.
 ///
 /// ```no_run
 /// use std::convert::Infallible;
@@ -75,7 +75,7 @@ pub fn serve_async<S, E, A>(
     AsyncFunction::new(start).serve(handle);
 }
 
-/// A function whose handlers may wait, and run side by side.
+/// A function whose handlers are asynchronous and run concurrently.
 pub struct AsyncFunction<S, E> {
     start: Box<dyn FnOnce() -> LocalFuture<Result<S, E>>>,
     stop: Option<StopFn<S>>,
@@ -84,8 +84,8 @@ pub struct AsyncFunction<S, E> {
 type StopFn<S> = Box<dyn FnOnce(S, Instant) -> LocalFuture<()>>;
 
 impl<S: Clone + 'static, E: Into<Box<dyn Error>>> AsyncFunction<S, E> {
-    /// A function whose state is made by `start`, which may also spawn tasks of its own
-    /// (`tokio::task::spawn_local`): they run until the worker ends.
+    /// A function whose state `start` creates. `start` may also spawn tasks with `tokio::task::spawn_local`, which run
+    /// until the worker ends.
     pub fn new(start: impl AsyncFnOnce() -> Result<S, E> + 'static) -> AsyncFunction<S, E> {
         AsyncFunction {
             start: Box::new(|| Box::pin(async move { start().await })),
@@ -93,8 +93,7 @@ impl<S: Clone + 'static, E: Into<Box<dyn Error>>> AsyncFunction<S, E> {
         }
     }
 
-    /// Calls `work` when the last request has been answered and the worker is to end. At the deadline
-    /// it is dropped.
+    /// Calls `work` after the last response, before the worker ends. At the deadline, `work` is dropped.
     pub fn on_stop<A>(mut self, work: impl FnOnce(S, Instant) -> A + 'static) -> Self
     where
         A: Future<Output = ()> + 'static,
@@ -136,7 +135,7 @@ impl<S: Clone + 'static, E: Into<Box<dyn Error>>> AsyncFunction<S, E> {
     }
 }
 
-/// What a future makes, or what it says when it panics.
+/// Awaits a future. If it panics, returns the message of the panic.
 async fn catch<T>(future: impl Future<Output = T>) -> Result<T, String> {
     let mut future = pin!(future);
     poll_fn(|cx| match panics::catch(|| future.as_mut().poll(cx)) {
@@ -148,16 +147,16 @@ async fn catch<T>(future: impl Future<Output = T>) -> Result<T, String> {
 }
 
 thread_local! {
-    /// The worker of this thread, for bodies that know no more than their numbers.
+    /// The worker of this thread. Bodies hold only a [`Key`] and find their socket here.
     static WORKER: RefCell<Option<Rc<Worker>>> = const { RefCell::new(None) };
 }
 
-/// Whether handlers of this thread must not block.
+/// Whether an asynchronous worker runs on this thread, so that handlers must not block.
 pub(crate) fn is_running() -> bool {
     WORKER.with_borrow(Option::is_some)
 }
 
-/// The data socket of this number.
+/// The data socket of this stream.
 pub(crate) fn socket_of(key: Key) -> Option<Rc<Socket>> {
     WORKER.with_borrow(|worker| {
         let sockets = worker.as_ref()?.sockets.borrow();
@@ -165,25 +164,25 @@ pub(crate) fn socket_of(key: Key) -> Option<Rc<Socket>> {
     })
 }
 
-/// The data sockets and what is under way on them.
+/// The data sockets and the requests on them.
 pub(crate) struct Worker {
     handle: Box<dyn Fn(Request) -> LocalFuture<Response>>,
     sockets: RefCell<Vec<Rc<Socket>>>,
     next_socket: Cell<u32>,
-    /// Requests beyond `concurrency`, in the order they came.
+    /// Requests beyond `concurrency`, in the order in which they arrived.
     row: RefCell<VecDeque<(Rc<Socket>, Incoming, Instant)>>,
     running: Cell<u32>,
     ending: Cell<Ending>,
     changed: Notify,
 }
 
-/// Whether it is to end, and when it is killed.
+/// Whether the worker is ending, and when the platform kills it.
 #[derive(Clone, Copy, Debug)]
 enum Ending {
     No,
-    /// Nothing new comes; it ends once the gateway has closed its sockets.
+    /// No new requests arrive. The worker ends when the gateway has closed its sockets.
     Draining(Instant),
-    /// Once what is under way has been answered.
+    /// The worker ends when it has answered the requests that it has already read.
     Stopping(Instant),
 }
 
@@ -200,7 +199,7 @@ impl Worker {
         })
     }
 
-    /// Serves to the end; returns the deadline for what is done last.
+    /// Serves until the worker ends. Returns the deadline for the `on_stop` work.
     async fn run(self: Rc<Self>) -> Instant {
         WORKER.set(Some(Rc::clone(&self)));
         let Some(control) = handshake::control_socket() else {
@@ -225,7 +224,7 @@ impl Worker {
         };
         let sockets = self.sockets.borrow().clone();
         for socket in sockets {
-            // A gateway that takes nothing any more is waited for no longer than everything else.
+            // A gateway that no longer reads must not delay the end beyond the deadline.
             let _ = tokio::time::timeout_at(deadline.into(), socket.flushed()).await;
         }
         WORKER.set(None);
@@ -243,7 +242,7 @@ impl Worker {
         }
     }
 
-    /// Does what the supervisor says, to the end.
+    /// Reads and obeys control frames until the control socket closes.
     async fn listen(self: Rc<Self>, mut control: ControlSocket) {
         let nonblocking = control.stream.set_nonblocking(true);
         let reader = nonblocking.and_then(|()| control.stream.try_clone());
@@ -260,7 +259,7 @@ impl Worker {
                 hearth_sys::passing::receive(stream.as_fd(), room, &mut fresh)
             });
             match read.await {
-                // Without a supervisor nobody wants this worker any more.
+                // The supervisor has closed the control socket, so the worker ends.
                 Ok(0) | Err(_) => return self.end(Ending::Stopping(Instant::now())),
                 Ok(count) => control.buffer.filled(count),
             }
@@ -298,7 +297,7 @@ impl Worker {
         }
     }
 
-    /// Forgets a socket that has ended.
+    /// Removes a socket that has ended, and its requests that have not been started.
     pub(crate) fn detach(&self, number: u32) {
         let mut sockets = self.sockets.borrow_mut();
         sockets.retain(|one| one.number != number);
@@ -308,8 +307,8 @@ impl Worker {
         self.changed.notify_waiters();
     }
 
-    /// Nothing new will come. What has come whole and not begun is given back; only then can another
-    /// worker be asked.
+    /// Begins the drain. Requests that have not been started are returned to the gateway, but only those whose bodies
+    /// are complete, because only these can be sent to another worker.
     fn drain(&self, deadline: Instant) {
         let row = std::mem::take(&mut *self.row.borrow_mut());
         let (whole, rest): (Vec<_>, Vec<_>) =
@@ -323,7 +322,7 @@ impl Worker {
         self.end(Ending::Draining(deadline));
     }
 
-    /// Requests that have come.
+    /// Queues requests that have arrived, and starts as many handlers as `concurrency` allows.
     pub(crate) fn take(self: &Rc<Self>, socket: &Rc<Socket>, requests: Vec<Incoming>) {
         let now = Instant::now();
         let requests = requests.into_iter();
@@ -386,7 +385,7 @@ impl Worker {
     }
 }
 
-/// A handler's place among those that run; given back when it ends, however it ends.
+/// One of the `concurrency` places for handlers. It is freed when the handler ends, however it ends.
 struct Place(Rc<Worker>);
 
 impl Drop for Place {
@@ -398,7 +397,7 @@ impl Drop for Place {
     }
 }
 
-/// Does the work as this request's, as long as somebody waits for it.
+/// Runs `work` with `context` as the current request. Drops `work` and returns `None` when the request is cancelled.
 async fn unless_cancelled<T>(
     socket: &Socket,
     stream: u32,

@@ -1,4 +1,4 @@
-//! Waiting for something asynchronous in a handler that blocks.
+//! Runs asynchronous code in a blocking handler.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -9,11 +9,11 @@ thread_local! {
     static RUNTIME: RefCell<Option<Runtime>> = const { RefCell::new(None) };
 }
 
-/// Runs a future to its end on this thread, with a runtime that is made once. What a future leaves
-/// behind, as a pool its connections, is kept, and goes on with the next call.
+/// Runs a future to completion on this thread. The first call creates a runtime, which the thread keeps. Tasks that a
+/// future leaves behind, such as the connections of a pool, are kept and continue to run during the next call.
 ///
 /// # Panics
-/// In an asynchronous handler, which has `await`; or if the runtime cannot be made.
+/// Panics in an asynchronous handler, which must use `await` instead, and if the runtime cannot be created.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.with_borrow_mut(|runtime| {
         let runtime = runtime.get_or_insert_with(|| {

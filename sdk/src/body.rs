@@ -1,4 +1,5 @@
-//! A request's body: mostly at hand with the request, else read from the gateway as it comes.
+//! The body of a request. It usually arrives together with the request; otherwise it is read from the gateway as it
+//! arrives.
 
 use std::cell::{OnceCell, RefCell};
 use std::io::{self, Read};
@@ -6,7 +7,7 @@ use std::io::{self, Read};
 use crate::ipc;
 use crate::worker::Key;
 
-/// The body of a request. Reading waits for the client where bytes are still under way.
+/// The body of a request. Reading waits for bytes that the client has not sent yet.
 #[derive(Debug)]
 pub struct Body {
     whole: OnceCell<Vec<u8>>,
@@ -15,9 +16,10 @@ pub struct Body {
 
 #[derive(Debug)]
 enum Rest {
-    /// Came with the request, from this offset on.
+    /// The whole body has arrived with the request. Bytes before the offset have been read.
     AtHand(Vec<u8>, usize),
-    /// Still coming: what came with the request, then the stream.
+    /// The body is still arriving: the bytes that came with the request, the offset of the first unread one, and the
+    /// stream that brings the rest.
     Coming(Vec<u8>, usize, Key),
 }
 
@@ -36,11 +38,12 @@ impl Body {
         }
     }
 
-    /// The whole body (what a [`Body::reader`] has not taken already), read once and kept. Its length
-    /// is bounded by the gateway's `limits.body_bytes`.
+    /// Returns the whole body, without the bytes that a [`Body::reader`] has already read. The body is read once and
+    /// then kept in memory. The gateway's `limits.body_bytes` bounds its length.
     ///
     /// # Errors
-    /// `ConnectionAborted` if the client or the gateway gave up before its end.
+    /// `ConnectionAborted` if the client or the gateway gave up before the end of the body. In an asynchronous handler,
+    /// `Unsupported` if bytes are still to arrive.
     pub fn bytes(&self) -> io::Result<&[u8]> {
         if let Some(bytes) = self.whole.get() {
             return Ok(bytes);
@@ -59,10 +62,10 @@ impl Body {
         Ok(self.whole.get_or_init(|| bytes))
     }
 
-    /// The whole body, as [`bytes`](Body::bytes), for a handler that must not block.
+    /// Returns the whole body, like [`bytes`](Body::bytes), but without blocking, for asynchronous handlers.
     ///
     /// # Errors
-    /// As there.
+    /// `ConnectionAborted` if the client or the gateway gave up before the end of the body.
     #[cfg(feature = "async")]
     pub async fn collect(&self) -> io::Result<&[u8]> {
         if self.whole.get().is_none() {
@@ -75,10 +78,10 @@ impl Body {
         self.bytes()
     }
 
-    /// The next piece of the body, without keeping it; `None` at its end.
+    /// Returns the next piece of the body, which is not kept, or `None` at the end of the body.
     ///
     /// # Errors
-    /// `ConnectionAborted` if the client or the gateway gave up before its end.
+    /// `ConnectionAborted` if the client or the gateway gave up before the end of the body.
     #[cfg(feature = "async")]
     pub async fn piece(&self) -> io::Result<Option<Vec<u8>>> {
         let piece = match self.take_what_came() {
@@ -88,7 +91,7 @@ impl Body {
         Ok(Some(piece).filter(|piece| !piece.is_empty()))
     }
 
-    /// What is at hand, and where the rest comes from, if there is one.
+    /// Takes the unread bytes that came with the request, and the stream that brings the rest, if there is one.
     #[cfg(feature = "async")]
     fn take_what_came(&self) -> (Vec<u8>, Option<Key>) {
         let mut rest = self.rest.borrow_mut();
@@ -100,13 +103,13 @@ impl Body {
         (first, key)
     }
 
-    /// Reads the body piece by piece, without keeping it.
+    /// Returns a reader for the body. The bytes that it reads are not kept.
     pub fn reader(&self) -> BodyReader<'_> {
         BodyReader(self)
     }
 }
 
-/// Reads a [`Body`] as it comes.
+/// Reads a [`Body`] as it arrives.
 #[derive(Debug)]
 pub struct BodyReader<'a>(&'a Body);
 

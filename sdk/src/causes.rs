@@ -1,4 +1,4 @@
-//! Errors, told with what they come from.
+//! Formats errors together with their causes.
 
 use std::error::Error;
 

@@ -1,4 +1,4 @@
-//! Server-sent events (HTML Living Standard, section 9.2): text that stays open.
+//! Server-sent events (HTML Living Standard, section 9.2), which a response sends while it stays open.
 
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::response::{BodyWriter, Response};
 
-/// One event.
+/// One server-sent event.
 ///
 /// ```
 /// use hearth_sdk::Event;
@@ -23,7 +23,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event with this text.
+    /// An event with this text as its data.
     pub fn data(text: impl Into<String>) -> Event {
         Event {
             data: Some(text.into()),
@@ -31,27 +31,27 @@ impl Event {
         }
     }
 
-    /// An event with this as JSON.
+    /// An event with `value` as JSON in its data.
     ///
     /// # Errors
-    /// Of the value's own serialisation.
+    /// The value cannot be serialised as JSON.
     pub fn json(value: &impl serde::Serialize) -> Result<Event, serde_json::Error> {
         serde_json::to_string(value).map(Event::data)
     }
 
-    /// Its name, which decides who hears it; `message` without one.
+    /// Sets the name. The client passes the event to its listeners for this name, or for `message` if there is no name.
     pub fn named(mut self, name: impl Into<String>) -> Event {
         self.name = Some(name.into());
         self
     }
 
-    /// What the client sends as `last-event-id` when it comes back.
+    /// Sets the id, which the client sends as `last-event-id` when it reconnects.
     pub fn with_id(mut self, id: impl Into<String>) -> Event {
         self.id = Some(id.into());
         self
     }
 
-    /// How long the client waits before it comes back.
+    /// Sets how long the client waits before it reconnects.
     pub fn with_retry(mut self, after: Duration) -> Event {
         self.retry = Some(after);
         self
@@ -60,7 +60,7 @@ impl Event {
 
 impl Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What would end a line early could say more than it should.
+        // A line break in a name or an id would begin another field, and clients ignore an id with a NUL.
         let one_line = |text: &str| text.replace(['\n', '\r', '\0'], " ");
         if let Some(name) = &self.name {
             writeln!(f, "event: {}", one_line(name))?;
@@ -81,15 +81,15 @@ impl Display for Event {
     }
 }
 
-/// Where events are sent to.
+/// Sends events to the client.
 #[derive(Debug)]
 pub struct Events<'a>(&'a mut BodyWriter);
 
 impl Events<'_> {
-    /// Sends an event at once.
+    /// Sends an event immediately.
     ///
     /// # Errors
-    /// `ConnectionAborted` if the client has gone.
+    /// `ConnectionAborted` if the client has disconnected.
     pub fn send(&mut self, event: &Event) -> io::Result<()> {
         write!(self.0, "{event}")?;
         self.0.flush()
@@ -103,7 +103,7 @@ fn stream_of_events(response: Response) -> Response {
 }
 
 impl Response {
-    /// 200 with events that are sent as they happen: `write` runs until it returns or the client goes.
+    /// A 200 whose body is a stream of events. `write` sends them. If the client disconnects, a later `send` fails.
     pub fn events(
         write: impl FnOnce(&mut Events<'_>) -> io::Result<()> + Send + 'static,
     ) -> Response {
@@ -118,15 +118,15 @@ mod waiting {
     use crate::response::Response;
     use std::io;
 
-    /// Where events of an asynchronous handler are sent to.
+    /// Sends the events of an asynchronous handler to the client.
     #[derive(Debug)]
     pub struct AsyncEvents<'a>(&'a mut AsyncBodyWriter);
 
     impl AsyncEvents<'_> {
-        /// Sends an event at once.
+        /// Sends an event immediately.
         ///
         /// # Errors
-        /// `ConnectionAborted` if the client has gone.
+        /// `ConnectionAborted` if the client has disconnected.
         pub async fn send(&mut self, event: &Event) -> io::Result<()> {
             self.0.write(event.to_string()).await?;
             self.0.flush().await
@@ -134,8 +134,7 @@ mod waiting {
     }
 
     impl Response {
-        /// 200 with events that are sent as they happen: `write` runs until it returns or the client
-        /// goes.
+        /// A 200 whose body is a stream of events. `write` sends them. If the client disconnects, `write` is dropped.
         pub fn events_async(
             write: impl AsyncFnOnce(&mut AsyncEvents<'_>) -> io::Result<()> + Send + 'static,
         ) -> Response {

@@ -1,8 +1,8 @@
-//! Sees to it that a long handler does not hold back answers that are finished.
+//! Writes finished responses while a long handler runs.
 //!
-//! The worker answers a row of requests with one write. If a handler in the middle of the row takes
-//! long, a thread of ours writes what is there. It is started with the first row, ticks only while
-//! rows keep coming, and sleeps without waking up otherwise.
+//! The worker writes the responses to a batch of requests together. If a handler in the middle of the batch takes long,
+//! the flusher thread writes the responses that are finished. The thread is started with the first batch of more than
+//! one request, ticks only while such batches keep arriving, and is parked otherwise.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use crate::socket::Outbox;
 
-/// A finished answer waits for at most two ticks: a time that nobody notices, and few enough ticks to
-/// cost a busy worker nothing that can be measured.
+/// Interval at which the thread checks for progress. A finished response waits for at most two ticks, which no client
+/// notices, and the ticks cost a busy worker nothing measurable.
 const TICK: Duration = Duration::from_millis(2);
 
-/// Ticks without any work after which the thread goes to sleep.
+/// Number of ticks without progress after which the thread parks itself.
 const IDLE_TICKS: u32 = 25;
 
-/// Stack of the thread: it calls poll and write.
+/// Stack size of the thread in bytes. The thread calls little more than poll and write.
 const STACK: usize = 64 * 1024;
 
 #[derive(Debug, Default)]
@@ -30,13 +30,14 @@ pub(crate) struct Flusher {
 #[derive(Debug, Default)]
 struct Shared {
     awake: AtomicBool,
-    /// Counts rows begun and answers given: standing still means that a handler runs.
+    /// Counts the batches begun and the responses given. If it does not change while a batch is under way, a handler is
+    /// running.
     progress: AtomicU32,
     outboxes: Mutex<Vec<Arc<Outbox>>>,
 }
 
 impl Flusher {
-    /// Says which sockets there are.
+    /// Sets the outboxes to flush.
     pub(crate) fn watch(&self, outboxes: Vec<Arc<Outbox>>) {
         *self
             .shared
@@ -45,7 +46,7 @@ impl Flusher {
             .unwrap_or_else(PoisonError::into_inner) = outboxes;
     }
 
-    /// A row of more than one request is about to be worked off.
+    /// Reports that a batch of more than one request begins. Starts or wakes the thread.
     pub(crate) fn row_begins(&mut self) {
         self.progressed();
         let thread = match &self.thread {
@@ -55,7 +56,7 @@ impl Flusher {
                 let builder = std::thread::Builder::new()
                     .name("flusher".into())
                     .stack_size(STACK);
-                // Without a thread to be had, answers wait for the end of their row: slower, not wrong.
+                // If the thread cannot be started, responses wait for the end of their batch: slower, but correct.
                 let Ok(handle) = builder.spawn(move || shared.run()) else {
                     return;
                 };
@@ -67,7 +68,7 @@ impl Flusher {
         }
     }
 
-    /// An answer was given.
+    /// Reports that a response was given.
     pub(crate) fn progressed(&self) {
         self.shared.progress.fetch_add(1, Ordering::SeqCst);
     }
@@ -94,13 +95,13 @@ impl Shared {
                 .unwrap_or_else(PoisonError::into_inner)
                 .iter()
             {
-                // Errors are met again, and dealt with, by the worker itself.
+                // The worker gets the same error from the socket and handles it.
                 let _ = outbox.flush();
             }
             idle += 1;
             if idle > IDLE_TICKS {
                 self.awake.store(false, Ordering::SeqCst);
-                // A row that began in between found us awake and did not wake us.
+                // A batch that began before the store above found `awake` set and did not unpark this thread.
                 if self.progress.load(Ordering::SeqCst) != seen {
                     self.awake.store(true, Ordering::SeqCst);
                 }

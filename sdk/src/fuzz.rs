@@ -1,4 +1,5 @@
-//! Any bytes as what a gateway sends: nothing may panic, and what is sent back is whole frames.
+//! Fuzzes the reader of a data socket: no input from the gateway may cause a panic, and the output must consist of
+//! complete, valid frames.
 
 use std::time::Instant;
 
@@ -11,11 +12,11 @@ use crate::body::Body;
 use crate::request::Request;
 use crate::slots::Slots;
 
-/// Reads the bytes as the frames of one data socket. What the handler does with each request is taken
-/// from its slot's number.
+/// Reads the bytes as the frames of one data socket. The stream number of each request selects what the handler does
+/// with it.
 ///
 /// # Panics
-/// Where a promise is broken.
+/// If the output is invalid, or a request differs from its head.
 pub fn requests(bytes: &[u8]) {
     let mut slots = Slots::new(Limits::default());
     let mut buffer = FrameBuffer::new(MAX_DATA_LEN, DATA_ROOM);
@@ -53,7 +54,7 @@ fn handle(slots: &mut Slots, stream: u32, out: &mut Vec<u8>) {
             let _ = slots.write(stream, &[0; 300_000], out);
             slots.finish(stream, out);
         }
-        // Goes on.
+        // The stream stays open.
         _ => {}
     }
 }

@@ -1,4 +1,5 @@
-//! The start of every worker, whatever its style: HELLO, CONFIG, and the way to the supervisor.
+//! The handshake of every worker, blocking or asynchronous: sends HELLO, receives CONFIG, and keeps the control socket
+//! to the supervisor.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -15,13 +16,13 @@ use hearth_sys::wait::{Waiting, wait};
 
 use crate::causes::with_causes;
 
-/// The codec of the SDK's heads.
+/// The codec in which the SDK reads and writes heads.
 pub(crate) const CODEC: Codec = Codec::MessagePack;
 
-/// Exit status of a worker that could not get to know its platform: a usage error.
+/// Exit status of a worker whose handshake failed. The value is that of a usage error.
 const EXIT_USAGE: i32 = 2;
 
-/// Why a worker cannot go on.
+/// Why the handshake failed.
 #[derive(Debug, thiserror::Error)]
 enum HandshakeError {
     #[error(
@@ -42,19 +43,19 @@ enum HandshakeError {
     Unexpected(&'static str),
 }
 
-/// The control socket after the handshake, with what came behind CONFIG.
+/// The control socket after the handshake, with the bytes and descriptors that arrived after CONFIG.
 #[derive(Debug)]
 pub(crate) struct ControlSocket {
     pub(crate) stream: Arc<UnixStream>,
     pub(crate) buffer: FrameBuffer,
-    /// Descriptors that came and wait for their ATTACH.
+    /// Descriptors that have arrived before their ATTACH frame was processed.
     pub(crate) descriptors: VecDeque<OwnedFd>,
 }
 
-/// What a control frame asks for, free of the buffer it came in.
+/// What a control frame requests. Does not borrow from the buffer of the frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
-    /// The next descriptor is a data socket of this thread of the gateway.
+    /// The next descriptor is the data socket to this thread of the gateway.
     Attach(u32),
     Pong(u32),
     Drain(Instant),
@@ -82,17 +83,18 @@ impl Step {
     }
 }
 
-/// A process is one worker, so what it learned is kept once.
+/// The result of the handshake. A process is one worker, so there is one for the whole process.
 struct Met {
     config: Config,
-    /// For sending, one message after the other; `None` where a function is tested.
+    /// The lock keeps messages to the supervisor from interleaving. `None` in the tests of a function.
     sender: Option<Mutex<Arc<UnixStream>>>,
     reader: Mutex<Option<ControlSocket>>,
 }
 
 static MET: OnceLock<Met> = OnceLock::new();
 
-/// The handshake, at the first call; a program that was not started by a platform ends here.
+/// Performs the handshake at the first call. If it fails, for example because no platform started the program, reports
+/// the error and exits the process.
 fn met() -> &'static Met {
     MET.get_or_init(|| match meet() {
         Ok(met) => met,
@@ -103,12 +105,13 @@ fn met() -> &'static Met {
     })
 }
 
-/// What the platform told this worker at its start.
+/// The contents of the CONFIG frame that the platform sent at the start.
 pub(crate) fn config() -> &'static Config {
     &met().config
 }
 
-/// For tests of functions: as if a platform had told this. `false` if one has, or a test has before.
+/// Sets the configuration without a platform, for tests of functions. Returns `false` if the process has a
+/// configuration already.
 pub(crate) fn pretend(config: Config) -> bool {
     let met = Met {
         config,
@@ -118,26 +121,26 @@ pub(crate) fn pretend(config: Config) -> bool {
     MET.set(met).is_ok()
 }
 
-/// Whether there is a platform, and it is known; otherwise this is a test, or nothing has begun yet.
+/// Whether the handshake with a platform is complete. `false` in tests of functions, and before the handshake.
 pub(crate) fn is_real() -> bool {
     MET.get().is_some_and(|met| met.sender.is_some())
 }
 
-/// The socket to read from; whoever asks first gets it.
+/// Takes the control socket for reading. Only the first call returns it.
 pub(crate) fn control_socket() -> Option<ControlSocket> {
     let mut reader = met().reader.lock().unwrap_or_else(PoisonError::into_inner);
     reader.take()
 }
 
-/// Sends a message to the supervisor. Waits where the socket is full.
+/// Sends a message to the supervisor. Blocks while the socket is full. Does nothing in tests of functions.
 ///
 /// # Errors
-/// Those of the socket: the supervisor is gone.
+/// An error of the socket: the supervisor has ended.
 pub(crate) fn tell(message: Control<'_>) -> io::Result<()> {
     tell_with(message, None)
 }
 
-/// As [`tell`], with a descriptor.
+/// Like [`tell`], and passes a descriptor with the message.
 ///
 /// # Errors
 /// As [`tell`].
@@ -156,7 +159,7 @@ pub(crate) fn tell_with(
         match hearth_sys::passing::send(stream.as_fd(), rest, descriptor.as_slice()) {
             Ok(count) => {
                 rest = &rest[count..];
-                // It goes with the first byte.
+                // The kernel passes the descriptor with the first byte.
                 descriptor = None;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,4 +1,4 @@
-//! The loop in the function's own hands.
+//! The request loop, for functions that drive it themselves.
 //!
 //! ```no_run
 //! use hearth_sdk::{Request, Response, ipc};
@@ -16,9 +16,9 @@
 //! }
 //! ```
 //!
-//! A process is one worker, so its sockets are this module's one global. [`crate::serve`](fn@crate::serve) does the
-//! same and turns a panic of the handler into a 500 besides; here a panic ends the worker, and a new
-//! one is started.
+//! A process is one worker, so this module keeps the worker's sockets in a global. [`crate::serve`](fn@crate::serve)
+//! runs the same loop and also turns a panic of the handler into a 500. With this module, a panic ends the worker, and
+//! the supervisor starts a new one.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -31,7 +31,7 @@ use crate::worker::{Event, Key, Worker};
 static WORKER: OnceLock<Mutex<Worker>> = OnceLock::new();
 static CURRENT: Mutex<Option<Key>> = Mutex::new(None);
 
-/// Waits for the next request. When the platform stops the worker, this ends the process.
+/// Waits for the next request. Exits the process when the platform stops the worker.
 pub fn read_request() -> Request {
     loop {
         match next(None) {
@@ -42,7 +42,8 @@ pub fn read_request() -> Request {
     }
 }
 
-/// Answers the request that [`read_request`] returned last. Without one it does nothing.
+/// Sends the response to the request that [`read_request`] returned last. Does nothing if there is no such request, or
+/// it has a response already.
 pub fn send_response(response: Response) {
     let Some(key) = lock(&CURRENT).take() else {
         return;
@@ -51,7 +52,7 @@ pub fn send_response(response: Response) {
     match response.body {
         ResponseBody::Whole(_) => {}
         ResponseBody::Stream(write) => {
-            // The head goes out before the body is made, and the lock is free while it is.
+            // Send the head before `write` produces the body. The lock is free meanwhile, because `write` needs it.
             let result = flush(key).and_then(|()| write(&mut BodyWriter::new(key)));
             match result {
                 Ok(()) => worker().finish(key),
@@ -65,12 +66,12 @@ pub fn send_response(response: Response) {
     }
 }
 
-/// What there is to do next.
+/// What the worker must do next.
 pub(crate) enum Next {
     Request(Box<Request>),
-    /// Nothing has come for as long as was asked.
+    /// Nothing has arrived within the given time.
     Idle,
-    /// The end, within this time.
+    /// The worker must end before this deadline.
     End(Instant),
 }
 
@@ -97,7 +98,7 @@ pub(crate) fn flush(key: Key) -> io::Result<()> {
     worker().flush(key)
 }
 
-/// Breaks off the answer under way, if its body is being streamed.
+/// Aborts the response of this stream, if it is not complete.
 pub(crate) fn fail_stream(key: Key, reason: &str) {
     worker().fail(key, reason);
 }
@@ -106,7 +107,7 @@ pub(crate) fn current() -> Option<Key> {
     *lock(&CURRENT)
 }
 
-/// The worker; the first call shakes hands with the supervisor.
+/// Locks the worker. The first call performs the handshake with the supervisor.
 fn worker() -> MutexGuard<'static, Worker> {
     lock(WORKER.get_or_init(|| {
         let worker = Worker::start();

@@ -1,4 +1,4 @@
-//! What a Hearth function is written with.
+//! The library for authors of Hearth functions.
 //!
 //! ```no_run
 //! use hearth_sdk::{Request, Response, serve};
@@ -20,9 +20,9 @@
 //! }
 //! ```
 //!
-//! The state is made once, when the worker starts, and lives until it stops: what it holds open stays
-//! open. Handlers run one at a time. There is no async runtime in here; whoever wants the loop in
-//! their own hands finds it in [`ipc`].
+//! The state is created once, when the worker starts, and lives until the worker stops, so the connections and files in
+//! it stay open. `serve` runs one handler at a time and needs no async runtime; the feature `async` adds `serve_async`,
+//! which runs handlers concurrently on tokio. To drive the request loop yourself, use [`ipc`].
 
 #[cfg(feature = "async")]
 mod aio;
@@ -75,27 +75,27 @@ pub use response::{BodyWriter, IntoResponse, Response};
 pub use serve::{Function, serve};
 pub use text::Text;
 
-/// This worker's number, as `hearth status` and the log show it. Its process id tells nothing: a
-/// worker has a process namespace of its own, in which it is the first.
+/// The number of this worker, as `hearth status` and the log show it. The process id does not identify a worker,
+/// because each worker has its own PID namespace.
 pub fn worker() -> u64 {
     handshake::config().worker
 }
 
 /// A value of the function's `env` in the manifest.
 ///
-/// It reaches the worker over its control socket and stands in no process environment.
+/// The worker receives the value over its control socket; it is not in the environment of the process.
 pub fn env(name: &str) -> Option<&'static str> {
     handshake::config().env.get(name).map(String::as_str)
 }
 
-/// A secret that the function's `secrets` in the manifest names.
+/// The value of a secret that the function's `secrets` in the manifest lists.
 ///
-/// Secrets in `env` and `resources` stand in their places there.
+/// A secret that `env` or `resources` refers to is part of the value that `env` or `resource` returns.
 pub fn secret(name: &str) -> Option<&'static str> {
     handshake::config().secrets.get(name).map(String::as_str)
 }
 
-/// A resource of the function in the manifest, as it stands there: mostly an address.
+/// The value of a resource in the function's `resources` in the manifest, usually an address.
 pub fn resource(name: &str) -> Option<&'static serde_json::Value> {
     handshake::config().resources.get(name)
 }
@@ -105,7 +105,7 @@ pub fn function() -> &'static str {
     &handshake::config().function
 }
 
-/// The page that teaches all of this: its examples are compiled.
+/// Includes `docs/functions.md`, so that the documentation tests compile its examples.
 #[cfg(all(doctest, feature = "memcache", feature = "postgres", feature = "redis"))]
 #[doc = include_str!("../../docs/functions.md")]
 pub struct Functions;

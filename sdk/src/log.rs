@@ -1,4 +1,4 @@
-//! Lines of the platform's log (`hearth logs`), with the request they belong to.
+//! Writes lines to the platform's log (`hearth logs`), each with the id of its request.
 //!
 //! ```no_run
 //! use hearth_sdk::log;
@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::handshake::{self, CODEC};
 use crate::text::Text;
 
-/// What lines of one request have in common.
+/// What all log lines of one request share.
 #[derive(Debug)]
 pub(crate) struct Context {
     id: Text,
@@ -40,9 +40,9 @@ impl Context {
         })
     }
 
-    /// Runs `work` as this request's.
+    /// Runs `work` with this as the current request of the thread.
     pub(crate) fn within<T>(self: &Rc<Self>, work: impl FnOnce() -> T) -> T {
-        /// Also where `work` panics.
+        /// Restores the previous request, also if `work` panics.
         struct Back(Option<Rc<Context>>);
         impl Drop for Back {
             fn drop(&mut self) {
@@ -54,27 +54,27 @@ impl Context {
     }
 }
 
-/// Something is broken, and somebody should look.
+/// Logs an error: a failure that an operator should look at.
 pub fn error(message: impl Display) {
     line("error", message, BTreeMap::new());
 }
 
-/// Something is odd.
+/// Logs a warning: something unexpected that is not a failure.
 pub fn warn(message: impl Display) {
     line("warn", message, BTreeMap::new());
 }
 
-/// Something happened.
+/// Logs an event of normal operation.
 pub fn info(message: impl Display) {
     line("info", message, BTreeMap::new());
 }
 
-/// For whoever looks for a fault.
+/// Logs a detail for debugging.
 pub fn debug(message: impl Display) {
     line("debug", message, BTreeMap::new());
 }
 
-/// Adds a field to every further line of the request under way. Without one it does nothing.
+/// Adds a field to all later log lines of the current request. Does nothing outside a request.
 pub fn field(name: &str, value: impl Into<Value>) {
     CURRENT.with_borrow(|current| {
         if let Some(context) = current {
@@ -84,13 +84,13 @@ pub fn field(name: &str, value: impl Into<Value>) {
     });
 }
 
-/// The id of the request under way.
+/// The id of the current request.
 #[cfg(any(feature = "memcache", feature = "postgres", feature = "redis"))]
 pub(crate) fn request() -> Option<Text> {
     CURRENT.with_borrow(|current| current.as_ref().map(|context| context.id.clone()))
 }
 
-/// A line with fields of its own, which win over the request's.
+/// Logs a line with its own fields, which replace fields of the request with the same names.
 pub(crate) fn line(level: &str, message: impl Display, own: BTreeMap<String, Value>) {
     let context = CURRENT.with_borrow(Clone::clone);
     let mut fields = match &context {
@@ -109,12 +109,12 @@ pub(crate) fn line(level: &str, message: impl Display, own: BTreeMap<String, Val
     }
     let mut bytes = Vec::new();
     if record.encode(CODEC, &mut bytes).is_ok() {
-        // Without a supervisor there is nobody who reads a log.
+        // An error means that the supervisor has ended, so there is no log either.
         let _ = handshake::tell(Control::Log { record: &bytes });
     }
 }
 
-/// Where a function is tested: among what its test prints.
+/// Prints a record to standard error. Used in tests of functions, and before the handshake.
 #[expect(clippy::print_stderr, reason = "a test has no other log")]
 fn print(record: &LogRecord<'_>) {
     let fields = record.fields.iter();

@@ -1,4 +1,4 @@
-//! Panics of handlers: caught, told to the log, answered with a 500.
+//! Catches the panics of handlers, logs them, and answers with a 500.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -9,11 +9,12 @@ use crate::problem::Problem;
 use crate::response::Response;
 
 thread_local! {
-    /// Message and place of the last panic, left here by the hook for the place that catches it.
+    /// Message and source location of the last panic on this thread. The panic hook stores them for [`catch`].
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// From now on a panic is told by whoever catches it, and by nobody else; events of `tracing` are lines.
+/// Installs a panic hook that prints nothing and stores the message for [`catch`]. With the feature `tracing`, also
+/// sends the events of `tracing` to the log.
 pub(crate) fn listen() {
     #[cfg(feature = "tracing")]
     crate::trace::listen();
@@ -22,12 +23,12 @@ pub(crate) fn listen() {
     }));
 }
 
-/// What `work` returns, or what it says when it panics.
+/// Runs `work`. If it panics, returns the message of the panic.
 pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| text(&*payload))
 }
 
-/// The answer to a request whose handler panicked with this message, which goes to the log.
+/// Logs the message of a panic and returns the response to the request whose handler panicked.
 pub(crate) fn answer(message: &str, id: &str) -> Response {
     log::error(message);
     Problem::new(500, "The function failed")

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use crate::response::Response;
 
-/// A problem to answer with. Turns into a [`Response`], and can be returned with `?` from a handler
-/// whose result is `Result<Response, Problem>`.
+/// An error response. It converts to a [`Response`], and a handler that returns `Result<Response, Problem>` can return
+/// it with `?`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
     status: u16,
@@ -15,7 +15,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem with a status (400 to 599) and a short title that is the same for all its kind.
+    /// A problem with a status (400 to 599) and a short title, which is the same for all problems of its kind.
     pub fn new(status: u16, title: impl Into<String>) -> Problem {
         Problem {
             status,
@@ -25,19 +25,19 @@ impl Problem {
         }
     }
 
-    /// Says what went wrong this time.
+    /// Sets the description of this occurrence of the problem.
     pub fn detail(mut self, detail: impl Into<String>) -> Problem {
         self.detail = Some(detail.into());
         self
     }
 
-    /// Adds a member of one's own.
+    /// Adds an extension member (RFC 9457, section 3.2).
     pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Problem {
         self.members.insert(name.into(), value.into());
         self
     }
 
-    /// Its status.
+    /// The status code.
     pub fn status(&self) -> u16 {
         self.status
     }

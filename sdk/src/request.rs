@@ -1,4 +1,4 @@
-//! A request as a handler sees it.
+//! The request that a handler gets.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,27 +18,27 @@ use crate::worker::Key;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Request {
-    /// Its id, as in the platform's logs and in the answer's `x-request-id`.
+    /// The request's id, as in the platform's log and in the response's `x-request-id`.
     pub id: Text,
-    /// Upper case: `GET`.
+    /// The method in upper case, such as `GET`.
     pub method: Text,
-    /// As the client sent it, percent-encoded, without the query.
+    /// The path as the client sent it, percent-encoded, without the query.
     pub path: Text,
-    /// What follows `?`, percent-encoded; empty without one.
+    /// The query, which follows `?`, percent-encoded. Empty if there is none.
     pub query: Text,
-    /// The manifest's pattern that matched: `/items/{id}`.
+    /// The pattern of the manifest that matched, such as `/items/{id}`.
     pub route: Text,
     /// The pattern's parameters, percent-decoded.
     pub params: Params,
     /// `http` or `https`.
     pub scheme: Text,
-    /// The host asked for, lower case, without port.
+    /// The requested host in lower case, without port.
     pub host: Text,
     /// The client's address and port.
     pub client: Text,
     /// Header fields.
     pub headers: Headers,
-    /// The body, read when it is asked for.
+    /// The body, which is read on demand.
     pub body: Body,
     deadline: Instant,
 }
@@ -47,33 +47,33 @@ pub struct Request {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Params(Pairs);
 
-/// Header fields in the order they came.
+/// Header fields in the order in which they arrived.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers(Pairs);
 
 impl Params {
-    /// The parameter of this name.
+    /// The value of the parameter with this name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter()
             .find(|(key, _)| *key == name)
             .map(|(_, value)| value)
     }
 
-    /// All of them.
+    /// All parameters, as pairs of name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter()
     }
 }
 
 impl Headers {
-    /// The first value of this field; names compare without regard to case.
+    /// The first value of this field. The case of the name does not matter.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter()
             .find(|(key, _)| key.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
     }
 
-    /// All fields.
+    /// All fields, as pairs of name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter()
     }
@@ -92,7 +92,7 @@ impl fmt::Debug for Headers {
 }
 
 impl Request {
-    /// A request made by hand, for a handler's own tests.
+    /// A request for the tests of a handler. Its deadline is in 10 seconds.
     pub fn new(method: &str, path_and_query: &str, body: impl Into<Vec<u8>>) -> Request {
         let (path, query) = path_and_query
             .split_once('?')
@@ -113,31 +113,31 @@ impl Request {
         }
     }
 
-    /// The same as if this pattern of the manifest had matched.
+    /// Sets the pattern that has matched.
     pub fn with_route(mut self, route: &str) -> Request {
         self.route = route.into();
         self
     }
 
-    /// The same with one more path parameter.
+    /// Adds a path parameter.
     pub fn with_param(mut self, name: &str, value: &str) -> Request {
         self.params.0 = self.params.0.with(name, value);
         self
     }
 
-    /// The same with one more header field.
+    /// Adds a header field.
     pub fn with_header(mut self, name: &str, value: &str) -> Request {
         self.headers.0 = self.headers.0.with(name, value);
         self
     }
 
-    /// The same with another end of the platform's patience.
+    /// Sets the deadline.
     pub fn with_deadline(mut self, deadline: Instant) -> Request {
         self.deadline = deadline;
         self
     }
 
-    /// From what came on a data socket.
+    /// Decodes a request that has arrived on a data socket.
     pub(crate) fn from_incoming(
         incoming: Incoming,
         key: Key,
@@ -151,7 +151,7 @@ impl Request {
         Ok(Request::from_head(&incoming.head, &head, body, now))
     }
 
-    /// From a head that was decoded from `all`.
+    /// A request with a head that was decoded from `all`.
     pub(crate) fn from_head(
         all: &Arc<[u8]>,
         head: &RequestHead<'_>,
@@ -175,7 +175,7 @@ impl Request {
         }
     }
 
-    /// The path parameter of this name.
+    /// The value of the path parameter with this name.
     pub fn param(&self, name: &str) -> Option<&str> {
         self.params.get(name)
     }
@@ -185,7 +185,7 @@ impl Request {
         self.headers.get(name)
     }
 
-    /// When the head of the response must have been seen, or the client gets a 504.
+    /// The time by which the gateway must have received the head of the response. Otherwise the client gets a 504.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -193,25 +193,24 @@ impl Request {
     /// The body as JSON.
     ///
     /// # Errors
-    /// A 400 that names the field and the position of what does not fit, ready to be returned; the
-    /// 400 says so too when the body did not come whole. A 415 where the client says that it is
-    /// something else.
+    /// A response to return to the client: a 400 that names the field and the position of the error, a 400 if the body
+    /// did not arrive completely, or a 415 if its `content-type` is not JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         self.says_json()?;
         parse(self.body.bytes())
     }
 
-    /// The body as JSON, as [`json`](Request::json), for a handler that must not block.
+    /// The body as JSON, like [`json`](Request::json), but without blocking, for asynchronous handlers.
     ///
     /// # Errors
-    /// As there.
+    /// As [`json`](Request::json).
     #[cfg(feature = "async")]
     pub async fn json_async<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         self.says_json()?;
         parse(self.body.collect().await)
     }
 
-    /// Whether the client calls the body JSON, or nothing in particular.
+    /// Checks that the `content-type` may be that of JSON, or is missing.
     fn says_json(&self) -> Result<(), Problem> {
         match self.header("content-type") {
             Some(kind) if !may_be_json(kind) => {
@@ -226,8 +225,8 @@ impl Request {
     }
 }
 
-/// JSON by its own name or by a suffix (RFC 6839, section 3.1); and forms, since that is what
-/// `curl --data` calls every body that it is told nothing about.
+/// Accepts `application/json`, types with the suffix `+json` (RFC 6839, section 3.1), and the type of forms, because
+/// `curl --data` sends that type unless another one is given.
 fn may_be_json(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default();
     let kind = kind.trim().to_ascii_lowercase();
@@ -255,7 +254,7 @@ fn parse<T: DeserializeOwned>(body: std::io::Result<&[u8]>) -> Result<T, Problem
 fn json_problem(bytes: &[u8], error: serde_json::Error, field: Option<String>) -> Problem {
     let problem = Problem::new(400, "The body is not the JSON expected here");
     if let Err(error) = std::str::from_utf8(bytes) {
-        // What a reader of JSON makes of such bytes tells nobody what is wrong with them.
+        // The JSON parser's own message for such bytes would not name the reason.
         return problem.detail(format!("not UTF-8: {error}"));
     }
     let problem = problem

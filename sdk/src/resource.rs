@@ -1,9 +1,10 @@
-//! Servers that a function works with: connections that are kept, and made again when they are lost.
+//! Clients for the servers that a function uses. They keep their connections open and reconnect when a connection is
+//! lost.
 //!
-//! A resource is named in the manifest: `resources: { postgres: "postgres://..." }`, or, under a name
-//! of its own, `resources: { orders_db: { postgres: "postgres://..." } }`. While its server cannot be
-//! reached, whoever asks gets [`Unavailable`] after [`WAIT`], which a handler can return as it is: a
-//! 503 that names the resource. Nothing needs to be started anew when it is back.
+//! The manifest names a resource by its kind, `resources: { postgres: "postgres://..." }`, or gives it another name,
+//! `resources: { orders_db: { postgres: "postgres://..." } }`. While its server cannot be reached, requests to it fail
+//! with [`Unavailable`] after at most [`WAIT`]. A handler can return this error; the client then gets a 503 that names
+//! the resource. When the server is back, the connections are opened again without a restart of the worker.
 
 #[cfg(any(feature = "postgres-tls", feature = "redis-tls"))]
 mod authorities;
@@ -26,34 +27,36 @@ use crate::log;
 use crate::problem::Problem;
 use crate::response::{IntoResponse, Response};
 
-/// So long a request waits at most for a connection to a resource.
+/// Maximum time that a request waits for a resource.
 pub const WAIT: Duration = Duration::from_secs(2);
 
-/// Why a resource cannot be used at all: told by a function's start, it refuses the reload.
+/// Why a resource cannot be used at all. If a function's start returns this error, the platform refuses the reload.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResourceError {
-    /// The manifest has no such resource.
+    /// The manifest gives the function no resource of this name.
     #[error("the manifest gives this function no resource `{0}`")]
     Missing(String),
-    /// It is of another kind.
+    /// The resource is of another kind.
     #[error("resource `{name}` is no address of {kind}: expected `{kind}: ADDRESS`")]
     Kind {
-        /// Its name.
+        /// The resource's name.
         name: String,
-        /// What was expected.
+        /// The expected kind.
         kind: &'static str,
     },
-    /// Its address cannot be read. The address itself is not told: it may have a password in it.
+    /// The address or another setting of the resource cannot be used. The error does not contain the address, because
+    /// the address may contain a password.
     #[error("resource `{name}`: {why}")]
     Address {
-        /// Its name.
+        /// The resource's name.
         name: String,
-        /// What is wrong with it.
+        /// What is wrong.
         why: String,
     },
 }
 
-/// A resource's server cannot be reached, or has gone. As a response: 503 with `retry-after`.
+/// The server of a resource cannot be reached, or the connection to it was lost. As a response, this error is a 503
+/// with `retry-after`.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("resource `{name}` is not available: {why}")]
 pub struct Unavailable {
@@ -81,25 +84,25 @@ impl fmt::Debug for Unavailable {
     }
 }
 
-/// Why a server has no result for a request. As a response: 503 where it has gone, else 500 with the
-/// reason in the log. `E` is the error of the crate that speaks with it.
+/// Why a query or a command has no result. As a response, this error is a 503 if the server is not available, and
+/// otherwise a 500; the log has the reason. `E` is the error type of the client library.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError<E> {
-    /// It cannot be reached, or has gone in the middle of it.
+    /// The server cannot be reached, or the connection was lost before the result arrived.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-    /// It says no, or its answer is of another type.
+    /// The server rejected the query or the command, or the result is of an unexpected type.
     #[error("resource `{name}`: {error}")]
     Refused {
         /// The resource's name.
         name: &'static str,
-        /// What it says.
+        /// The error of the client library.
         error: E,
     },
 }
 
 impl<E: std::error::Error> From<ServerError<E>> for Problem {
-    /// The client learns which resource it is; what it said is for the log.
+    /// Names the resource to the client, and writes the error to the log.
     fn from(error: ServerError<E>) -> Problem {
         let (name, error) = match error {
             ServerError::Unavailable(error) => return error.into(),
@@ -120,7 +123,7 @@ impl<E: std::error::Error> IntoResponse for ServerError<E> {
 }
 
 impl From<Unavailable> for Problem {
-    /// The client learns which resource it is; why is for the log.
+    /// Names the resource to the client, and writes the reason to the log.
     fn from(error: Unavailable) -> Problem {
         log::error(&error);
         let problem = Problem::new(503, "A resource is not available")
@@ -136,7 +139,7 @@ impl IntoResponse for Unavailable {
     }
 }
 
-/// The problem with the id of the request under way, under which the log has the reason.
+/// Adds the id of the current request, under which the log has the reason.
 fn of_request(problem: Problem) -> Problem {
     match log::request() {
         Some(id) => problem.with("request", id.as_str()),
@@ -144,7 +147,7 @@ fn of_request(problem: Problem) -> Problem {
     }
 }
 
-/// The address of the resource of this name and kind.
+/// The address of the resource with this name and kind.
 fn address(name: &str, kind: &'static str) -> Result<&'static str, ResourceError> {
     let value = crate::resource(name).ok_or_else(|| ResourceError::Missing(name.to_owned()))?;
     address_in(value, name, kind)

@@ -1,4 +1,4 @@
-//! A response as a handler makes it.
+//! The response that a handler returns.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::ipc;
 use crate::problem::Problem;
 use crate::worker::Key;
 
-/// One response: status, header fields, and a body that is at hand or written as it is made.
+/// A response: status, header fields, and a body that is either complete or streamed.
 #[derive(Debug)]
 pub struct Response {
     status: u16,
@@ -23,13 +23,13 @@ pub struct Response {
     pub(crate) body: ResponseBody,
 }
 
-/// What follows the head.
+/// The body of a response.
 pub(crate) enum ResponseBody {
-    /// Bytes at hand.
+    /// The complete bytes.
     Whole(Vec<u8>),
-    /// A function that writes them.
+    /// A function that writes the body.
     Stream(Box<StreamFn>),
-    /// One that waits where it must.
+    /// An asynchronous function that writes the body.
     #[cfg(feature = "async")]
     Async(Box<AsyncStreamFn>),
 }
@@ -60,37 +60,37 @@ impl Response {
         }
     }
 
-    /// 200, empty.
+    /// An empty 200.
     pub fn ok() -> Response {
         Response::new(200)
     }
 
-    /// 204, empty.
+    /// An empty 204.
     pub fn no_content() -> Response {
         Response::new(204)
     }
 
-    /// 404, as a problem.
+    /// A 404 as a [`Problem`].
     pub fn not_found() -> Response {
         Problem::new(404, "Not found").into()
     }
 
-    /// 200 with text.
+    /// A 200 with text.
     pub fn text(text: impl Into<String>) -> Response {
         Response::ok()
             .header("content-type", "text/plain; charset=utf-8")
             .body(text.into())
     }
 
-    /// 200 with HTML.
+    /// A 200 with HTML.
     pub fn html(html: impl Into<String>) -> Response {
         Response::ok()
             .header("content-type", "text/html; charset=utf-8")
             .body(html.into())
     }
 
-    /// 200 with `value` as JSON. A value that JSON cannot hold (a map whose keys are no strings)
-    /// makes a 500 that says so.
+    /// A 200 with `value` as JSON. A value that JSON cannot represent, such as a map whose keys are not strings,
+    /// becomes a 500 with the reason.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Response {
         match serde_json::to_vec(value) {
             Ok(bytes) => Response::ok()
@@ -102,8 +102,8 @@ impl Response {
         }
     }
 
-    /// 200 with a body that is written while it is made: `write` runs after the head has gone out,
-    /// and its writes wait for a slow client. An error of it, or a panic, breaks the response off.
+    /// A 200 with a streamed body. `write` runs after the head has been sent, and its writes block while the client is
+    /// slow. If `write` fails or panics, the response is aborted.
     pub fn stream(
         write: impl FnOnce(&mut BodyWriter) -> io::Result<()> + Send + 'static,
     ) -> Response {
@@ -113,7 +113,7 @@ impl Response {
         }
     }
 
-    /// 200 with a body that an asynchronous handler writes while it is made, as [`Response::stream`].
+    /// A 200 with a body that an asynchronous handler streams. Otherwise like [`Response::stream`].
     #[cfg(feature = "async")]
     pub fn stream_async(
         write: impl AsyncFnOnce(&mut crate::AsyncBodyWriter) -> io::Result<()> + Send + 'static,
@@ -129,13 +129,13 @@ impl Response {
         }
     }
 
-    /// The same with another status.
+    /// Sets the status code.
     pub fn status(mut self, status: u16) -> Response {
         self.status = status;
         self
     }
 
-    /// The same with one more header field.
+    /// Adds a header field.
     pub fn header(
         mut self,
         name: impl Into<Cow<'static, str>>,
@@ -145,14 +145,14 @@ impl Response {
         self
     }
 
-    /// The same with this body.
+    /// Sets the body.
     pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Response {
         self.body = ResponseBody::Whole(bytes.into());
         self
     }
 
-    /// Writes the head as a frame of this stream, with as much of a body at hand as one frame takes.
-    /// Returns what is left of it, and whether that was all.
+    /// Appends a RESPONSE frame with the head and as much of a complete body as one frame takes. Returns the rest of
+    /// the body, and whether the response is complete.
     pub(crate) fn encode(
         &self,
         stream: u32,
@@ -172,19 +172,19 @@ impl Response {
         Ok((rest, end))
     }
 
-    /// Its status.
+    /// The status code.
     pub fn status_code(&self) -> u16 {
         self.status
     }
 
-    /// Its header fields.
+    /// The header fields.
     pub fn headers(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.headers
             .iter()
             .map(|(name, value)| (name.as_ref(), value.as_ref()))
     }
 
-    /// Its body, unless that is a stream.
+    /// The body, unless it is streamed.
     pub fn bytes(&self) -> Option<&[u8]> {
         match &self.body {
             ResponseBody::Whole(bytes) => Some(bytes),
@@ -193,7 +193,7 @@ impl Response {
     }
 }
 
-/// What a handler may return.
+/// A type that a handler can return.
 pub trait IntoResponse {
     /// The response to send.
     fn into_response(self) -> Response;
@@ -220,14 +220,14 @@ impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
     }
 }
 
-/// Bytes that a [`BodyWriter`] collects before it sends them by itself.
+/// Number of bytes that a [`BodyWriter`] collects before it sends them without a flush.
 const COLLECTED: usize = 16 * 1024;
 
-/// Where a streamed body is written to. Bytes go out on `flush`, at the end, or when many have come
-/// together; then a write waits for a slow client.
+/// Writes a streamed body. It collects up to 16 KiB, and sends them on `flush`, at the end of the body, or when there
+/// is no more room; then a write blocks while the client is slow.
 #[derive(Debug)]
 pub struct BodyWriter {
-    /// Nobody, where a function is tested: all is collected.
+    /// The stream to write to. `None` in tests of functions, where the whole body is collected in memory.
     to: Option<Key>,
     collected: Vec<u8>,
 }
@@ -240,7 +240,7 @@ impl BodyWriter {
         }
     }
 
-    /// One whose bytes are kept.
+    /// A writer that collects the whole body in memory.
     pub(crate) fn into_memory() -> BodyWriter {
         BodyWriter {
             to: None,
@@ -248,12 +248,12 @@ impl BodyWriter {
         }
     }
 
-    /// What has been written into memory.
+    /// Takes the bytes that a writer has collected in memory.
     pub(crate) fn take_memory(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.collected)
     }
 
-    /// Hands on what has been collected.
+    /// Sends the collected bytes. Does nothing if the body is collected in memory.
     fn send(&mut self) -> io::Result<()> {
         let Some(key) = self.to else {
             return Ok(());
@@ -270,8 +270,8 @@ impl BodyWriter {
 
 impl Drop for BodyWriter {
     fn drop(&mut self) {
-        // Also where the function that wrote has failed: what it wrote before is the client's. A
-        // stream that nobody wants any more says so to whoever ends it.
+        // Also sends what a function wrote before it failed. An error means that the stream is cancelled; the code that
+        // ends the stream finds that out as well.
         let _ = self.send();
     }
 }

@@ -1,4 +1,4 @@
-//! The life of most functions: make the state, answer requests with it, survive panics, stop.
+//! The lifecycle of a blocking function: create the state, answer requests, catch panics, stop.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -14,17 +14,17 @@ use crate::panics;
 use crate::request::Request;
 use crate::response::{IntoResponse, Response, ResponseBody};
 
-/// Exit status of a worker whose state could not be made.
+/// Exit status of a worker whose state could not be created.
 const EXIT_FAILED: i32 = 1;
 
-/// Makes the state once and answers every request with `handle` until the platform stops the worker;
-/// then drops the state and returns.
+/// Creates the state once and answers every request with `handle` until the platform stops the worker; then drops the
+/// state and returns.
 ///
-/// A panic of the handler becomes a 500 with the request's id; its message and place go to the log.
-/// The state is kept, so a handler should not leave it half changed when it panics. A panic while
-/// the state is made is told to the platform as the reason why this worker cannot start.
+/// If the handler panics, the client gets a 500 with the request's id, and the log gets the message and the source
+/// location. The state is kept, so a handler should not leave it half changed when it panics. A panic of `make_state`
+/// is reported to the platform as the reason why the worker cannot start.
 ///
-/// [`Function`] does the same with a start that may fail, and more.
+/// If the start can fail, or the function needs to act when it is idle or stops, use [`Function`].
 pub fn serve<S, R: IntoResponse>(
     make_state: impl FnOnce() -> S,
     handle: impl FnMut(&mut S, Request) -> R,
@@ -57,9 +57,9 @@ type IdleFn<'a, S> = Box<dyn FnMut(&mut S) + 'a>;
 type StopFn<'a, S> = Box<dyn FnOnce(&mut S, Instant) + 'a>;
 
 impl<'a, S, E: Into<Box<dyn Error>>> Function<'a, S, E> {
-    /// A function whose state is made by `start`. An error is told to the platform as the reason why
-    /// this worker cannot start: a reload is then refused with it, and what was served before is
-    /// served on.
+    /// A function whose state `start` creates. If `start` fails, its error is reported to the platform as the reason
+    /// why the worker cannot start. The platform then refuses the reload with this reason and continues to serve the
+    /// previous release.
     pub fn new(start: impl FnOnce() -> Result<S, E> + 'a) -> Function<'a, S, E> {
         Function {
             start: Box::new(start),
@@ -68,15 +68,14 @@ impl<'a, S, E: Into<Box<dyn Error>>> Function<'a, S, E> {
         }
     }
 
-    /// Calls `work` whenever there has been no request for so long, again and again. Requests that
-    /// come meanwhile wait for it.
+    /// Calls `work` whenever no request has arrived for the duration `after`, repeatedly. Requests that arrive
+    /// meanwhile wait until `work` returns.
     pub fn on_idle(mut self, after: Duration, work: impl FnMut(&mut S) + 'a) -> Function<'a, S, E> {
         self.idle = Some((after, Box::new(work)));
         self
     }
 
-    /// Calls `work` when the last request has been answered and the worker is to end. At the deadline
-    /// it is killed.
+    /// Calls `work` after the last response, before the worker ends. The platform kills the worker at the deadline.
     pub fn on_stop(mut self, work: impl FnOnce(&mut S, Instant) + 'a) -> Function<'a, S, E> {
         self.stop = Some(Box::new(work));
         self
@@ -84,7 +83,7 @@ impl<'a, S, E: Into<Box<dyn Error>>> Function<'a, S, E> {
 
     /// Answers every request with `handle` until the platform stops the worker.
     pub fn serve<R: IntoResponse>(mut self, mut handle: impl FnMut(&mut S, Request) -> R) {
-        // Shakes hands first, so that whatever happens next can be told.
+        // Perform the handshake first, so that a failure of the start can be reported to the platform.
         handshake::config();
         panics::listen();
         let mut state = started(panics::catch(self.start));
@@ -110,14 +109,14 @@ impl<'a, S, E: Into<Box<dyn Error>>> Function<'a, S, E> {
     }
 }
 
-/// The state, or the end of a worker that has none.
+/// Returns the state. If the start failed, reports the reason to the platform and exits the process.
 pub(crate) fn started<S, E: Into<Box<dyn Error>>>(made: Result<Result<S, E>, String>) -> S {
     let message = match made {
         Ok(Ok(state)) => return state,
         Ok(Err(error)) => with_causes(&*error.into()),
         Err(panic) => panic,
     };
-    // Without a supervisor there is nobody to be told.
+    // An error means that the supervisor has ended, and the report is not needed.
     let _ = handshake::tell(Control::StartFailed { message: &message });
     std::process::exit(EXIT_FAILED)
 }
@@ -135,7 +134,7 @@ fn answer<S, R: IntoResponse>(
     });
 }
 
-/// Sends a response whose streamed body may panic, too.
+/// Sends a response. If its streamed body panics, logs the panic and aborts the response.
 fn send(response: Response) {
     if !matches!(response.body, ResponseBody::Stream(_)) {
         ipc::send_response(response);

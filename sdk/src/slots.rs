@@ -1,5 +1,5 @@
-//! The streams of one data socket as the worker sees them. Pure: messages in, events out; what must
-//! be sent is appended to a buffer that somebody else writes.
+//! The worker's side of the streams of one data socket. This module does no I/O: it applies messages and appends the
+//! frames to send to a buffer, which the caller writes to the socket.
 
 use std::io;
 use std::sync::Arc;
@@ -10,21 +10,21 @@ use hearth_protocol::frame::{FrameError, Kind};
 use hearth_protocol::head::Limits;
 use hearth_protocol::{Credit, MAX_CHUNK};
 
-/// Highest slot: far above what any `concurrency` and prefetch need, so that only a gateway gone wrong
-/// meets it.
+/// Highest stream number that is accepted. It is far above what `concurrency` and prefetch need, so only a faulty
+/// gateway exceeds it.
 const MAX_SLOT: u32 = 4096;
 
-/// A request that has come, its head still encoded.
+/// A request that has arrived. Its head is still encoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Incoming {
     pub(crate) stream: u32,
     pub(crate) head: Arc<[u8]>,
     pub(crate) body: Vec<u8>,
-    /// The body is complete.
+    /// Whether `body` is the complete body.
     pub(crate) end: bool,
 }
 
-/// Why a stream can no longer be read or written.
+/// The client or the gateway has given up the stream, so it can no longer be read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gone;
 
@@ -37,7 +37,7 @@ impl From<Gone> for io::Error {
     }
 }
 
-/// Why the socket cannot go on.
+/// An error that ends the whole data socket.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Broken {
     #[error(transparent)]
@@ -53,7 +53,7 @@ pub(crate) enum Broken {
 }
 
 impl Broken {
-    /// Tells the gateway why this connection ends here.
+    /// Appends an ERROR frame that reports to the gateway why the worker ends the connection.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let reason = self.to_string();
         let error = Data::Error {
@@ -69,33 +69,33 @@ impl Broken {
 /// The open streams of one socket.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    /// By number, from 1.
+    /// The stream with number n is at index n - 1.
     open: Vec<Option<Slot>>,
     credit: u32,
 }
 
 #[derive(Debug)]
 struct Slot {
-    /// Body bytes that came and were not read yet, from `read_at` on.
+    /// Body bytes that have arrived. The handler has read those before `read_at`.
     body: Vec<u8>,
     read_at: usize,
-    /// The gateway has ended its direction.
+    /// Whether the gateway has ended its direction.
     ended: bool,
-    /// The gateway no longer wants the answer.
+    /// Whether the gateway has cancelled the request or reported an error.
     cancelled: bool,
-    /// We have ended our direction; what still comes is thrown away.
+    /// Whether the worker has ended its direction. Body bytes that arrive after that are discarded.
     answered: bool,
     receipt: Receipt,
     send: Credit,
 }
 
 impl Slot {
-    /// Bytes that have come and were not read yet.
+    /// Number of bytes that have arrived and have not been read.
     fn unread(&self) -> usize {
         self.body.len() - self.read_at
     }
 
-    /// Whether nothing more comes.
+    /// Whether the gateway has ended the body. Fails if the stream is cancelled.
     fn has_ended(&self) -> Result<bool, Gone> {
         match self.cancelled {
             true => Err(Gone),
@@ -103,7 +103,7 @@ impl Slot {
         }
     }
 
-    /// Gives the gateway credit for bytes that were read.
+    /// Returns credit to the gateway for bytes that have been read.
     fn consumed(&mut self, stream: u32, count: usize, out: &mut Vec<u8>) {
         if let Some(credit) = self.receipt.consumed(count)
             && !self.ended
@@ -121,7 +121,7 @@ impl Slots {
         }
     }
 
-    /// Books one message of the gateway.
+    /// Applies one message of the gateway. Returns the request if the message begins one.
     pub(crate) fn receive(
         &mut self,
         message: Data<'_>,
@@ -184,12 +184,12 @@ impl Slots {
                 Ok(None)
             }
             Data::Trailers { stream, .. } => {
-                // Read by nobody in this kind of worker, but they end the body.
+                // The SDK does not read trailers, but they end the body.
                 self.ended_if(stream, true);
                 Ok(None)
             }
             Data::Window { stream, credit } => {
-                // A slot that was answered in full a moment ago may still be given credit.
+                // Credit may still arrive for a stream that this worker has just ended.
                 if let Some(slot) = self.slot(stream)
                     && slot.send.give(credit).is_err()
                 {
@@ -259,7 +259,7 @@ impl Slots {
         }
     }
 
-    /// Whether the gateway no longer wants an answer on this slot.
+    /// Whether the stream is cancelled or not open.
     pub(crate) fn is_cancelled(&self, stream: u32) -> bool {
         let place = (stream as usize)
             .checked_sub(1)
@@ -269,7 +269,8 @@ impl Slots {
             .is_none_or(|slot| slot.cancelled)
     }
 
-    /// Takes body bytes that have come: `None` if the caller must wait for more, 0 at the end.
+    /// Copies body bytes that have arrived to `room` and returns their number. Returns `None` if the caller must wait
+    /// for more, and 0 at the end of the body.
     pub(crate) fn read(
         &mut self,
         stream: u32,
@@ -291,7 +292,8 @@ impl Slots {
         Ok(Some(count))
     }
 
-    /// Takes all body bytes that have come: `None` if the caller must wait for more, empty at the end.
+    /// Takes all body bytes that have arrived. Returns `None` if the caller must wait for more, and no bytes at the end
+    /// of the body.
     #[cfg(feature = "async")]
     pub(crate) fn take(&mut self, stream: u32, out: &mut Vec<u8>) -> Result<Option<Vec<u8>>, Gone> {
         let slot = self.slot(stream).ok_or(Gone)?;
@@ -303,7 +305,8 @@ impl Slots {
         Ok(Some(bytes))
     }
 
-    /// Puts as many of `bytes` on the stream as one chunk and its credit allow; 0 means wait.
+    /// Sends as many of `bytes` as one chunk and the stream's credit allow, and returns their number. 0 means that the
+    /// caller must wait for credit.
     pub(crate) fn write(
         &mut self,
         stream: u32,
@@ -326,7 +329,7 @@ impl Slots {
         Ok(count)
     }
 
-    /// Ends our direction after the last bytes.
+    /// Ends the worker's direction after the last bytes of the body.
     pub(crate) fn finish(&mut self, stream: u32, out: &mut Vec<u8>) {
         if self.close(stream) {
             Data::Data {
@@ -338,7 +341,7 @@ impl Slots {
         }
     }
 
-    /// Ends our direction with an error.
+    /// Ends the worker's direction with an ERROR frame.
     pub(crate) fn refuse(&mut self, stream: u32, code: ErrorCode, reason: &str, out: &mut Vec<u8>) {
         if self.close(stream) {
             Data::Error {
@@ -351,7 +354,8 @@ impl Slots {
         }
     }
 
-    /// Notes that a frame that ends our direction has been written. `false` if it had ended before.
+    /// Records that a frame that ends the worker's direction has been appended. Returns `false` if the direction had
+    /// ended before.
     pub(crate) fn close(&mut self, stream: u32) -> bool {
         let Some(slot) = self.slot(stream) else {
             return false;
@@ -365,7 +369,8 @@ impl Slots {
         first
     }
 
-    /// Gives back requests that were not started and takes no more.
+    /// Closes the streams of requests that have not been started, and sends GOAWAY, which returns these requests to the
+    /// gateway and announces that the worker takes no more.
     pub(crate) fn goaway(&mut self, not_started: &[u32], out: &mut Vec<u8>) {
         for stream in not_started {
             self.free(*stream);

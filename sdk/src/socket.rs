@@ -1,4 +1,4 @@
-//! One data socket: what was read, its streams, and what waits to be written.
+//! One data socket of a blocking worker: its read buffer, its streams, and the frames that wait to be written.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,7 +12,8 @@ use hearth_sys::wait::{Waiting, wait};
 
 use crate::slots::{Broken, Incoming, Slots};
 
-/// Room for one read: a full row of small requests. A worker's memory is counted in pages.
+/// Number of bytes that one read can take: enough for a full batch of small requests, but small, because every worker
+/// needs this memory.
 const ROOM: usize = 16 * 1024;
 
 /// A data socket to one thread of the gateway.
@@ -30,17 +31,17 @@ pub(crate) struct Outbox {
     pending: Mutex<Vec<u8>>,
 }
 
-/// What one read brought.
+/// The result of one read.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// These requests, and perhaps news on open streams.
+    /// New requests, possibly none. Frames for open streams have been applied to these.
     Requests(Vec<Incoming>),
-    /// The gateway closed it.
+    /// The gateway closed the socket, or reading failed.
     Closed,
 }
 
 impl DataSocket {
-    /// Takes over a connected socket.
+    /// Takes over a connected socket and makes it non-blocking.
     pub(crate) fn new(stream: UnixStream, limits: Limits) -> io::Result<DataSocket> {
         stream.set_nonblocking(true)?;
         let outbox = Arc::new(Outbox {
@@ -54,7 +55,7 @@ impl DataSocket {
         })
     }
 
-    /// Reads once and books every frame that is whole. Never blocks.
+    /// Reads once and applies every complete frame. Never blocks.
     pub(crate) fn receive(&mut self) -> Result<Received, Broken> {
         match (&self.outbox.stream).read(self.buffer.room()) {
             Ok(0) => return Ok(Received::Closed),
@@ -70,7 +71,7 @@ impl DataSocket {
         Ok(Received::Requests(requests))
     }
 
-    /// Tells the gateway why this connection ends here.
+    /// Reports to the gateway why the worker ends the connection.
     pub(crate) fn break_off(&self, why: &Broken) {
         why.encode(&mut self.outbox.lock());
         let _ = self.outbox.flush();
@@ -78,12 +79,12 @@ impl DataSocket {
 }
 
 impl Outbox {
-    /// The bytes that wait; frames are appended here.
+    /// Locks the bytes that wait to be written. Callers append frames to them.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes all that waits, with one write where the socket takes it; waits for room otherwise.
+    /// Writes all bytes that wait, with a single write if the socket accepts them. Blocks while the socket is full.
     pub(crate) fn flush(&self) -> io::Result<()> {
         let mut pending = self.lock();
         let mut written = 0;

@@ -1,5 +1,5 @@
-//! A function's own tests, without a platform: a client that calls the handler in this process, and
-//! [`Worker`], which runs the built program and speaks with it over the real wire.
+//! Tests of functions without a platform. [`Client`] calls the handler in this process. [`Worker`] runs the built
+//! program and communicates with it over the real protocol.
 //!
 //! ```
 //! use hearth_sdk::test::Client;
@@ -30,13 +30,13 @@ use crate::response::{BodyWriter, IntoResponse, Response, ResponseBody};
 
 pub use worker::{Broken, Worker};
 
-/// What a manifest would say, for functions that ask: [`env`](crate::env),
-/// [`resource`](crate::resource()), [`secret`](crate::secret). One for all tests of a program.
+/// The values that a manifest would give a function: those that [`env`](crate::env), [`resource`](crate::resource())
+/// and [`secret`](crate::secret) return. All tests of handlers in one program share them.
 #[derive(Clone, Debug, Default)]
 pub struct Platform(Config);
 
 impl Platform {
-    /// One that says nothing yet.
+    /// A platform without any values.
     pub fn new() -> Platform {
         Platform(Config {
             function: "test".to_owned(),
@@ -45,7 +45,7 @@ impl Platform {
         })
     }
 
-    /// Adds a value of `env`.
+    /// Adds a value to `env`.
     pub fn with_env(mut self, name: &str, value: &str) -> Platform {
         self.0.env.insert(name.to_owned(), value.to_owned());
         self
@@ -57,7 +57,7 @@ impl Platform {
         self
     }
 
-    /// Lets so many handlers of a [`Worker`] run at once.
+    /// Sets how many handlers of a [`Worker`] run at the same time.
     pub fn with_concurrency(mut self, handlers: u32) -> Platform {
         self.0.concurrency = handlers;
         self
@@ -69,8 +69,8 @@ impl Platform {
         self
     }
 
-    /// From now on functions of this program are told this. `false` if they have been told something
-    /// before, which stays.
+    /// Gives these values to the functions of this program. Returns `false` if values have been installed before; those
+    /// stay.
     pub fn install(self) -> bool {
         #[cfg(any(feature = "memcache", feature = "postgres", feature = "redis"))]
         crate::resource::names::IN_TESTS.get_or_init(|| {
@@ -83,8 +83,7 @@ impl Platform {
     }
 }
 
-/// Calls a handler as the platform would, with a state of its own. A panic of the handler is the
-/// test's.
+/// Calls a handler as the platform does, with its own state. A panic of the handler is a panic of the test.
 #[derive(Debug)]
 pub struct Client<S, H> {
     state: S,
@@ -92,7 +91,7 @@ pub struct Client<S, H> {
     routes: Vec<String>,
 }
 
-/// What a handler answered, its body read to the end.
+/// The response of a handler, with its complete body.
 #[derive(Debug)]
 pub struct Answer {
     status: u16,
@@ -107,7 +106,7 @@ where
 {
     /// A client of this handler.
     pub fn new(state: S, handle: H) -> Client<S, H> {
-        // Where nobody has said anything, nothing is said.
+        // Has no effect if the test has installed values before.
         Platform::new().install();
         Client {
             state,
@@ -116,7 +115,7 @@ where
         }
     }
 
-    /// Adds a route of the manifest: a request that fits it has its parameters.
+    /// Adds a route of the manifest. A request that matches it gets its parameters.
     pub fn with_route(mut self, pattern: &str) -> Client<S, H> {
         self.routes.push(pattern.to_owned());
         self
@@ -127,17 +126,17 @@ where
         &mut self.state
     }
 
-    /// Answers GET.
+    /// Sends a GET request.
     pub fn get(&mut self, path_and_query: &str) -> Answer {
         self.send(Request::new("GET", path_and_query, ""))
     }
 
-    /// Answers POST with this body.
+    /// Sends a POST request with this body.
     pub fn post(&mut self, path_and_query: &str, body: impl Into<Vec<u8>>) -> Answer {
         self.send(Request::new("POST", path_and_query, body))
     }
 
-    /// Answers any request.
+    /// Sends any request.
     pub fn send(&mut self, request: Request) -> Answer {
         let request = routed(&self.routes, request);
         let context = Context::of(request.id.clone());
@@ -148,7 +147,7 @@ where
     }
 }
 
-/// Calls an asynchronous handler as the platform would, one request at a time.
+/// Calls an asynchronous handler as the platform does, but one request at a time.
 ///
 /// ```
 /// use hearth_sdk::test::AsyncClient;
@@ -164,7 +163,7 @@ where
 #[cfg(feature = "async")]
 #[derive(Debug)]
 pub struct AsyncClient<S, H> {
-    // Ends before the runtime that its connections live on.
+    // Declared first, because the state must be dropped before the runtime on which its connections live.
     state: S,
     handle: H,
     routes: Vec<String>,
@@ -179,10 +178,10 @@ where
     A: Future<Output: IntoResponse>,
     H: Fn(S, Request) -> A,
 {
-    /// A client of this handler, with a state that is made where the handler will run.
+    /// A client of this handler. `start` creates the state on the runtime that also runs the handler.
     ///
     /// # Panics
-    /// If there can be no runtime.
+    /// If the runtime cannot be created.
     pub fn new(start: impl AsyncFnOnce() -> S, handle: H) -> AsyncClient<S, H> {
         Platform::new().install();
         let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -198,23 +197,23 @@ where
         }
     }
 
-    /// Adds a route of the manifest: a request that fits it has its parameters.
+    /// Adds a route of the manifest. A request that matches it gets its parameters.
     pub fn with_route(mut self, pattern: &str) -> AsyncClient<S, H> {
         self.routes.push(pattern.to_owned());
         self
     }
 
-    /// Answers GET.
+    /// Sends a GET request.
     pub fn get(&self, path_and_query: &str) -> Answer {
         self.send(Request::new("GET", path_and_query, ""))
     }
 
-    /// Answers POST with this body.
+    /// Sends a POST request with this body.
     pub fn post(&self, path_and_query: &str, body: impl Into<Vec<u8>>) -> Answer {
         self.send(Request::new("POST", path_and_query, body))
     }
 
-    /// Answers any request.
+    /// Sends any request.
     pub fn send(&self, request: Request) -> Answer {
         let request = routed(&self.routes, request);
         self.local.block_on(&self.runtime, async {
@@ -224,7 +223,7 @@ where
     }
 }
 
-/// The request with the parameters of the first route that it fits.
+/// The request with the pattern and the parameters of the first route that it matches.
 fn routed(routes: &[String], mut request: Request) -> Request {
     for route in routes {
         if let Some(params) = parameters(route, &request.path) {
@@ -237,7 +236,7 @@ fn routed(routes: &[String], mut request: Request) -> Request {
     request
 }
 
-/// What a path gives the parameters of a pattern, if it fits. Percent-encoding is left as it is.
+/// The parameters of a path, if it matches the pattern. They are not percent-decoded.
 fn parameters(pattern: &str, path: &str) -> Option<Vec<(String, String)>> {
     let mut found = Vec::new();
     let mut rest = path.strip_prefix('/')?;
@@ -298,7 +297,7 @@ impl Answer {
         Answer::of(response)
     }
 
-    /// Its status.
+    /// The status code.
     pub fn status(&self) -> u16 {
         self.status
     }
@@ -310,23 +309,23 @@ impl Answer {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Its body.
+    /// The body.
     pub fn bytes(&self) -> &[u8] {
         &self.body
     }
 
-    /// Its body as text.
+    /// The body as text.
     ///
     /// # Panics
-    /// If it is none.
+    /// If the body is not UTF-8.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("the body is text")
     }
 
-    /// Its body as JSON.
+    /// The body as JSON.
     ///
     /// # Panics
-    /// If it is none, or another.
+    /// If the body is not JSON, or does not fit the type `T`.
     pub fn json<T: DeserializeOwned>(&self) -> T {
         let read = serde_json::from_slice(&self.body);
         read.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))

@@ -1,4 +1,4 @@
-//! Text of a request's head, left where it came in: one piece of memory, shared by all of it.
+//! The texts of a request's head. They are not copied: all of them share the memory of the encoded head.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -7,18 +7,19 @@ use std::sync::Arc;
 
 use hearth_protocol::head::Pair;
 
-/// A piece of text that shares its memory with the rest of its request. Reads as a `&str`.
+/// A text that shares its memory with the other texts of its request. Dereferences to `str`.
 #[derive(Clone)]
 pub struct Text {
     all: Arc<[u8]>,
     range: Place,
 }
 
-/// Where in the shared memory a text is. A head is at most a frame long, so 32 bits do.
+/// The position of a text in the shared memory. A head is at most as long as a frame, so 32 bits suffice.
 type Place = Range<u32>;
 
 impl Text {
-    /// A text that was decoded from `all`, or a copy if the codec had to make it anew.
+    /// A text that was decoded from `all`. It is copied only if the codec had to allocate it, for example to resolve
+    /// escapes.
     pub(crate) fn within(all: &Arc<[u8]>, text: &str) -> Text {
         match place(all, text) {
             Some(range) => Text {
@@ -29,20 +30,20 @@ impl Text {
         }
     }
 
-    /// The text.
+    /// The text as a `str`.
     pub fn as_str(&self) -> &str {
         read(&self.all, &self.range)
     }
 }
 
-/// Where `text` is in `all`, if it was borrowed from there.
+/// The position of `text` in `all`, if it borrows from there.
 fn place(all: &[u8], text: &str) -> Option<Place> {
     let start = text.as_ptr().addr().checked_sub(all.as_ptr().addr())?;
     let end = start + text.len();
     (end <= all.len()).then_some(start as u32..end as u32)
 }
 
-/// The text at `place`, which was a `&str` when the place was noted.
+/// The text at `place`, which must come from a `str` in the same memory.
 fn read<'a>(all: &'a [u8], place: &Place) -> &'a str {
     let bytes = &all[place.start as usize..place.end as usize];
     std::str::from_utf8(bytes).expect("places are those of texts")
@@ -56,7 +57,7 @@ pub(crate) struct Pairs {
 }
 
 impl Pairs {
-    /// Pairs that were decoded from `all`, or copies if the codec had to make some anew.
+    /// Pairs that were decoded from `all`. All of them are copied if the codec had to allocate one of their texts.
     pub(crate) fn within(all: &Arc<[u8]>, pairs: &[Pair<'_>]) -> Pairs {
         let places = pairs
             .iter()
@@ -91,7 +92,7 @@ impl Pairs {
             .map(move |(name, value)| (text(name), text(value)))
     }
 
-    /// The same with one more.
+    /// A copy with one more pair.
     pub(crate) fn with(&self, name: &str, value: &str) -> Pairs {
         Pairs::copied(self.iter().chain([(name, value)]))
     }

@@ -1,7 +1,7 @@
-//! Events of `tracing`, from this program and whatever it is made of, as lines of the platform's log.
+//! Writes the `tracing` events of this program and of its libraries to the platform's log.
 //!
-//! Levels down to the one that the function's `LOG_LEVEL` names are let through, `info` without one.
-//! A line has the request's id and fields, those of the spans that the event is in, and its own.
+//! `LOG_LEVEL` in the function's `env` sets the least severe level that is logged; the default is `info`. A log line
+//! has the request's id and fields, the fields of the spans that enclose the event, and the fields of the event.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -16,7 +16,8 @@ use tracing_subscriber::registry::{LookupSpan, Registry};
 
 use crate::log;
 
-/// From now on events are lines. Where somebody else listens already, that stays.
+/// Installs the subscriber that writes events to the log. If the program has installed a subscriber already, that one
+/// stays.
 pub(crate) fn listen() {
     let level = crate::env("LOG_LEVEL").and_then(|level| level.parse().ok());
     let lines = Lines(level.unwrap_or(LevelFilter::INFO));
@@ -25,7 +26,7 @@ pub(crate) fn listen() {
 
 struct Lines(LevelFilter);
 
-/// Fields by name; an event's text among them.
+/// Fields by name. The text of an event is the field `message`.
 #[derive(Default)]
 struct Fields(BTreeMap<String, Value>);
 
@@ -92,7 +93,7 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Lines {
         let mut fields = Fields::default();
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(outer) = span.extensions().get::<Fields>() {
-                // The inner ones come first, and win.
+                // Spans are visited from the innermost outwards; the field of an inner span hides that of an outer one.
                 for (name, value) in &outer.0 {
                     let known = fields.0.entry(name.clone());
                     known.or_insert_with(|| value.clone());

@@ -1,7 +1,7 @@
-//! The worker's side of its sockets after the handshake: requests in, answers out.
+//! A blocking worker after the handshake: receives requests and sends responses.
 //!
-//! Blocking, one request at a time. The order of things: work off what has been read, then write all
-//! answers at once, then wait for more.
+//! The worker handles one request at a time. It handles all requests that it has read (a batch), then writes all their
+//! responses together, then waits for more requests.
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,19 +23,18 @@ use crate::response::Response;
 use crate::slots::{Gone, Incoming};
 use crate::socket::{DataSocket, Received};
 
-/// Answers of a long row that are written while the rest is worked off: half of what the gateway
-/// sends in advance, so that it has something to do meanwhile, and its next row is here before this
-/// one ends.
+/// Number of responses after which the worker writes them in the middle of a long batch. The gateway can then process
+/// them and send further requests, which arrive before the batch ends.
 const HALF_ROW: u32 = 16;
 
-/// Which stream of which socket: sockets are numbered as they are attached.
+/// A stream of a data socket. Sockets are numbered in the order in which they are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) socket: u32,
     pub(crate) stream: u32,
 }
 
-/// The worker's sockets and what is under way on them.
+/// A blocking worker: its sockets and the requests on them.
 #[derive(Debug)]
 pub(crate) struct Worker {
     control: ControlSocket,
@@ -44,33 +43,33 @@ pub(crate) struct Worker {
     next_socket: u32,
     row: VecDeque<(u32, Incoming)>,
     row_read: Instant,
-    /// Answers that wait to be written.
+    /// Number of responses that wait to be written.
     unsent: u32,
     ready_sent: bool,
     ending: Ending,
-    /// When the platform's patience with an end ends.
+    /// The time at which the platform kills the worker, if the worker is ending.
     deadline: Instant,
     flusher: Flusher,
 }
 
-/// Whether it is to end, and how.
+/// Whether the worker is ending, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     No,
-    /// Nothing new comes; it ends once the gateway has closed its sockets.
+    /// No new requests arrive. The worker ends when the gateway has closed its sockets.
     Draining,
-    /// At once.
+    /// The worker ends as soon as it has answered the requests that it has already read.
     Stopping,
 }
 
-/// What there is to do.
+/// What the worker must do next.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A request.
     Request(Key, Box<Request>),
-    /// Nothing has come for as long as was asked.
+    /// Nothing has arrived within the given time.
     Idle,
-    /// The end, within this time.
+    /// The worker must end before this deadline.
     End(Instant),
 }
 
@@ -82,7 +81,8 @@ struct Attached {
 }
 
 impl Worker {
-    /// After the handshake. `None` if somebody else reads the control socket.
+    /// Performs the handshake, if that has not happened yet. Returns `None` if the control socket has been taken
+    /// already.
     pub(crate) fn start() -> Option<Worker> {
         Some(Worker {
             limits: handshake::config().limits,
@@ -99,8 +99,8 @@ impl Worker {
         })
     }
 
-    /// The next request, or what else there is to do; `patience` is how long a worker waits before it
-    /// is idle. Says READY the first time.
+    /// Waits for the next request, or for the end of the worker. Returns `Idle` if nothing arrives within `patience`.
+    /// Sends READY at the first call.
     pub(crate) fn next(&mut self, patience: Option<Duration>) -> Event {
         if !self.ready_sent {
             self.ready_sent = true;
@@ -127,7 +127,7 @@ impl Worker {
         }
     }
 
-    /// Sends the answer to a request.
+    /// Encodes the response to a request. The frames are written later, unless the body is longer than one frame.
     pub(crate) fn answer(&mut self, key: Key, response: &Response) {
         self.flusher.progressed();
         self.unsent += 1;
@@ -161,7 +161,7 @@ impl Worker {
         }
     }
 
-    /// Ends a streamed body.
+    /// Ends the stream after a streamed body, or confirms that it is cancelled.
     pub(crate) fn finish(&mut self, key: Key) {
         if let Some(socket) = self.socket(key.socket) {
             let mut out = socket.outbox.lock();
@@ -175,7 +175,7 @@ impl Worker {
         }
     }
 
-    /// Breaks a streamed body off.
+    /// Aborts a streamed body with an ERROR frame.
     pub(crate) fn fail(&mut self, key: Key, reason: &str) {
         if let Some(socket) = self.socket(key.socket) {
             let mut out = socket.outbox.lock();
@@ -185,7 +185,7 @@ impl Worker {
         }
     }
 
-    /// Reads from a body that is still coming.
+    /// Reads from a body that is still arriving. Blocks until there are bytes, or the body ends.
     pub(crate) fn read_body(&mut self, key: Key, room: &mut [u8]) -> io::Result<usize> {
         loop {
             let socket = self.socket(key.socket).ok_or(Gone)?;
@@ -193,7 +193,7 @@ impl Worker {
             let read = socket.slots.read(key.stream, room, &mut out);
             drop(out);
             match read {
-                // Credit that was just given must reach a gateway that waits for it.
+                // The read may have returned credit, for which the gateway may be waiting.
                 Ok(Some(count)) => return self.flush(key).map(|()| count),
                 Ok(None) => {
                     self.flush_all();
@@ -204,7 +204,7 @@ impl Worker {
         }
     }
 
-    /// Writes to a body that is sent as it is made; waits for credit.
+    /// Writes to a streamed body. Blocks until the stream has credit.
     pub(crate) fn write_body(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {
         if bytes.is_empty() {
             return Ok(0);
@@ -231,7 +231,7 @@ impl Worker {
         }
     }
 
-    /// Writes what waits on a request's socket.
+    /// Writes the frames that wait on the socket of this stream.
     pub(crate) fn flush(&mut self, key: Key) -> io::Result<()> {
         let socket = self.socket(key.socket).ok_or(Gone)?;
         socket.outbox.flush()
@@ -252,7 +252,7 @@ impl Worker {
             .map(|one| &mut one.socket)
     }
 
-    /// Turns what came into a request, unless it was cancelled meanwhile.
+    /// Decodes a request. If it has been cancelled or its head is invalid, ends its stream and returns `None`.
     fn begin(&mut self, number: u32, incoming: Incoming) -> Option<(Key, Request)> {
         let row_read = self.row_read;
         let socket = self.socket(number)?;
@@ -282,13 +282,14 @@ impl Worker {
 
     fn flush_all(&mut self) {
         self.unsent = 0;
-        // A socket that cannot be written any more is found closed by the next read.
+        // If a write fails, the next read finds the socket closed.
         for attached in &self.sockets {
             let _ = attached.socket.outbox.flush();
         }
     }
 
-    /// Waits until any socket has something, and books it; `false` if nothing came in time.
+    /// Waits until a socket is readable, then reads and applies what has arrived. Returns `false` if nothing arrived
+    /// within `patience`.
     fn wait_and_receive(&mut self, patience: Option<Duration>) -> bool {
         let mut waiting: Vec<Waiting<'_>> = Vec::with_capacity(1 + self.sockets.len());
         waiting.push(Waiting::read(self.control.stream.as_fd()));
@@ -347,7 +348,7 @@ impl Worker {
         }
     }
 
-    /// Forgets a socket, and what was read from it and not yet started.
+    /// Removes a socket, and its requests that have not been started.
     fn detach(&mut self, number: u32) {
         self.sockets.retain(|one| one.number != number);
         self.row.retain(|(from, _)| *from != number);
@@ -388,7 +389,7 @@ impl Worker {
         let control = &mut self.control;
         let room = control.buffer.room();
         match hearth_sys::passing::receive(control.stream.as_fd(), room, &mut descriptors) {
-            // Without a supervisor nobody wants this worker any more.
+            // The supervisor has closed the control socket, so the worker ends.
             Ok(0) => self.ending = Ending::Stopping,
             Ok(count) => control.buffer.filled(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -423,9 +424,9 @@ impl Worker {
         }
     }
 
-    /// Nothing new will come. What waits behind a handler that is still at work (only its reads and
-    /// writes get us here then) is given back, if all of it has come: only then can another worker be
-    /// asked.
+    /// Begins the drain. Requests that wait behind a running handler are returned to the gateway, but only those whose
+    /// bodies are complete, because only these can be sent to another worker. (While a handler runs, only its reads and
+    /// writes of bodies process control frames.)
     fn drain(&mut self, deadline: Instant) {
         self.deadline = deadline;
         self.ending = Ending::Draining;

@@ -1,4 +1,4 @@
-//! Built workers over the real wire, without a platform.
+//! Tests built workers over the real protocol, without a platform.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use hearth_sdk::Request;
 use hearth_sdk::test::{Broken, Platform, Worker};
 
-/// One of the SDK's examples, built beside this test.
+/// The path of one of the SDK's examples, which are built together with this test.
 fn example(name: &str) -> PathBuf {
     let this = std::env::current_exe().expect("a test is a program");
     let built = this.ancestors().nth(2).expect("it lies in `deps`");
@@ -60,7 +60,7 @@ fn bodies_of_any_size_go_both_ways() {
         worker.get("/stream?bytes=3000000").unwrap().bytes().len(),
         3_000_000
     );
-    // Answered before its body has been read: the next request is none the worse.
+    // The response comes before the body has been read. The next request must still succeed.
     let answer = worker.post("/small", vec![0; 5_000_000]).unwrap();
     assert_eq!(answer.text(), "small");
     assert_eq!(worker.get("/small").unwrap().text(), "small");
@@ -81,7 +81,7 @@ fn a_worker_that_breaks_is_an_error_that_says_how() {
     assert!(matches!(missing, Err(Broken::Io(_))));
     let stranger = Worker::start("/bin/true", Platform::new());
     assert!(matches!(stranger, Err(Broken::Ended)));
-    // A request has ten seconds, unless it says otherwise.
+    // The default deadline of a request is in ten seconds.
     let begin = Instant::now();
     let request = Request::new("GET", "/sleep?ms=5000", "");
     let request = request.with_deadline(Instant::now() + Duration::from_millis(200));

@@ -1,4 +1,4 @@
-//! Bodies of asynchronous handlers, read and written as they come.
+//! Reads and writes the bodies of asynchronous handlers piece by piece.
 
 use std::io;
 
@@ -7,10 +7,10 @@ use crate::response::AsyncStreamFn;
 use crate::slots::Gone;
 use crate::worker::Key;
 
-/// Bytes that an [`AsyncBodyWriter`] collects before it sends them by itself.
+/// Number of bytes that an [`AsyncBodyWriter`] collects before it sends them without a flush.
 const COLLECTED: usize = 16 * 1024;
 
-/// The next piece of a body that is still coming; empty at its end.
+/// The next piece of a body that is still arriving; empty at its end.
 pub(crate) async fn piece(key: Key) -> io::Result<Vec<u8>> {
     let socket = socket_of(key).ok_or(Gone)?;
     socket
@@ -18,7 +18,7 @@ pub(crate) async fn piece(key: Key) -> io::Result<Vec<u8>> {
         .await
 }
 
-/// Reads a body that is still coming to its end.
+/// Appends the rest of a body that is still arriving to `into`.
 pub(crate) async fn collect(key: Key, into: &mut Vec<u8>) -> io::Result<()> {
     loop {
         let piece = piece(key).await?;
@@ -29,7 +29,7 @@ pub(crate) async fn collect(key: Key, into: &mut Vec<u8>) -> io::Result<()> {
     }
 }
 
-/// Has `write` write a body, and sends what it has written, also where it fails in the end.
+/// Runs `write` and sends the bytes that it has written, even if it fails.
 pub(crate) async fn write(key: Key, write: Box<AsyncStreamFn>) -> io::Result<()> {
     let writer = AsyncBodyWriter {
         to: Some(key),
@@ -40,17 +40,17 @@ pub(crate) async fn write(key: Key, write: Box<AsyncStreamFn>) -> io::Result<()>
     written.and(flushed)
 }
 
-/// Where a streamed body is written to. Bytes go out on [`flush`](AsyncBodyWriter::flush), at the end,
-/// or when many have come together; then a write waits for a slow client.
+/// Writes a streamed body. It collects about 16 KiB, and sends them on [`flush`](AsyncBodyWriter::flush), at the end of
+/// the body, or when more have been written; then a write waits while the client is slow.
 #[derive(Debug)]
 pub struct AsyncBodyWriter {
-    /// Nobody, where a function is tested: all is collected.
+    /// The stream to write to. `None` in tests of functions, where the whole body is collected in memory.
     to: Option<Key>,
     collected: Vec<u8>,
 }
 
 impl AsyncBodyWriter {
-    /// One whose bytes are kept.
+    /// A writer that collects the whole body in memory.
     pub(crate) fn into_memory() -> AsyncBodyWriter {
         AsyncBodyWriter {
             to: None,
@@ -58,15 +58,15 @@ impl AsyncBodyWriter {
         }
     }
 
-    /// What has been written into memory.
+    /// Returns the bytes that a writer has collected in memory.
     pub(crate) fn take_memory(self) -> Vec<u8> {
         self.collected
     }
 
-    /// Adds to the body.
+    /// Appends bytes to the body.
     ///
     /// # Errors
-    /// `ConnectionAborted` if the client has gone.
+    /// `ConnectionAborted` if the client has disconnected.
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.collected.extend_from_slice(bytes.as_ref());
         match self.collected.len() > COLLECTED {
@@ -75,7 +75,7 @@ impl AsyncBodyWriter {
         }
     }
 
-    /// Sends what has been collected.
+    /// Sends the collected bytes.
     ///
     /// # Errors
     /// As [`write`](AsyncBodyWriter::write).

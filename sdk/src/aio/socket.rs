@@ -1,5 +1,5 @@
-//! One data socket of an asynchronous worker: a task that reads, a task that writes, and those who
-//! wait for news of their streams.
+//! One data socket of an asynchronous worker: a task that reads, a task that writes, and the tasks that wait for
+//! changes of their streams.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use crate::response::{Response, ResponseBody};
 use crate::slots::{Broken, Gone, Incoming, Slots};
 use crate::worker::Key;
 
-/// Room for one read, as in a blocking worker.
+/// Number of bytes that one read can take, as in a blocking worker.
 const ROOM: usize = 16 * 1024;
 
 /// A data socket to one thread of the gateway.
@@ -32,13 +32,13 @@ pub(crate) struct Socket {
     slots: RefCell<Slots>,
     /// Frames that wait to be written.
     out: RefCell<Vec<u8>>,
-    /// There are such, or some are being written.
+    /// Whether frames wait in `out` or are being written.
     unwritten: Cell<bool>,
-    /// There is something to write, or nothing more will come.
+    /// Wakes the writing task: frames wait in `out`, or the socket is closed.
     some: Notify,
-    /// All has been written.
+    /// Wakes tasks in `flushed`: all frames have been written, or writing is no longer possible.
     none: Notify,
-    /// Those who wait for news of a stream.
+    /// The wakers of the tasks that wait for a change of a stream, by stream.
     waiting: RefCell<BTreeMap<u32, Vec<Waker>>>,
     closed: Cell<bool>,
 }
@@ -65,7 +65,7 @@ impl Socket {
         }))
     }
 
-    /// Changes streams; what must be sent is sent.
+    /// Changes streams, and schedules the writing of the frames that result.
     pub(crate) fn with<T>(&self, change: impl FnOnce(&mut Slots, &mut Vec<u8>) -> T) -> T {
         let mut out = self.out.borrow_mut();
         let result = change(&mut self.slots.borrow_mut(), &mut out);
@@ -76,18 +76,18 @@ impl Socket {
         result
     }
 
-    /// Ends our direction of a stream with an error.
+    /// Ends the worker's direction of a stream with an ERROR frame.
     pub(crate) fn refuse(&self, stream: u32, code: ErrorCode, reason: &str) {
         self.with(|slots, out| slots.refuse(stream, code, reason, out));
     }
 
-    /// Whether nobody waits for an answer on this stream. Wakes whoever asks when that changes.
+    /// Whether the stream is cancelled, or the socket is closed. Wakes the calling task when the stream changes.
     pub(crate) fn is_unwanted(&self, stream: u32, cx: &Context<'_>) -> bool {
         self.wait_for(stream, cx);
         self.closed.get() || self.slots.borrow().is_cancelled(stream)
     }
 
-    /// Looks at a stream again and again until `look` finds something.
+    /// Calls `look` after every change of the stream until it returns a value.
     pub(crate) async fn until<T>(
         &self,
         stream: u32,
@@ -122,10 +122,11 @@ impl Socket {
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// Sends the answer to a request, its body within the credit that there is.
+    /// Sends the response to a request. Its body waits for credit.
     ///
     /// # Errors
-    /// Why it could not be sent as it is; one whose client has gone is none.
+    /// The reason why the response could not be sent completely. (If the request is cancelled, this future is normally
+    /// dropped before it can fail.)
     pub(crate) async fn answer(&self, stream: u32, response: Response) -> Result<(), String> {
         if let ResponseBody::Stream(_) = response.body {
             return Err("a body that blocks, of an asynchronous handler".to_owned());
@@ -160,7 +161,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Writes to a body, within the credit that there is.
+    /// Writes to a body. Waits for credit.
     pub(crate) async fn write(&self, stream: u32, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let count = self.until(stream, |slots, out| {
@@ -172,7 +173,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Waits until all has been written, or nothing can be any more.
+    /// Waits until all frames have been written, or the socket is closed.
     pub(crate) async fn flushed(&self) {
         loop {
             let none = self.none.notified();
@@ -223,14 +224,14 @@ impl Socket {
         Ok(requests)
     }
 
-    /// Tells the gateway why this connection ends here.
+    /// Reports to the gateway why the worker ends the connection.
     async fn break_off(&self, why: &Broken) {
         log::error(format_args!("data socket closed: {why}"));
         self.with(|_, out| why.encode(out));
         self.flushed().await;
     }
 
-    /// Writes what waits, until the socket is closed.
+    /// Writes frames from `out` until the socket is closed.
     pub(crate) async fn write_all(self: Rc<Self>) {
         while !self.closed.get() {
             let bytes = std::mem::take(&mut *self.out.borrow_mut());
@@ -245,7 +246,7 @@ impl Socket {
                 match self.stream.try_write(rest) {
                     Ok(count) => rest = &rest[count..],
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    // Whoever reads finds the same, and ends it.
+                    // The reading task gets the same error and closes the socket.
                     Err(_) => return self.none.notify_waiters(),
                 }
             }

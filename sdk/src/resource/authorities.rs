@@ -1,12 +1,11 @@
-//! Who is trusted to say which server is which: the resource's own `ca`, or those that the platform
-//! trusts.
+//! The certificate authorities that may certify a server: the resource's own `ca`, or those that the platform trusts.
 
 use serde_json::Value;
 
 use super::ResourceError;
 use crate::handshake;
 
-/// Certificates as PEM.
+/// The certificates of the trusted authorities in PEM.
 pub(super) fn pem(name: &str) -> Result<String, ResourceError> {
     let own = match crate::resource(name) {
         Some(Value::Object(map)) => map.get("ca").and_then(Value::as_str),
@@ -25,7 +24,7 @@ pub(super) fn pem(name: &str) -> Result<String, ResourceError> {
     }
 }
 
-/// How rustls is to connect.
+/// The configuration of rustls for connections to this resource.
 #[cfg(feature = "postgres-tls")]
 pub(super) fn client_config(name: &str) -> Result<rustls::ClientConfig, ResourceError> {
     use rustls::pki_types::CertificateDer;
@@ -35,7 +34,7 @@ pub(super) fn client_config(name: &str) -> Result<rustls::ClientConfig, Resource
     let pem = pem(name)?;
     let mut roots = rustls::RootCertStore::empty();
     let certificates = CertificateDer::pem_slice_iter(pem.as_bytes());
-    // One that cannot be read takes none of the others away.
+    // A certificate that cannot be parsed is skipped.
     roots.add_parsable_certificates(certificates.flatten());
     if roots.is_empty() {
         return Err(bad(name, "its `ca` has no certificate"));
@@ -44,9 +43,9 @@ pub(super) fn client_config(name: &str) -> Result<rustls::ClientConfig, Resource
     Ok(config.with_no_client_auth())
 }
 
-/// Names the one provider of cryptography that is built in.
+/// Installs the only cryptography provider that is compiled in.
 pub(super) fn provider() {
-    // It fails where it has been named before.
+    // Fails if it has been installed before.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 

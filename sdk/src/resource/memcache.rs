@@ -1,7 +1,8 @@
-//! memcached, by async-memcached and deadpool: as many connections as handlers run at once.
+//! A client for memcached, based on async-memcached and deadpool. A worker opens at most as many connections as it runs
+//! handlers at the same time.
 //!
-//! The address is `memcache://HOST:PORT`, `tcp://HOST:PORT`, `HOST:PORT` or `unix:///PATH`; the crate
-//! connects by IPv4 alone.
+//! The address is `memcache://HOST:PORT`, `tcp://HOST:PORT`, `HOST:PORT` or `unix:///PATH`. TCP connections use IPv4
+//! only, because async-memcached does.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), hearth_sdk::Problem> {
@@ -27,16 +28,16 @@ use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleError, Re
 use super::patience::Patience;
 use super::{ResourceError, ServerError, Unavailable, WAIT, address, names};
 
-/// What a resource of this kind is called in the manifest.
+/// The manifest's name for this kind of resource.
 const KIND: &str = "memcache";
 
-/// The port of an address that names none.
+/// The default port.
 const PORT: u16 = 11211;
 
-/// A connection that was not used for so long is asked whether it is still one.
+/// A connection that was not used for longer than this is tested before its next use.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// A server, with the connections to it. Cheap to clone.
+/// A memcached server and the connections to it. Cheap to clone.
 #[derive(Clone)]
 pub struct Memcache {
     pool: Pool<Patient>,
@@ -47,15 +48,15 @@ pub struct Memcache {
 pub type Error = ServerError<async_memcached::Error>;
 
 impl Memcache {
-    /// The resource `memcache` of the manifest. Connects when it is first asked.
+    /// Uses the resource `memcache` of the manifest. Connects at the first command.
     ///
     /// # Errors
-    /// The manifest names none, or its address cannot be read.
+    /// The manifest has no such resource, or its address cannot be used.
     pub fn new() -> Result<Memcache, ResourceError> {
         Memcache::named(KIND)
     }
 
-    /// The resource of this name.
+    /// Uses the resource of this name.
     ///
     /// # Errors
     /// As [`new`](Memcache::new).
@@ -75,16 +76,16 @@ impl Memcache {
         Ok(Memcache { pool, name })
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     ///
     /// # Errors
-    /// The server's, that it has gone, or that there is no answer within [`WAIT`].
+    /// An error of the server, or [`Unavailable`] if the connection is lost or there is no result within [`WAIT`].
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
         let value = self.run(async |client| client.get(key).await).await?;
         Ok(value.and_then(|value| value.data))
     }
 
-    /// Keeps a value, for so long if a time is given; less than a second counts as one.
+    /// Stores a value, for `time` if it is given. A time below one second counts as one second.
     ///
     /// # Errors
     /// As [`get`](Memcache::get).
@@ -94,7 +95,7 @@ impl Memcache {
             .await
     }
 
-    /// Forgets a value; `false` if there was none.
+    /// Deletes a value. Returns `false` if there was none.
     ///
     /// # Errors
     /// As [`get`](Memcache::get).
@@ -107,7 +108,7 @@ impl Memcache {
         .await
     }
 
-    /// Adds to a number and returns the sum; one that is not there is made, and counts from 0.
+    /// Adds to a number and returns the sum. If there is no number yet, it is created and counts from 0.
     ///
     /// # Errors
     /// As [`get`](Memcache::get).
@@ -120,7 +121,7 @@ impl Memcache {
                 }
                 match client.add(key, by.to_string().as_str(), None, None).await {
                     Ok(()) => return Ok(by),
-                    // Somebody else was faster.
+                    // Another client has created the number in the meantime.
                     Err(async_memcached::Error::Protocol(Status::NotStored)) => {}
                     Err(error) => return Err(error),
                 }
@@ -141,7 +142,7 @@ impl Memcache {
             let done = work(&mut client).await;
             done.map_err(|error| match has_gone(&error) {
                 true => {
-                    // Nobody gets this connection again.
+                    // Take the connection out of the pool.
                     drop(Object::take(client));
                     Error::from(Unavailable::new(self.name, error))
                 }
@@ -169,7 +170,7 @@ impl fmt::Debug for Memcache {
     }
 }
 
-/// Whether the server, and not the command, is the reason.
+/// Whether the connection has failed, and not the command.
 fn has_gone(error: &async_memcached::Error) -> bool {
     use async_memcached::Error::{Connect, ConnectionClosed, Io};
     matches!(error, Connect(_) | ConnectionClosed | Io(_))
@@ -221,7 +222,7 @@ impl Server {
     }
 }
 
-/// Makes connections, with patience.
+/// Opens connections, with a backoff after failures.
 struct Patient {
     server: Server,
     patience: Patience,
@@ -243,7 +244,7 @@ impl managed::Manager for Patient {
         client: &mut Client,
         metrics: &Metrics,
     ) -> RecycleResult<async_memcached::Error> {
-        // Given up in the middle of a command: what comes next would be its answer.
+        // A command was dropped before its result arrived; the next command would read that result.
         if client.is_closed() {
             return Err(RecycleError::message("closed"));
         }

@@ -1,4 +1,5 @@
-//! Names of servers: the supervisor resolves them, for a worker in its cell cannot.
+//! Resolves the host names of servers through the supervisor, because a worker in its sandbox cannot resolve names
+//! itself.
 
 use std::io;
 use std::net::IpAddr;
@@ -12,16 +13,16 @@ use tokio::net::UnixStream;
 
 use crate::handshake;
 
-/// Resolves a name where a function is tested.
+/// Resolves a name in the tests of a function.
 type Resolver = fn(&str) -> io::Result<Vec<IpAddr>>;
 
-/// Set by tests alone: the resolver of the C library is no part of a worker.
+/// Set only in tests, so that workers do not link the C library's resolver.
 pub(crate) static IN_TESTS: OnceLock<Resolver> = OnceLock::new();
 
 /// The addresses of a host.
 ///
 /// # Errors
-/// There is no such host, or no resource of the function names it.
+/// The host does not exist, or no resource of the function names it.
 pub(super) async fn resolve(host: &str) -> io::Result<Vec<IpAddr>> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
@@ -39,7 +40,7 @@ pub(super) async fn resolve(host: &str) -> io::Result<Vec<IpAddr>> {
 async fn ask(host: &str) -> io::Result<Vec<IpAddr>> {
     let (ours, theirs) = StdUnixStream::pair()?;
     handshake::tell_with(Control::Resolve { host }, Some(theirs.as_fd()))?;
-    // The supervisor's is the only other end now: if it closes it, that is noticed.
+    // Now the supervisor has the only other end, so a read returns 0 if the supervisor closes it.
     drop(theirs);
     ours.set_nonblocking(true)?;
     let socket = UnixStream::from_std(ours)?;

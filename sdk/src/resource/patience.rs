@@ -1,15 +1,15 @@
-//! How a lost server is come back to: at once, and then after longer and longer pauses.
+//! The backoff for connections to a server: the first retry is immediate, later ones follow growing pauses.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Pause after the second failure in a row; the first is tried again at once.
+/// Pause after the second failure in a row. There is no pause after the first failure.
 const FIRST: Duration = Duration::from_millis(50);
 
-/// Longest pause: so long it takes at most until a server that is back is used again.
+/// Longest pause. It bounds how long a server that is available again stays unused.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Failures in a row, shared by all who want a connection to the same server.
+/// Counts failures in a row. All attempts to connect to one server share it.
 #[derive(Debug, Default)]
 pub(super) struct Patience(Mutex<State>);
 
@@ -19,12 +19,12 @@ struct State {
     not_before: Option<Instant>,
 }
 
-/// An attempt under way. One that is dropped before it has succeeded has failed.
+/// An attempt to connect. Dropping it before it has succeeded counts as a failure.
 #[derive(Debug)]
 pub(super) struct Attempt<'a>(&'a Patience, bool);
 
 impl Patience {
-    /// Waits until it is time for an attempt.
+    /// Waits until the next attempt is allowed.
     pub(super) async fn attempt(&self) -> Attempt<'_> {
         loop {
             let not_before = self.state().not_before;
@@ -47,7 +47,7 @@ impl Patience {
 }
 
 impl Attempt<'_> {
-    /// The server is there.
+    /// Reports that the connection is open, and forgets earlier failures.
     pub(super) fn succeeded(mut self) {
         *self.0.state() = State::default();
         self.1 = true;

@@ -1,5 +1,5 @@
-//! PostgreSQL, by tokio-postgres and deadpool: as many connections as handlers run at once, their
-//! statements prepared once.
+//! A client for PostgreSQL, based on tokio-postgres and deadpool. A worker opens at most as many connections as it runs
+//! handlers at the same time, and prepares each statement once per connection.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), hearth_sdk::Problem> {
@@ -36,14 +36,14 @@ use super::patience::Patience;
 use super::{ResourceError, ServerError, Unavailable, WAIT, address};
 use crate::causes::with_causes;
 
-/// What a resource of this kind is called in the manifest.
+/// The manifest's name for this kind of resource.
 const KIND: &str = "postgres";
 
-/// After so long without a request, connections are looked after before one is used: less than any server takes to start
-/// again, and long enough that who is busy pays nothing for it.
+/// After this time without a query, closed connections are detected before one is used. The time is shorter than any
+/// server takes to restart, and so long that a busy worker skips the check.
 const QUIET: Duration = Duration::from_millis(10);
 
-/// A server, with the connections to it. Cheap to clone.
+/// A PostgreSQL server and the connections to it. Cheap to clone.
 #[derive(Clone)]
 pub struct Postgres {
     pool: Pool<Patient>,
@@ -51,16 +51,18 @@ pub struct Postgres {
     used: Rc<Cell<Instant>>,
 }
 
-/// A connection, until it is dropped. Statements are prepared at their first use and kept with it.
+/// A connection, which returns to the pool when it is dropped. A statement is prepared at its first use and kept with
+/// the connection.
 pub struct Client {
-    /// There until it is dropped.
+    /// `Some` until the client is dropped.
     inner: Option<Object<Patient>>,
     name: &'static str,
-    /// Queries under way.
+    /// Number of queries that have no result yet.
     busy: Cell<u32>,
 }
 
-/// What is told on a channel, by NOTIFY. The connection is its own, and ends with it.
+/// Receives the notifications of a channel (NOTIFY). It has its own connection, which closes when the listener is
+/// dropped.
 pub struct Listener {
     _connection: Connection,
     told: UnboundedReceiver<String>,
@@ -70,15 +72,15 @@ pub struct Listener {
 pub type Error = ServerError<tokio_postgres::Error>;
 
 impl Postgres {
-    /// The resource `postgres` of the manifest. Connects when it is first asked.
+    /// Uses the resource `postgres` of the manifest. Connects at the first `get` or `listen`.
     ///
     /// # Errors
-    /// The manifest names none, or its address cannot be read.
+    /// The manifest has no such resource, or its address cannot be used.
     pub fn new() -> Result<Postgres, ResourceError> {
         Postgres::named(KIND)
     }
 
-    /// The resource of this name.
+    /// Uses the resource of this name.
     ///
     /// # Errors
     /// As [`new`](Postgres::new).
@@ -109,14 +111,14 @@ impl Postgres {
         })
     }
 
-    /// A connection, made if there is none to spare.
+    /// Returns a connection from the pool, or a new one if no connection is free.
     ///
     /// # Errors
-    /// There is none within [`WAIT`].
+    /// There is no connection within [`WAIT`], or connecting failed.
     pub async fn get(&self) -> Result<Client, Unavailable> {
         if self.used.replace(Instant::now()).elapsed() > QUIET {
-            // A connection that has ended while nobody looked is noticed first: one step to look at the
-            // sockets, one for its task to draw the conclusion.
+            // Detect connections that have closed in the meantime: the first yield lets the runtime poll the sockets,
+            // the second lets the tasks of closed connections end.
             for _ in 0..2 {
                 tokio::task::yield_now().await;
             }
@@ -140,10 +142,11 @@ impl Postgres {
         })
     }
 
-    /// Listens to a channel (LISTEN), on a connection beside those of [`get`](Postgres::get).
+    /// Listens to a channel (LISTEN) on a separate connection, which does not count among those of
+    /// [`get`](Postgres::get).
     ///
     /// # Errors
-    /// The server's, or that there is none within [`WAIT`].
+    /// An error of the server, or [`Unavailable`] if connecting fails or there is no result within [`WAIT`].
     pub async fn listen(&self, channel: &str) -> Result<Listener, Error> {
         let (sender, told) = unbounded_channel();
         let manager = self.pool.manager();
@@ -165,8 +168,8 @@ impl Postgres {
 }
 
 impl Listener {
-    /// The payload of what is told next; `None` once the connection has ended. What was told meanwhile
-    /// waits in memory.
+    /// Waits for the next notification and returns its payload, or `None` when the connection has ended. Notifications
+    /// that have not been read wait in memory, without a limit.
     pub async fn next(&mut self) -> Option<String> {
         self.told.recv().await
     }
@@ -200,14 +203,14 @@ impl Drop for Client {
         if self.busy.get() == 0 {
             return;
         }
-        // Given up in the middle of a query, as where the client has gone: whoever got this connection
-        // next would wait for it. So the server is asked to stop, and the connection goes.
+        // A query was dropped before its result arrived, for example because the client has disconnected. The next user
+        // of the connection would wait for this query. So cancel it at the server, and close the connection.
         let connection = Object::take(inner);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
         runtime.spawn(async move {
-            // A server that cannot be asked has ended the query by itself.
+            // If this fails, the connection is closed all the same.
             let _ = tokio::time::timeout(WAIT, connection.cancel()).await;
         });
     }
@@ -217,16 +220,17 @@ impl Drop for Client {
 type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 impl Client {
-    /// tokio-postgres's own client, for transactions, COPY and whatever else.
+    /// The client of tokio-postgres, for transactions, COPY and everything else. A query that is started with it is not
+    /// cancelled at the server when its handler is dropped.
     pub fn raw(&mut self) -> &mut ClientWrapper {
         let inner = self.inner.as_mut();
         &mut inner.expect("it is there until it is dropped").client
     }
 
-    /// All rows.
+    /// Runs a query and returns all rows.
     ///
     /// # Errors
-    /// The server's, or that it has gone.
+    /// An error of the server, or [`Unavailable`] if the connection is lost.
     pub async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
         let work = async |client: &ClientWrapper, statement: &Statement| {
             client.query(statement, params).await
@@ -234,10 +238,10 @@ impl Client {
         self.prepared(sql, work).await
     }
 
-    /// The one row, or none.
+    /// Runs a query and returns its only row, or `None`.
     ///
     /// # Errors
-    /// The server's, that it has gone, or that there are more rows.
+    /// An error of the server, more than one row, or [`Unavailable`] if the connection is lost.
     pub async fn query_opt(&self, sql: &str, params: Params<'_>) -> Result<Option<Row>, Error> {
         let work = async |client: &ClientWrapper, statement: &Statement| {
             client.query_opt(statement, params).await
@@ -245,10 +249,10 @@ impl Client {
         self.prepared(sql, work).await
     }
 
-    /// The one row.
+    /// Runs a query and returns its only row.
     ///
     /// # Errors
-    /// The server's, that it has gone, or that there are none or more.
+    /// An error of the server, no row or more than one, or [`Unavailable`] if the connection is lost.
     pub async fn query_one(&self, sql: &str, params: Params<'_>) -> Result<Row, Error> {
         let work = async |client: &ClientWrapper, statement: &Statement| {
             client.query_one(statement, params).await
@@ -256,10 +260,10 @@ impl Client {
         self.prepared(sql, work).await
     }
 
-    /// How many rows it has changed.
+    /// Runs a statement and returns the number of rows that it has changed.
     ///
     /// # Errors
-    /// The server's, or that it has gone.
+    /// An error of the server, or [`Unavailable`] if the connection is lost.
     pub async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
         let work = async |client: &ClientWrapper, statement: &Statement| {
             client.execute(statement, params).await
@@ -267,10 +271,10 @@ impl Client {
         self.prepared(sql, work).await
     }
 
-    /// Several statements without parameters, as migrations are.
+    /// Runs several statements without parameters, such as migrations.
     ///
     /// # Errors
-    /// The server's, or that it has gone.
+    /// An error of the server, or [`Unavailable`] if the connection is lost.
     pub async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
         self.work(async |client| client.batch_execute(sql).await)
             .await
@@ -308,7 +312,7 @@ fn failure(name: &'static str, error: tokio_postgres::Error) -> Error {
     }
 }
 
-/// Whether the server, and not the query, is the reason.
+/// Whether the connection or the server has failed, and not the query.
 fn has_gone(error: &tokio_postgres::Error) -> bool {
     let ending = [
         SqlState::ADMIN_SHUTDOWN,
@@ -326,7 +330,7 @@ fn io_error(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>())
 }
 
-/// Makes connections, with patience.
+/// Opens connections, with a backoff after failures.
 struct Patient {
     config: Config,
     encryption: Encryption,

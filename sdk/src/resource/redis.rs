@@ -1,5 +1,5 @@
-//! Redis, by the crate of that name: one connection that all handlers of a worker share, since commands
-//! of several are sent one behind the other without waiting.
+//! A client for Redis, based on the crate `redis`. All handlers of a worker share one connection, on which their
+//! commands are pipelined.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), hearth_sdk::Problem> {
@@ -30,25 +30,26 @@ pub use redis;
 use super::patience::Patience;
 use super::{ResourceError, ServerError, Unavailable, WAIT, address, names};
 
-/// What a resource of this kind is called in the manifest.
+/// The manifest's name for this kind of resource.
 const KIND: &str = "redis";
 
-/// A connection that was not used for so long is asked whether it is still one.
+/// A connection that was not used for longer than this is tested before its next use.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// A server, with the connection to it. Cheap to clone.
+/// A Redis server and the connection to it. Cheap to clone.
 #[derive(Clone)]
 pub struct Redis {
     shared: Rc<Shared>,
     name: &'static str,
 }
 
-/// What all handles of one server share.
+/// What all clones of a [`Redis`] share.
 struct Shared {
     client: Client,
     config: AsyncConnectionConfig,
     patience: Patience,
-    /// The connection, made by whoever needs it first. One that has ended makes room for the next.
+    /// The connection, which the first command opens. If it fails, an empty cell replaces it, and the next command
+    /// opens another one.
     current: RefCell<Rc<Current>>,
     used: Cell<Instant>,
 }
@@ -59,23 +60,23 @@ type Current = OnceCell<MultiplexedConnection>;
 pub type Error = ServerError<RedisError>;
 
 impl Redis {
-    /// The resource `redis` of the manifest. Connects when it is first asked. To be called where a
-    /// runtime is: in an asynchronous start, or within [`block_on`](crate::block_on).
+    /// Uses the resource `redis` of the manifest. Connects at the first command. Call it within a runtime: in an
+    /// asynchronous start, or within [`block_on`](crate::block_on).
     ///
     /// # Errors
-    /// The manifest names none, or its address cannot be read.
+    /// The manifest has no such resource, or its address cannot be used.
     pub fn new() -> Result<Redis, ResourceError> {
         Redis::named(KIND)
     }
 
-    /// The resource of this name.
+    /// Uses the resource of this name.
     ///
     /// # Errors
     /// As [`new`](Redis::new).
     pub fn named(name: &'static str) -> Result<Redis, ResourceError> {
         let bad = |error: RedisError| ResourceError::Address {
             name: name.to_owned(),
-            // Its own words quote the address, and the address may have a password in it.
+            // The error's message quotes the address, which may contain a password.
             why: error.kind_text(),
         };
         let client = client(address(name, KIND)?, name, bad)?;
@@ -99,13 +100,13 @@ impl Redis {
     /// Runs a command.
     ///
     /// # Errors
-    /// The server's, that it has gone, or that there is no answer within [`WAIT`].
+    /// An error of the server, or [`Unavailable`] if the connection is lost or there is no result within [`WAIT`].
     pub async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
         self.within(async |mut connection| command.query_async(&mut connection).await)
             .await
     }
 
-    /// Runs several commands at once.
+    /// Runs several commands together.
     ///
     /// # Errors
     /// As [`run`](Redis::run).
@@ -121,7 +122,8 @@ impl Redis {
         let shared = &self.shared;
         let checked = async {
             if shared.used.replace(Instant::now()).elapsed() > QUIET {
-                // One that has ended meanwhile fails here, and is made anew for the command itself.
+                // If the connection has closed in the meantime, the PING fails, and the command itself opens another
+                // connection.
                 let ping = redis::cmd("PING");
                 let _ = shared
                     .run(async |mut connection| ping.query_async::<()>(&mut connection).await)
@@ -171,7 +173,7 @@ fn client(
 }
 
 impl Shared {
-    /// Works with the connection, and forgets it if it has ended.
+    /// Runs `work` with the connection, and discards the connection if it has failed.
     async fn run<T>(
         &self,
         work: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>,
@@ -181,7 +183,7 @@ impl Shared {
         let done = work(connection.clone()).await;
         if done.as_ref().is_err_and(has_gone) {
             let mut now = self.current.borrow_mut();
-            // Unless somebody else was faster.
+            // Unless another task has replaced it already.
             if Rc::ptr_eq(&now, &current) {
                 *now = Rc::default();
             }
@@ -200,7 +202,7 @@ impl Shared {
     }
 }
 
-/// Names as the platform resolves them.
+/// Resolves names through the platform.
 struct Names;
 
 impl AsyncDNSResolver for Names {
@@ -223,7 +225,7 @@ impl fmt::Debug for Redis {
     }
 }
 
-/// Whether the server, and not the command, is the reason.
+/// Whether the connection or the server has failed, and not the command.
 fn has_gone(error: &RedisError) -> bool {
     use redis::ErrorKind::AuthenticationFailed;
     error.is_io_error()
@@ -233,7 +235,7 @@ fn has_gone(error: &RedisError) -> bool {
         || error.kind() == AuthenticationFailed
 }
 
-/// What went wrong, without what was sent.
+/// A description of an error that contains no part of the command or the address.
 trait KindText {
     fn kind_text(&self) -> String;
 }

@@ -1,4 +1,4 @@
-//! A built worker, spoken to over the real wire as supervisor and gateway would.
+//! Runs a built worker and communicates with it over the real protocol, as supervisor and gateway do.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -24,10 +24,10 @@ use hearth_sys::spawn::{Child, Spawn, spawn};
 use super::{Answer, Platform, routed};
 use crate::request::Request;
 
-/// So long a worker may take to start or to end.
+/// Maximum time for each reply on the control socket, and for the end of the worker.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A running worker: the program itself, in a process of its own. Ends when it is dropped.
+/// A running worker: the program in a process of its own. Dropping it kills the process.
 ///
 /// ```no_run
 /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -53,30 +53,30 @@ pub struct Worker {
     said: Arc<Mutex<Vec<String>>>,
 }
 
-/// Why there is no answer, or no worker.
+/// Why there is no response, or no worker.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
-    /// It could not be started, or a socket failed.
+    /// The program could not be started, or a socket failed.
     #[error("the worker cannot be talked to: {0}")]
     Io(#[from] io::Error),
-    /// Its start failed, with this message.
+    /// The start of the worker failed with this message.
     #[error("could not start: {0}")]
     StartFailed(String),
-    /// It ended, or has closed its socket.
+    /// The worker has ended or closed its socket, or it did not reply on the control socket in time.
     #[error("the worker has ended")]
     Ended,
-    /// Nothing came in time.
+    /// The worker did not respond or end in time.
     #[error("the worker says nothing")]
     Silent,
-    /// It refused the request, or broke its answer off, with this reason.
+    /// The worker refused the request, or aborted the response, for this reason.
     #[error("the worker refuses: {0}")]
     Refused(String),
-    /// It sent what it must not.
+    /// The worker broke the protocol.
     #[error("broke the protocol: {0}")]
     Protocol(String),
 }
 
-/// What the control socket brings.
+/// A message from the control socket.
 #[derive(Debug)]
 enum Step {
     Hello(Codec),
@@ -86,10 +86,10 @@ enum Step {
 }
 
 impl Worker {
-    /// Starts a program, and waits until it is ready.
+    /// Starts a program and waits until it is ready.
     ///
     /// # Errors
-    /// It cannot be started, or its own start fails.
+    /// The program cannot be started, or the worker reports that its start has failed.
     pub fn start(program: impl AsRef<Path>, platform: Platform) -> Result<Worker, Broken> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut child = spawn(Spawn {
@@ -136,13 +136,13 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Adds a route of the manifest: a request that fits it has its parameters.
+    /// Adds a route of the manifest. A request that matches it gets its parameters.
     pub fn with_route(mut self, pattern: &str) -> Worker {
         self.routes.push(pattern.to_owned());
         self
     }
 
-    /// Sends GET.
+    /// Sends a GET request.
     ///
     /// # Errors
     /// As [`send`](Worker::send).
@@ -150,7 +150,7 @@ impl Worker {
         self.send(Request::new("GET", path_and_query, ""))
     }
 
-    /// Sends POST with this body.
+    /// Sends a POST request with this body.
     ///
     /// # Errors
     /// As [`send`](Worker::send).
@@ -162,10 +162,11 @@ impl Worker {
         self.send(Request::new("POST", path_and_query, body))
     }
 
-    /// Sends any request and waits for the whole answer, until the request's deadline.
+    /// Sends any request and waits for the complete response, until the request's deadline.
     ///
     /// # Errors
-    /// There is none, and why. A panic of the handler is an answer, with status 500.
+    /// The reason why there is no complete response. A panic of the handler is not an error, but a response with status
+    /// 500.
     pub fn send(&mut self, request: Request) -> Result<Answer, Broken> {
         let request = routed(&self.routes, request);
         let body = request.body.bytes()?;
@@ -209,7 +210,7 @@ impl Worker {
                     end
                 }
                 Received::Refused(of, why) if of == stream => return Err(Broken::Refused(why)),
-                // What comes late for an earlier request.
+                // A late frame for an earlier request.
                 _ => false,
             };
             if done {
@@ -225,12 +226,12 @@ impl Worker {
         }
     }
 
-    /// What it has said so far in its log: `level: message`.
+    /// The lines that the worker has logged so far, each as `level: message`.
     ///
     /// # Errors
-    /// It is not there any more, to be asked whether this is all.
+    /// The worker has ended, so it cannot confirm that there are no further lines.
     pub fn log(&mut self) -> Result<Vec<String>, Broken> {
-        // Its answer comes behind all that it has said.
+        // The worker sends PONG after all lines that it has logged before.
         self.tell(Control::Ping { nonce: 0 }, None)?;
         while !matches!(self.step()?, Step::Pong) {}
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,10 +243,10 @@ impl Worker {
         next.map_err(|_| Broken::Ended)
     }
 
-    /// Ends it, as a platform does that stops; how it ended.
+    /// Stops the worker as a platform does, and returns its exit status.
     ///
     /// # Errors
-    /// It does not end.
+    /// The worker does not end in time.
     pub fn stop(mut self) -> Result<ExitStatus, Broken> {
         let deadline_ms = PATIENCE.as_millis() as u32;
         self.tell(Control::Stop { deadline_ms }, None)?;
@@ -301,13 +302,13 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // One that has ended already is only waited for.
+        // A worker that has ended already is only reaped.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What a data socket brings, with the stream it is for.
+/// A message from the data socket, with its stream.
 enum Received {
     Head(u32, Answer, bool),
     Body(u32, Vec<u8>, bool),
@@ -369,7 +370,7 @@ fn head(request: &Request) -> RequestHead<'_> {
     }
 }
 
-/// What a worker prints is printed by its test.
+/// Prints the output of the worker to the standard error of the test.
 #[expect(clippy::print_stderr, reason = "a test has no other log")]
 fn pass_on(from: OwnedFd) {
     std::thread::spawn(move || {
@@ -382,7 +383,7 @@ fn pass_on(from: OwnedFd) {
     });
 }
 
-/// Reads the control socket to its end: keeps what is logged, resolves names, tells of the start.
+/// Reads the control socket until it closes: keeps log lines, resolves names, and passes all other messages on.
 fn listen(control: Arc<UnixStream>, said: Arc<Mutex<Vec<String>>>) -> Receiver<Step> {
     let (sender, steps) = channel();
     std::thread::spawn(move || {
@@ -439,12 +440,12 @@ fn hear(
             };
             let mut bytes = Vec::new();
             Control::Resolved { found, text: &text }.encode(&mut bytes);
-            // One that has gone needs no answer.
+            // A worker that has ended needs no reply.
             let _ = UnixStream::from(descriptors.remove(0)).write_all(&bytes);
             return;
         }
         _ => return,
     };
-    // Fails where the test has stopped waiting.
+    // Fails if the test has dropped the worker.
     let _ = steps.send(step);
 }

@@ -1,4 +1,4 @@
-//! The way to a server of PostgreSQL: which there are, and how a connection begins.
+//! Connects to PostgreSQL: reads the servers from the address and opens a connection to one of them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,8 +16,8 @@ use tokio_util::either::Either;
 use super::super::{WAIT, names};
 use super::encryption::Encryption;
 
-/// A connection that is silent for so long is asked whether it is still one, and a server that does not
-/// answer that for as long is gone.
+/// After this time without traffic, the kernel probes the connection (keepalive). It closes the connection if the
+/// server acknowledges nothing for as long (TCP_USER_TIMEOUT, tcp(7)).
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// Why there is no connection.
@@ -33,14 +33,14 @@ pub(super) enum ConnectError {
     NoHost,
 }
 
-/// A server.
+/// A server of the address.
 struct Server {
     place: Place,
-    /// What its certificate calls it.
+    /// The name that its certificate must have.
     name: String,
 }
 
-/// Where it listens.
+/// Where a server listens.
 enum Place {
     Tcp(SocketAddr),
     Unix(PathBuf),
@@ -48,7 +48,7 @@ enum Place {
 
 pub(super) type Stream = Either<TcpStream, UnixStream>;
 
-/// A client, and where its server is.
+/// A client and its server.
 pub(super) struct Connection {
     pub(super) client: ClientWrapper,
     server: Server,
@@ -56,8 +56,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects to the first server of the address that lets us, in the order it names them. What the
-    /// server tells of channels goes to `told`, which is dropped when the connection has ended.
+    /// Connects to the first server of the address that accepts the connection, in the order of the address.
+    /// Notifications of the server go to `told`, which is dropped when the connection ends.
     pub(super) async fn open(
         config: &Config,
         encryption: &Encryption,
@@ -88,7 +88,7 @@ impl Connection {
         Err(last)
     }
 
-    /// Asks the server to stop what it does for this connection, and ends it.
+    /// Cancels the running query of this connection at the server, and closes the connection.
     pub(super) async fn cancel(self) -> Result<(), ConnectError> {
         let stream = connect(&self.server.place).await?;
         let token = self.client.cancel_token();
@@ -99,12 +99,12 @@ impl Connection {
     }
 }
 
-/// The hosts of an address, each with its name and its port.
+/// The hosts of the address, each with its name and its port.
 fn hosts(config: &Config) -> Vec<(Host, String, u16)> {
     let ports = config.get_ports();
     let port = |index| ports.get(index).or(ports.first()).copied();
     let named = config.get_hosts();
-    // An address in numbers stands for the name beside it.
+    // A numeric address (`hostaddr`) replaces the lookup of the name (`host`) at the same position.
     let numbers = config.get_hostaddrs().iter();
     let mut hosts: Vec<Host> = numbers.map(|ip| Host::Tcp(ip.to_string())).collect();
     if hosts.is_empty() {

@@ -1,4 +1,4 @@
-//! Whether connections to PostgreSQL are encrypted, and how they begin either way.
+//! Opens connections to PostgreSQL over a stream, encrypted or not.
 
 use std::future::poll_fn;
 
@@ -11,7 +11,7 @@ use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Connection, Erro
 use super::super::ResourceError;
 use super::connect::Stream;
 
-/// How connections are encrypted, or that they are not.
+/// Whether and how connections are encrypted.
 #[derive(Clone)]
 pub(super) struct Encryption {
     #[cfg(feature = "postgres-tls")]
@@ -19,7 +19,7 @@ pub(super) struct Encryption {
 }
 
 impl Encryption {
-    /// As the address says: `sslmode=require`, or not at all. The certificate is judged, always.
+    /// Encrypts if the address has `sslmode=require`. The server's certificate is then always verified.
     #[cfg(feature = "postgres-tls")]
     pub(super) fn of(config: &Config, name: &str) -> Result<Encryption, ResourceError> {
         use super::super::authorities;
@@ -44,7 +44,7 @@ impl Encryption {
         }
     }
 
-    /// Begins a connection over `stream` to the server of this name.
+    /// Opens a connection over `stream` to the server of this name.
     pub(super) async fn begin(
         &self,
         config: &Config,
@@ -60,7 +60,7 @@ impl Encryption {
         Ok(run(config.connect_raw(stream, NoTls).await?, told))
     }
 
-    /// Asks the server to stop what the connection of this token does.
+    /// Cancels the query of this token's connection at the server.
     pub(super) async fn cancel(
         &self,
         token: &CancelToken,
@@ -86,12 +86,13 @@ impl Encryption {
     > {
         use tokio_postgres::tls::MakeTlsConnect;
         let mut connector = self.connector.clone()?;
-        // It cannot fail: what is no name of a server fails at the handshake.
+        // `make_tls_connect` cannot fail: its error type is `Infallible`, and an invalid server name fails in the
+        // handshake.
         MakeTlsConnect::<Stream>::make_tls_connect(&mut connector, name).ok()
     }
 }
 
-/// Lets a connection work in a task of its own.
+/// Runs a connection in its own task.
 fn run<T>(
     (client, mut connection): (Client, Connection<Stream, T>),
     told: Option<UnboundedSender<String>>,
@@ -99,11 +100,11 @@ fn run<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    // How it ends is told by the query that finds it ended.
+    // The task reports no error: the next query on the connection fails with one.
     let task = tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
             if let (AsyncMessage::Notification(notification), Some(told)) = (message, &told) {
-                // Fails where nobody listens any more, and the connection is about to end.
+                // Fails if the listener has been dropped; the connection ends soon after it.
                 let _ = told.send(notification.payload().to_owned());
             }
         }
