@@ -1,7 +1,7 @@
-//! Login: a user's password for a signed session token.
+//! Login: exchanges a user's password for a signed session token.
 //!
-//! Owns the route and its answers; who may log in is in `password`, what a token is in `session`. It does
-//! not count failed attempts: a login that faces the world wants that before it.
+//! This file contains the route and its responses; `password` decides who may log in, and `session` makes the tokens.
+//! This example does not limit failed attempts, which a public login must do.
 
 mod password;
 mod session;
@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::password::{DEMO_USER, Users};
 use crate::session::{Claims, KeyError, SigningKey};
 
-/// Longest password in bytes: beyond every passphrase, and a bound for what is hashed.
+/// Longest password in bytes: longer than any passphrase, and a bound for the work of the hash.
 const MAX_PASSWORD: usize = 1024;
 
-/// Made once, when the worker starts.
+/// The state, created once when the worker starts.
 struct Login {
     users: Users,
     key: SigningKey,
@@ -27,7 +27,7 @@ fn main() {
     serve(start, |login, req| handle(login, &req, unix_seconds()));
 }
 
-/// A panic in here is how a function says that it cannot start: the platform is told the reason.
+/// A panic in this function reports to the platform that the worker cannot start, with the reason.
 #[expect(
     clippy::print_stderr,
     reason = "the platform takes a worker's stderr into its log"
@@ -54,7 +54,7 @@ fn signing_key(text: Option<&str>) -> Result<(SigningKey, &'static str), KeyErro
     }
 }
 
-/// No `Debug`: it holds a password.
+/// Does not implement `Debug`, because it contains a password.
 #[derive(Deserialize)]
 struct Credentials {
     username: String,
@@ -96,14 +96,14 @@ fn log_in(login: &Login, req: &Request, now: u64) -> Result<Response, Problem> {
     .header("cache-control", "no-store"))
 }
 
-/// The same for a wrong password and for a user that does not exist. A 401 must name a scheme (RFC 9110,
-/// section 11.6.1): the one that the token is for.
+/// The response is the same for a wrong password and for an unknown user. A 401 must name an authentication scheme (RFC
+/// 9110, section 11.6.1); this one names the scheme of the token.
 fn refused() -> Response {
     let problem = Problem::new(401, "Not logged in").detail("user name or password is wrong");
     Response::from(problem).header("www-authenticate", r#"Bearer realm="auth_login""#)
 }
 
-/// A clock before 1970 counts as 1970: its tokens have ended wherever the time is known.
+/// A clock before 1970 counts as 1970: on a machine with the right time, its tokens have expired.
 fn unix_seconds() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -123,7 +123,7 @@ mod tests {
         }
     }
 
-    /// Sends one body; gives back the status, the field that answers name, and the answer whole.
+    /// Sends one body; returns the status, the body of the response as JSON, and the whole response.
     fn send(login: &Login, body: &str) -> (u16, Value, Response) {
         let req = Request::new("POST", "/login", body);
         let answer = handle(login, &req, 1000).into_response();

@@ -1,32 +1,31 @@
-//! Who may log in, and whether a password is theirs. Keeps hashes only, never a password.
+//! The users who may log in, and the check of their passwords. Stores only hashes, never a password.
 //!
-//! The hashes are PHC strings of Argon2id with m = 19,456 KiB, t = 2, p = 1: the least that OWASP's
-//! password storage cheat sheet recommends, and what a Raspberry Pi does in a fraction of a second.
-//! The reference tool makes one, with the password on its stdin:
-//! `argon2 SALT -id -k 19456 -t 2 -p 1 -e`.
+//! The hashes are PHC strings of Argon2id with m = 19,456 KiB, t = 2, p = 1: the minimum that OWASP's password storage
+//! cheat sheet recommends. A Raspberry Pi computes one in a fraction of a second. To make a hash, run the reference
+//! tool with the password on its standard input: `argon2 SALT -id -k 19456 -t 2 -p 1 -e`.
 
 use std::collections::BTreeMap;
 
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
 
-/// The one user of this example.
+/// The only user of this example.
 pub(crate) const DEMO_USER: &str = "demo";
 
-/// Of `warm-hearth`.
+/// The hash of `warm-hearth`.
 const DEMO_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$dDaCIplNaKmuP9ad6MY05A$4pIa8zO9SEDm/Ro3EcoXaWt53NUMsm+lLzkctkqt2fA";
 
-/// Of 32 random bytes that were thrown away.
+/// The hash of 32 random bytes that were discarded.
 const DECOY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$x4qv8jfMG/8E5xj4OIPbjg$av8UtHwHQVT2gcxRTeiv1MAeMwNanAjZNWNYCD3/g+c";
 
-/// The users and their passwords' hashes.
+/// The users and the hashes of their passwords.
 pub(crate) struct Users {
     hashes: BTreeMap<String, PasswordHash>,
-    /// Checked in place of an unknown user's, so that the time taken does not tell who exists.
+    /// Checked instead of the hash of an unknown user, so that the response time does not reveal which users exist.
     decoy: PasswordHash,
 }
 
 impl Users {
-    /// The demo user alone.
+    /// Only the demo user.
     pub(crate) fn demo() -> Users {
         Users {
             hashes: BTreeMap::from([(DEMO_USER.to_owned(), parse(DEMO_HASH))]),
@@ -34,11 +33,11 @@ impl Users {
         }
     }
 
-    /// Whether this is a user's password. Does the same work for users that do not exist.
+    /// Whether this is the password of the user. Does the same work for unknown users.
     pub(crate) fn admits(&self, username: &str, password: &str) -> bool {
         let known = self.hashes.get(username);
         let hash = known.unwrap_or(&self.decoy);
-        // Algorithm and cost are the hash's own; the Argon2 value's are not looked at.
+        // The hash contains its algorithm and cost; those of the `Argon2` value are ignored.
         let fits = Argon2::default()
             .verify_password(password.as_bytes(), hash)
             .is_ok();

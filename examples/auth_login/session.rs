@@ -1,23 +1,23 @@
-//! Session tokens: made for who has logged in, checked by whoever holds the same key.
+//! Session tokens: made for a user who has logged in, and checked by functions that have the same key.
 //!
-//! A token is a JSON Web Token (RFC 7519) signed with HMAC-SHA-256 (`HS256`, RFC 7518, section 3.2). The
-//! format is small enough to be read here whole, and every language has a library that checks it.
+//! A token is a JSON Web Token (RFC 7519) signed with HMAC-SHA-256 (`HS256`, RFC 7518, section 3.2). The format is
+//! small enough to implement here, and every language has a library that checks it.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-/// How long a token is good for, in seconds.
+/// How long a token is valid, in seconds.
 const LIFETIME: u64 = 60 * 60;
 
-/// Least length of a key in bytes: that of the hash (RFC 7518, section 3.2).
+/// Minimum length of a key in bytes: the length of the hash (RFC 7518, section 3.2).
 const MIN_KEY: usize = 32;
 
-/// The only header there is. Tokens with any other are refused, so no token chooses its own algorithm.
+/// The only accepted header. Tokens with any other header are refused, so a token cannot choose its algorithm.
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
-/// What signs tokens and checks them.
+/// The key that signs and checks tokens.
 pub(crate) struct SigningKey(Hmac<Sha256>);
 
 /// Why there is no key.
@@ -29,19 +29,19 @@ pub(crate) enum KeyError {
     Random(getrandom::Error),
 }
 
-/// What a token says. Times are seconds since 1970, UTC.
+/// The contents of a token. Times are seconds since 1970, UTC.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claims {
     /// The user.
     pub(crate) sub: String,
-    /// Made at.
+    /// The time at which the token was made.
     pub(crate) iat: u64,
-    /// Good until just before.
+    /// The time from which on the token is no longer valid.
     pub(crate) exp: u64,
 }
 
 impl Claims {
-    /// For a user who logs in now.
+    /// The claims of a user who logs in now.
     pub(crate) fn new(user: &str, now: u64) -> Claims {
         Claims {
             sub: user.to_owned(),
@@ -60,7 +60,7 @@ impl SigningKey {
         Ok(SigningKey::from_bytes(text.as_bytes()))
     }
 
-    /// A key that nobody else has, and that ends with this process.
+    /// A random key, which exists only in this process.
     pub(crate) fn random() -> Result<SigningKey, KeyError> {
         let mut bytes = [0; MIN_KEY];
         getrandom::fill(&mut bytes).map_err(KeyError::Random)?;
@@ -71,7 +71,7 @@ impl SigningKey {
         SigningKey(Hmac::new_from_slice(bytes).expect("HMAC takes keys of any length"))
     }
 
-    /// The token that says this.
+    /// Makes the token with these claims.
     pub(crate) fn sign(&self, claims: &Claims) -> String {
         let claims = serde_json::to_vec(claims).expect("text and numbers always print");
         let signed = format!("{}.{}", encode(HEADER.as_bytes()), encode(&claims));
@@ -79,8 +79,8 @@ impl SigningKey {
         format!("{signed}.{}", encode(&signature))
     }
 
-    /// What a token says, if this key signed it and it is still good. Signatures are compared in
-    /// constant time, and nothing of a token is read before its signature fits.
+    /// Returns the claims of a token, if this key has signed it and it has not expired. Signatures are compared in
+    /// constant time, and the token is not parsed before its signature is verified.
     #[cfg_attr(
         not(test),
         expect(

@@ -1,34 +1,34 @@
-//! An item, and what a client may say about one. Knows no storage and no routes.
+//! An item, and the validation of the fields that a client sends. Independent of storage and routes.
 
 use hearth_sdk::Problem;
 use serde::{Deserialize, Serialize};
 
-/// Longest name, in characters: a line on a screen, with room.
+/// Longest name in characters: more than a line on a screen.
 const MAX_NAME: usize = 200;
 
-/// Largest integer that every JSON reader keeps exactly (RFC 8259, section 6).
+/// Largest integer that every JSON parser represents exactly (RFC 8259, section 6).
 const MAX_EXACT: u64 = (1 << 53) - 1;
 
 /// One item of the stock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Item {
-    /// Given by the store, never by a client.
+    /// Assigned by the store, never by a client.
     pub(crate) id: u64,
     #[serde(flatten)]
     pub(crate) draft: Draft,
 }
 
-/// An item without its id, valid: made by [`Fields::validate`], or by a store of what it has kept.
+/// An item without its id. It is valid: [`Fields::validate`] makes it, or a store makes it from a stored item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Draft {
     pub(crate) name: String,
     pub(crate) quantity: u32,
-    /// None: not for sale.
+    /// `None` if the item is not for sale.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) price_cents: Option<u64>,
 }
 
-/// A body as it came: the right types, not yet the right values.
+/// The body of a request: the types are right, but the values have not been checked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fields {
@@ -38,7 +38,7 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// The draft, its name trimmed.
+    /// Checks the values and returns the draft, with its name trimmed.
     ///
     /// # Errors
     /// A 422 that names the field.
@@ -47,7 +47,7 @@ impl Fields {
         if name.is_empty() || name.chars().count() > MAX_NAME {
             return Err(invalid("name", format!("1 to {MAX_NAME} characters")));
         }
-        // No text of PostgreSQL's can hold one, and nothing that people read needs one.
+        // The type `text` of PostgreSQL cannot store U+0000, and a name does not need it.
         if name.contains('\0') {
             return Err(invalid("name", "no character U+0000".to_owned()));
         }

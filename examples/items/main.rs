@@ -1,8 +1,8 @@
-//! A stock of items over JSON: list, read, create, replace, delete.
+//! A stock of items with a JSON interface: list, read, create, replace, delete.
 //!
-//! Owns the routes; what is answered is in `answer`, what an item may be in `item`, what part of the list
-//! is asked for in `page`, where items are kept in `store`. The same over PostgreSQL is
-//! `items_postgres`, which shares all but this file and the store.
+//! This file contains the routes; `answer` makes the responses, `item` validates items, `page` parses the requested
+//! part of the list, and `store` stores the items. `items_postgres` is the same function with PostgreSQL; it shares
+//! everything except this file and the store.
 
 mod answer;
 mod item;
@@ -20,7 +20,7 @@ fn main() {
     serve(start, |store, req| handle(store.as_mut(), &req));
 }
 
-/// Runs once in the worker's life; what it returns stays warm.
+/// Runs once, when the worker starts. The store that it returns lives until the worker ends.
 #[expect(
     clippy::print_stderr,
     reason = "the platform takes a worker's stderr into its log"
@@ -31,8 +31,8 @@ fn start() -> Box<dyn Store> {
     store
 }
 
-/// Which of these arrive is the manifest's to say. `req.route` is its pattern, so no path is taken apart
-/// here. HEAD comes as itself, and is answered as GET: the gateway drops the body.
+/// The manifest decides which of these requests arrive. `req.route` is the pattern of the manifest, so this function
+/// parses no paths. HEAD gets the same response as GET: the gateway drops the body.
 fn handle(store: &mut dyn Store, req: &Request) -> Result<Response, Problem> {
     match (req.method.as_str(), req.route.as_str()) {
         ("GET" | "HEAD", "/items") => list(store, req),
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use hearth_sdk::IntoResponse;
 
-    /// Puts a request on its route, as the manifest has it.
+    /// Makes a request with the route and parameters that the manifest gives it.
     fn request(method: &str, path_and_query: &str, body: &str) -> Request {
         let req = Request::new(method, path_and_query, body);
         match req.path.strip_prefix("/items/").map(str::to_owned) {
@@ -95,8 +95,8 @@ mod tests {
         }
     }
 
-    /// Sends requests, each a line `METHOD path body`, to a fresh store; compares what comes back, each
-    /// a line `status location body` without what is not there.
+    /// Sends requests to a new store, each a line `METHOD path body`. Compares the responses, each a line `status
+    /// location body` without the parts that are missing.
     fn check(requests: &str, expect: &str) {
         let (mut store, _) = store::open(None);
         let lines: Vec<String> = requests
@@ -199,7 +199,7 @@ mod tests {
         );
     }
 
-    /// What is answered to a POST with this body, as long as it is no item.
+    /// The response to a POST with this body, which must not create an item.
     fn refused(body: &[u8], content_type: &str) -> String {
         let (mut store, _) = store::open(None);
         let req = Request::new("POST", "/items", body).with_header("content-type", content_type);

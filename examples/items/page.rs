@@ -1,25 +1,25 @@
-//! Which part of a list a client asks for: `?limit=20&after=40`. Knows no items.
+//! The page of a list that a client requests, such as `?limit=20&after=40`. Independent of items.
 
 use hearth_sdk::Problem;
 
-/// Items on a page if the client does not say.
+/// Number of items on a page if the client sets no limit.
 const DEFAULT_LIMIT: usize = 50;
 
-/// Most items on a page: a small answer, whoever asks.
+/// Maximum number of items on a page. It bounds the size of a response.
 const MAX_LIMIT: usize = 200;
 
 /// Part of a list that is ordered by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Page {
-    /// Begins above this id.
+    /// The page begins after this id.
     pub(crate) after: u64,
-    /// Most items, 1 to 200.
+    /// Maximum number of items, 1 to 200.
     pub(crate) limit: usize,
 }
 
 impl Page {
-    /// Reads a query; unknown parameters are ignored, and the last of a kind counts. Both values are
-    /// plain digits, so no percent-decoding is needed.
+    /// Parses a query. Unknown parameters are ignored, and of repeated ones the last counts. Both values are plain
+    /// digits, so no percent-decoding is needed.
     ///
     /// # Errors
     /// A 400 that names the parameter.
@@ -46,7 +46,7 @@ impl Page {
     }
 }
 
-/// Reads a number from the path or the query: digits alone, no sign.
+/// Parses a number from the path or the query: only digits, no sign.
 ///
 /// # Errors
 /// A 400 that names the parameter.

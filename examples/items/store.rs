@@ -1,7 +1,7 @@
-//! Where items are kept: in the worker's own memory. Knows no HTTP.
+//! Stores items in the memory of the worker. Independent of HTTP.
 //!
-//! The trait is the seam where another store that blocks fits. PostgreSQL wants handlers that wait side
-//! by side, and so is a function of its own: `items_postgres`.
+//! Another blocking store can implement the trait. PostgreSQL needs concurrent handlers, so it has a function of its
+//! own: `items_postgres`.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -10,34 +10,34 @@ use serde_json::Value;
 
 use crate::item::{Draft, Fields, Item};
 
-/// Items the memory holds: a few megabytes at most, however many clients post.
+/// Maximum number of items in memory: at most a few megabytes, no matter how many items clients create.
 const CAPACITY: usize = 10_000;
 
-/// A place for items. Ids ascend and are not given twice.
+/// A store for items. Ids ascend and are never reused.
 pub(crate) trait Store {
     /// Up to `limit` items with ids above `after`, by ascending id.
     fn list(&self, after: u64, limit: usize) -> Vec<Item>;
-    /// The item of this id.
+    /// Returns the item with this id.
     fn find(&self, id: u64) -> Option<Item>;
-    /// Keeps a new item under a new id.
+    /// Stores a new item under a new id.
     fn insert(&mut self, draft: Draft) -> Result<Item, Full>;
-    /// Puts a draft in the place of the item of this id; `None` without such an item.
+    /// Replaces the item with this id. Returns `None` if there is no such item.
     fn replace(&mut self, id: u64, draft: Draft) -> Option<Item>;
-    /// Whether there was such an item; now there is none.
+    /// Removes the item with this id. Returns `false` if there was no such item.
     fn remove(&mut self, id: u64) -> bool;
 }
 
-/// The store takes no more items.
+/// The store is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store holds as many items as it can")]
 pub(crate) struct Full;
 
-/// Opens the store, and says in one line what it is and why, whatever the manifest's
-/// `resources.postgres` is. The address itself is never repeated: it may hold a password.
+/// Opens the store in memory, for every value of `resources.postgres` in the manifest. Also returns a line for the log
+/// that says why. The line never contains the address, which may contain a password.
 pub(crate) fn open(postgres: Option<&Value>) -> (Box<dyn Store>, &'static str) {
     let notice = match postgres {
         None => "no Postgres resource is named; keeping items in memory",
-        // The manifest takes a string that ends so for a placeholder, too.
+        // `hearth check` also reports such a string as a placeholder.
         Some(Value::String(address)) if address.ends_with("...") => {
             "the Postgres resource is a placeholder; keeping items in memory"
         }
@@ -46,7 +46,7 @@ pub(crate) fn open(postgres: Option<&Value>) -> (Box<dyn Store>, &'static str) {
     (Box::new(Memory::with_starters()), notice)
 }
 
-/// Items in memory: gone when the worker ends, and each worker has its own.
+/// Items in memory. Each worker has its own, and they are lost when the worker ends.
 #[derive(Debug, Default)]
 struct Memory {
     items: BTreeMap<u64, Draft>,
@@ -54,7 +54,7 @@ struct Memory {
 }
 
 impl Memory {
-    /// With something to see at the first GET.
+    /// A store with some items, so that the first GET shows something.
     fn with_starters() -> Memory {
         let mut memory = Memory::default();
         for (name, quantity, price_cents) in [

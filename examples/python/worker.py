@@ -10,7 +10,7 @@ import struct
 import sys
 import traceback
 
-EARLY = {"/py/echo"}  # handled before their whole body has come: a piece b"" then means "not yet"
+EARLY = {"/py/echo"}  # handled before the whole body has arrived; a piece b"" means "nothing yet"
 
 
 def start(config):
@@ -32,12 +32,12 @@ def handle(state, head, body):
     return 200, [["content-type", "application/json"]], json.dumps(greeting).encode()
 
 
-# What follows speaks the wire, version 1.
+# The rest of this file implements the protocol, version 1.
 HELLO, CONFIG, READY, START_FAILED, ATTACH, LOG, PING, PONG, DRAIN, STOP, RESOLVE, RESOLVED = range(1, 13)
 REQUEST, RESPONSE, DATA, TRAILERS, WINDOW, MESSAGE, CANCEL, ERROR, GOAWAY = range(32, 41)
 END_STREAM, RETRY_SAFE = 1, 2  # flags
-PROTOCOL, INTERNAL, CANCELLED, REFUSED, CREDIT, UNSUPPORTED = range(1, 7)  # an ERROR's aux
-CONTROL_LIMIT, DATA_LIMIT, PIECE = 4_194_304, 262_144, 65_536  # bytes after a header; of a body in one frame
+PROTOCOL, INTERNAL, CANCELLED, REFUSED, CREDIT, UNSUPPORTED = range(1, 7)  # the aux of an ERROR
+CONTROL_LIMIT, DATA_LIMIT, PIECE = 4_194_304, 262_144, 65_536  # bytes after a header; body bytes in a frame
 HEADER = struct.Struct("<IIBBHI")
 
 
@@ -52,7 +52,7 @@ def frames(buffer, limit):
         body = bytes(buffer[HEADER.size:HEADER.size + length])
         del buffer[:HEADER.size + length]
         extensions, payload = body[:ext_len], body[ext_len:]
-        while extensions:  # none is known: step over those that may be
+        while extensions:  # this worker knows none: skip those that may be skipped
             size = 4 + int.from_bytes(extensions[2:4], "little")
             if size > len(extensions) or extensions[1] & 0x80:
                 raise ValueError("an extension that is cut off, or that must be understood and is not")
@@ -64,7 +64,7 @@ def send(sock, slot, kind, flags=0, aux=0, payload=b""):
     try:
         sock.sendall(HEADER.pack(len(payload), slot, kind, flags, 0, aux) + payload)
     except OSError:
-        pass  # the socket has ended, as the next read will tell
+        pass  # the socket is closed; the next read finds that out
 
 
 class Request:
@@ -110,13 +110,13 @@ class Request:
 
 class Worker:
     def __init__(self, control):
-        self.control, self.sockets = control, {control: bytearray()}  # each with the start of its next frame
-        self.requests = {}  # by (socket, slot), until the answer ends: (Request, what its `serve` gave)
+        self.control, self.sockets = control, {control: bytearray()}  # each with its unread bytes
+        self.requests = {}  # (socket, slot): (Request, generator of its `serve`), until the response ends
         self.descriptors, self.draining = [], False
 
     def run(self):
         send(self.control, 0, HELLO, payload=b"HRTH\1\1\2\0")  # version 1, heads in JSON
-        while not self.draining or len(self.sockets) > 1:  # the gateway closes its sockets once it has every answer
+        while not self.draining or len(self.sockets) > 1:  # the gateway closes its sockets after all responses
             for sock in select.select(list(self.sockets), [], [])[0]:
                 self.receive(sock)
 
@@ -128,7 +128,7 @@ class Worker:
             self.sockets[sock] += data
             for frame in frames(self.sockets[sock], limit):
                 take(sock, *frame)
-        except (OSError, ValueError) as why:  # ValueError: the rules, JSON or UTF-8 are broken
+        except (OSError, ValueError) as why:  # ValueError: invalid frame, JSON or UTF-8
             send(sock, 0, ERROR, aux=PROTOCOL, payload=str(why).encode())
             data = b""
         if not data:
@@ -148,11 +148,11 @@ class Worker:
                 send(control, 0, START_FAILED, payload=repr(why).encode())
                 sys.exit(1)
             send(control, 0, READY)
-        elif kind == ATTACH:  # should it replace a socket, that one ends by itself
+        elif kind == ATTACH:  # if it replaces a socket, the gateway closes the old one
             self.sockets[socket.socket(fileno=self.descriptors.pop(0))] = bytearray()
         elif kind == PING:
             send(control, 0, PONG, aux=aux)
-        elif kind == DRAIN:  # what was not started goes to another worker
+        elif kind == DRAIN:  # requests that have not been started go to another worker
             self.draining = True
             queue = [key for key, (request, _) in self.requests.items() if not request.started]
             for sock in self.sockets.keys() - {control}:
@@ -165,7 +165,7 @@ class Worker:
         key = sock, slot
         request, work = self.requests.get(key, (None, None))
         if kind == REQUEST and slot and not request and aux <= len(payload):
-            if self.draining:  # it came in after GOAWAY went out
+            if self.draining:  # the request arrived after GOAWAY was sent
                 return send(*key, ERROR, RETRY_SAFE, REFUSED)
             request, payload = Request(key, json.loads(payload[:aux]), self.credit), payload[aux:]
             work = request.serve(self)
@@ -178,14 +178,14 @@ class Worker:
         elif kind not in (DATA, TRAILERS, WINDOW) and self.requests.pop(key, None):
             send(*key, ERROR, aux=CANCELLED if kind == CANCEL else UNSUPPORTED)
         if key not in self.requests:
-            return  # its answer has ended
+            return  # its response has ended
         if kind == WINDOW:
             request.credit += aux
         else:
             request.ended = kind == TRAILERS or bool(flags & END_STREAM)
             if payload and kind != TRAILERS:
                 request.pieces.append(payload)
-            if payload and kind == DATA:  # CONFIG's `body_bytes` bounds what waits here
+            if payload and kind == DATA:  # CONFIG's `body_bytes` bounds the waiting bytes
                 send(*key, WINDOW, aux=len(payload))
         if next(work, "over") == "over":
             del self.requests[key]

@@ -1,4 +1,4 @@
-//! The smallest function there is: greets, as JSON.
+//! The smallest function: responds with a greeting as JSON.
 
 use hearth_sdk::{Request, Response, serve};
 

@@ -1,4 +1,4 @@
--- Tells whoever listens about each new item, whichever program made it, once it is committed.
+-- Notifies all listeners of each new item when it is committed, no matter which program created it.
 CREATE FUNCTION items_tell() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_notify('items_made', json_strip_nulls(json_build_object(

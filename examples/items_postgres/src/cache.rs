@@ -1,5 +1,5 @@
-//! Items at hand in Redis, as the JSON they are answered with, and how often each was read, counted in
-//! memcached. Both may go at any time; no request fails for it.
+//! Caches items in Redis, as the JSON of the response, and counts in memcached how often each item was read. Both
+//! servers may fail at any time; no request fails because of that.
 
 use std::rc::Rc;
 
@@ -9,11 +9,12 @@ use hearth_sdk::redis::{Redis, redis};
 
 use crate::spare::Spare;
 
-/// Seconds that an item stays in Redis. It bounds for how long an old one can be read where a write
-/// could not reach Redis, or was overtaken by a reader that had asked PostgreSQL before it.
+/// How long an item stays in Redis, in seconds. This bounds how long clients can read an outdated item: if a write
+/// could not reach Redis, or if a read of the item from PostgreSQL began before a write and stored the item in Redis
+/// after it.
 const KEPT: u32 = 60;
 
-/// Items that were read lately. Cheap to clone.
+/// The cache of recently read items. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Cache {
     redis: Redis,
@@ -21,7 +22,7 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// In the manifest's `redis`.
+    /// A cache in the manifest's resource `redis`.
     pub(crate) fn new() -> Result<Cache, ResourceError> {
         Ok(Cache {
             redis: Redis::new()?,
@@ -29,28 +30,28 @@ impl Cache {
         })
     }
 
-    /// An item's JSON, if it is there.
+    /// Returns the JSON of an item, if it is in the cache.
     pub(crate) async fn find(&self, id: u64) -> Option<Vec<u8>> {
         let command = redis::cmd("GET").arg(key(id)).take();
         self.spare.ask(self.redis.run(&command)).await.flatten()
     }
 
-    /// Keeps an item's JSON for a while.
+    /// Stores the JSON of an item for [`KEPT`] seconds.
     pub(crate) async fn keep(&self, id: u64, json: &[u8]) {
         let mut command = redis::cmd("SET");
         command.arg(key(id)).arg(json).arg("EX").arg(KEPT);
         self.spare.ask(self.redis.run::<()>(&command)).await;
     }
 
-    /// Forgets an item that has changed. Asks even where Redis was away just now: what stays there is
-    /// read when it is back.
+    /// Removes an item that has changed. Tries even if Redis is being skipped after a failure, because clients would
+    /// read the outdated item when Redis is back.
     pub(crate) async fn forget(&self, id: u64) {
         let command = redis::cmd("DEL").arg(key(id)).take();
         self.spare.insist(self.redis.run::<()>(&command)).await;
     }
 }
 
-/// How often items were read. Cheap to clone.
+/// Counts how often items were read. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Views {
     memcache: Memcache,
@@ -58,7 +59,7 @@ pub(crate) struct Views {
 }
 
 impl Views {
-    /// In the manifest's `memcache`.
+    /// Counters in the manifest's resource `memcache`.
     pub(crate) fn new() -> Result<Views, ResourceError> {
         Ok(Views {
             memcache: Memcache::new()?,
@@ -66,7 +67,7 @@ impl Views {
         })
     }
 
-    /// Counts one more; how many there are now, since memcached last forgot.
+    /// Counts a view. Returns the number of views since memcached last lost the counter.
     pub(crate) async fn count(&self, id: u64) -> Option<u64> {
         let key = format!("items:{id}:views");
         self.spare.ask(self.memcache.increment(&key, 1)).await

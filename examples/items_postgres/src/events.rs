@@ -1,9 +1,9 @@
-//! Tells whoever listens about new items, as server-sent events: `curl -N`, or an `EventSource`.
+//! Sends new items to clients as server-sent events: for `curl -N`, or an `EventSource`.
 //!
-//! A function of its own, since each listener keeps its place for as long as it listens. One connection
-//! of each worker LISTENs to PostgreSQL, which `items_postgres` has taught to tell of new items, and
-//! what it hears goes to all listeners. Nothing is kept: who must miss no item reads the list once it
-//! hears.
+//! This is a separate function, because each client uses one of the `concurrency` places as long as it listens. Each
+//! worker LISTENs on one connection to PostgreSQL, where a trigger of the migrations of `items_postgres` sends a
+//! notification for each new item. The worker sends each notification to all its clients. No events are stored: a
+//! client that must not miss an item reads the list after it has connected.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use hearth_sdk::{Event, Request, Response, log, serve_async};
 use tokio::sync::broadcast::{Sender, channel};
 use tokio::task::spawn_local;
 
-/// What the database tells on, by a trigger of the migrations.
+/// The channel of the notifications, which a trigger of the migrations sends.
 const CHANNEL: &str = "items_made";
 
-/// News that wait for a slow listener; one that falls behind further is let go, and comes back.
+/// Number of items that can wait for a slow client. A client that falls further behind is disconnected, and reconnects.
 const ROOM: usize = 256;
 
-/// So often at least something is sent: a listener that has gone without a word is found out so.
+/// Maximum time between two events to a client, so that a client that has disappeared is detected.
 const BEAT: Duration = Duration::from_secs(15);
 
-/// So long a listener that was let go waits before it comes back, and so long we wait before we go back
-/// to a lost server.
+/// How long a disconnected client waits before it reconnects, and how long a worker waits before it reconnects to
+/// PostgreSQL.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Items as JSON, as they are made.
+/// Sends new items, as JSON, to all clients of the worker.
 type News = Sender<Arc<str>>;
 
 fn main() {
@@ -37,7 +37,7 @@ fn main() {
     );
 }
 
-/// An error refuses the start: without a server there is no news.
+/// The start fails if PostgreSQL cannot be reached, because without it there are no events.
 async fn start() -> Result<News, Box<dyn Error>> {
     let database = Postgres::new()?;
     let listener = database.listen(CHANNEL).await?;
@@ -46,7 +46,7 @@ async fn start() -> Result<News, Box<dyn Error>> {
     Ok(news)
 }
 
-/// Sends each item that is made from now on.
+/// Responds with an event for each item that is created from now on.
 fn listen(news: &News) -> Response {
     let mut news = news.subscribe();
     Response::events_async(async move |events| {
@@ -62,15 +62,14 @@ fn listen(news: &News) -> Response {
     })
 }
 
-/// Passes on what PostgreSQL tells, and goes back to it whenever it was away, for as long as the worker
-/// lives.
+/// Passes on the notifications of PostgreSQL until the worker ends. Reconnects whenever the connection is lost.
 async fn hear(database: Postgres, listener: Listener, news: News) {
     let mut listener = Ok(listener);
     loop {
         match listener {
             Ok(mut open) => {
                 while let Some(item) = open.next().await {
-                    // Fails where nobody listens, which is nobody's loss.
+                    // Fails if no client is connected.
                     let _ = news.send(item.into());
                 }
                 log::warn("PostgreSQL has gone, and tells of no items until it is back");

@@ -1,7 +1,7 @@
-//! The same stock of items as `items`, kept in PostgreSQL, read through Redis, views counted in memcached.
+//! The same stock of items as `items`, stored in PostgreSQL, cached in Redis, with views counted in memcached.
 //!
-//! Owns the routes and the order in which the servers are asked; `store` knows PostgreSQL, `cache` the
-//! two others, `migration` the schema. What an item may be and what a client is told are those of
+//! This file contains the routes and the order in which the servers are used; `store` uses PostgreSQL, `cache` uses the
+//! two other servers, and `migration` creates the schema. The validation of items and the responses are those of
 //! `items`.
 
 #[path = "../../items/answer.rs"]
@@ -30,7 +30,7 @@ fn main() {
     serve_async(start, handle);
 }
 
-/// What every handler gets: three handles.
+/// The state of which every handler gets a clone.
 #[derive(Clone)]
 struct Shop {
     store: Store,
@@ -38,8 +38,8 @@ struct Shop {
     views: Views,
 }
 
-/// Runs once in the worker's life. Without PostgreSQL there is nothing to serve, so the start is
-/// refused; the other two may be away.
+/// Runs once, when the worker starts. The start fails if PostgreSQL cannot be reached; the other two servers may be
+/// unavailable.
 async fn start() -> Result<Shop, Box<dyn Error>> {
     let database = Postgres::new()?;
     migration::migrate(&database).await?;
@@ -72,7 +72,7 @@ async fn create(shop: &Shop, req: &Request) -> Result<Response, Problem> {
     Ok(answer::created(&item))
 }
 
-/// From Redis if it is there; else from PostgreSQL, and into Redis for whoever asks next.
+/// Reads the item from Redis, or else from PostgreSQL, and then stores it in Redis for later requests.
 async fn read(shop: &Shop, req: &Request) -> Result<Response, Problem> {
     let id = id(req)?;
     let json = match shop.cache.find(id).await {
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use hearth_sdk::test::{AsyncClient, Platform};
 
-    /// The manifest of all tests here: none of its servers is there.
+    /// The platform of all tests in this program. None of its servers exists.
     pub(crate) fn install() {
         Platform::new()
             .with_resource("postgres", "postgres://nobody@127.0.0.1:1/nothing")

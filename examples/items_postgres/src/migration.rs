@@ -1,37 +1,37 @@
-//! The schema, as steps that each database takes once and in order. Knows nothing of what is kept in it.
+//! Creates the schema in steps, which each database performs once and in order. Independent of the data.
 
 use std::error::Error;
 
 use hearth_sdk::log;
 use hearth_sdk::postgres::Postgres;
 
-/// Numbered from 1 by their order. One that a database may have taken is never changed: what it lacks
-/// is another one's to do.
+/// Numbered from 1 in this order. Never change a migration that a database may already have applied; add another one
+/// instead.
 const MIGRATIONS: &[(&str, &str)] = &[
     ("items", include_str!("../migrations/1_items.sql")),
     ("starters", include_str!("../migrations/2_starters.sql")),
     ("news", include_str!("../migrations/3_news.sql")),
 ];
 
-/// What all workers of this function agree to lock: `items` in ASCII.
+/// The advisory lock that all workers of this function use: `items` in ASCII.
 const LOCK: i64 = 0x69_74_65_6D_73;
 
-/// What has been done.
+/// The table of the applied migrations.
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS items_migrations (
     number INTEGER PRIMARY KEY,
     name TEXT NOT NULL,
     at TIMESTAMPTZ NOT NULL DEFAULT now()
 )";
 
-/// Does what is still to be done, all of it or nothing: one transaction. Workers that start at the same
-/// time wait for the first of them, and then find nothing to do.
+/// Applies all missing migrations in one transaction. If several workers start at the same time, the others wait for
+/// the first one and then find nothing to do.
 ///
 /// # Errors
-/// There is no server, or it refuses a step. The last line in the log names the step.
+/// The server cannot be reached, or it rejects a migration, which the last line in the log names.
 pub(crate) async fn migrate(database: &Postgres) -> Result<(), Box<dyn Error>> {
     let mut client = database.get().await?;
     let work = client.raw().transaction().await?;
-    // Held until the transaction ends, however it ends.
+    // PostgreSQL holds the lock until the transaction ends, however it ends.
     work.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])
         .await?;
     work.batch_execute(TABLE).await?;

@@ -1,5 +1,5 @@
-//! Servers that a request can do without: asked with little patience, and left alone for a while when
-//! they do not answer. Knows nothing of what is asked.
+//! Optional servers: a request to one has a short timeout, and after a failure the server is skipped for a while.
+//! Independent of the kind of server.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -7,20 +7,21 @@ use std::time::{Duration, Instant};
 
 use hearth_sdk::log;
 
-/// So long a request waits for such a server at most: longer than a busy one on the same network takes.
+/// Timeout of a request to an optional server. It is longer than a busy server on the same network takes.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// So long one that did not answer is not asked again, so that its outage costs few requests a wait.
+/// How long a server is skipped after a failure, so that its outage delays few requests.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Whether a server is worth asking.
+/// The state of an optional server: whether it is skipped at the moment.
 #[derive(Debug, Default)]
 pub(crate) struct Spare {
     away_until: Cell<Option<Instant>>,
 }
 
 impl Spare {
-    /// What it says; nothing from one that is away.
+    /// Runs a request to the server and returns its result. Returns `None` if the server is being skipped, or the
+    /// request fails.
     pub(crate) async fn ask<T, E: Display>(
         &self,
         work: impl Future<Output = Result<T, E>>,
@@ -31,7 +32,7 @@ impl Spare {
         }
     }
 
-    /// The same, even of one that was away a moment ago.
+    /// Runs a request even if the server is being skipped. Returns `None` if the request fails.
     pub(crate) async fn insist<T, E: Display>(
         &self,
         work: impl Future<Output = Result<T, E>>,

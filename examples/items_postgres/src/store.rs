@@ -1,17 +1,18 @@
-//! Items in PostgreSQL: the truth. Knows no HTTP and no caches; its schema is in `migrations`.
+//! Stores items in PostgreSQL, the authoritative copy. Independent of HTTP and of the caches; `migration` creates the
+//! schema.
 
 use hearth_sdk::postgres::tokio_postgres::Row;
 use hearth_sdk::postgres::{Error, Postgres};
 
 use crate::item::{Draft, Item};
 
-/// Where items are kept. Cheap to clone. Ids ascend and are not given twice; ids beyond those that the
-/// database can give belong to no item.
+/// The store of items. Cheap to clone. Ids ascend and are never reused. An id beyond the range of the database belongs
+/// to no item.
 #[derive(Clone, Debug)]
 pub(crate) struct Store(Postgres);
 
 impl Store {
-    /// In this database, whose schema is there.
+    /// A store in this database, whose schema must exist.
     pub(crate) fn new(database: Postgres) -> Store {
         Store(database)
     }
@@ -27,7 +28,7 @@ impl Store {
         Ok(rows.iter().map(item).collect())
     }
 
-    /// The item of this id.
+    /// Returns the item with this id.
     pub(crate) async fn find(&self, id: u64) -> Result<Option<Item>, Error> {
         let sql = "SELECT id, name, quantity, price_cents FROM items WHERE id = $1";
         let Ok(id) = i64::try_from(id) else {
@@ -38,7 +39,7 @@ impl Store {
         Ok(row.as_ref().map(item))
     }
 
-    /// Keeps a new item under a new id.
+    /// Stores a new item under a new id.
     pub(crate) async fn insert(&self, draft: Draft) -> Result<Item, Error> {
         let sql = "INSERT INTO items (name, quantity, price_cents) VALUES ($1, $2, $3) \
                    RETURNING id, name, quantity, price_cents";
@@ -50,7 +51,7 @@ impl Store {
         Ok(item(&row))
     }
 
-    /// Puts a draft in the place of the item of this id; `None` without such an item.
+    /// Replaces the item with this id. Returns `None` if there is no such item.
     pub(crate) async fn replace(&self, id: u64, draft: Draft) -> Result<Option<Item>, Error> {
         let sql = "UPDATE items SET name = $2, quantity = $3, price_cents = $4 WHERE id = $1 \
                    RETURNING id, name, quantity, price_cents";
@@ -65,7 +66,7 @@ impl Store {
         Ok(row.as_ref().map(item))
     }
 
-    /// Whether there was such an item; now there is none.
+    /// Removes the item with this id. Returns `false` if there was no such item.
     pub(crate) async fn remove(&self, id: u64) -> Result<bool, Error> {
         let Ok(id) = i64::try_from(id) else {
             return Ok(false);
@@ -78,7 +79,7 @@ impl Store {
     }
 }
 
-/// What PostgreSQL has no types for without a sign goes into wider ones.
+/// The quantity and the price as columns. PostgreSQL has no unsigned types, so the columns are wider signed ones.
 fn columns(draft: &Draft) -> (i64, Option<i64>) {
     let price_cents = draft
         .price_cents
@@ -86,7 +87,7 @@ fn columns(draft: &Draft) -> (i64, Option<i64>) {
     (draft.quantity.into(), price_cents)
 }
 
-/// A row of `id, name, quantity, price_cents`.
+/// The item in a row of `id, name, quantity, price_cents`.
 fn item(row: &Row) -> Item {
     let whole = |number: i64| u64::try_from(number).expect("the table has no negative numbers");
     Item {
