@@ -1,4 +1,4 @@
-//! Drives [`hearth_fuzz::sparse`].
+//! Runs [`hearth_fuzz::sparse`] under libFuzzer.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hearth_fuzz::sparse::run(bytes));

@@ -1,9 +1,9 @@
-//! Any bytes as `autoboot.txt`: nothing may panic, two slots are always tried, and what was read and is
-//! written again reads the same.
+//! Fuzzes the parser of `autoboot.txt`: it must not panic, the boot order must contain both slots, and parsed settings
+//! that are written must parse to the same settings.
 
 use hearth_image::autoboot::{Autoboot, LEN, choose};
 
-/// Reads the bytes.
+/// Parses the bytes.
 pub fn run(text: &[u8]) {
     for tryboot in [false, true] {
         let [first, then] = choose(text, tryboot).slots;

@@ -1,22 +1,23 @@
-//! Any bytes as the beginning of a disk: nothing may panic, and growing changes nothing but the data, once, and
-//! not beyond the disk.
+//! Fuzzes the partition tables of a disk with arbitrary bytes at its beginning: nothing may panic. Growing must change
+//! only the data partition, must not extend it beyond the disk, and must change nothing the second time.
 
 use std::io::Cursor;
 
 use hearth_image::disk::{grow, read};
 use hearth_image::layout::SECTOR;
 
-/// What an image lays out fits, and there is something to grow into.
+/// Size of the disk in bytes. The layout of an image fits, with space for the data partition to grow.
 const DISK: usize = 80 << 20;
 
-/// Where a GPT's header has its own checksum, its length, and the one of the entries (UEFI Specification, table
-/// 5.5); an entry's length.
+/// Offsets in the header of a GPT: its own checksum (`OWN`), its length (`LEN`) and the checksum of the entries
+/// (`ENTRIES`) (UEFI Specification, table 5.5). `ENTRY` is the length of an entry.
 const OWN: usize = 16;
 const LEN: usize = 12;
 const ENTRIES: usize = 88;
 const ENTRY: usize = 128;
 
-/// As they are, and with the checksums that a GPT of these bytes would have: what has none is soon refused.
+/// Checks the bytes as they are, and with the checksums of a GPT corrected, because the reader soon refuses wrong
+/// checksums.
 pub fn run(bytes: &[u8]) {
     look(disk(bytes));
     let mut summed = disk(bytes);
@@ -24,7 +25,7 @@ pub fn run(bytes: &[u8]) {
     look(summed);
 }
 
-/// Each is made anew: what nobody touches of it is never there.
+/// A new disk for each check. Its pages take no memory until they are written.
 fn disk(bytes: &[u8]) -> Vec<u8> {
     let mut disk = vec![0; DISK];
     let used = bytes.len().min(DISK);

@@ -1,5 +1,5 @@
-//! Any bytes, in any pieces, as frames, messages and heads: nothing may panic, and what was read and
-//! is written again must read the same.
+//! Fuzzes the decoders of frames, messages and heads with arbitrary bytes in arbitrary pieces: they must not panic, and
+//! a decoded message that is encoded must decode to the same message.
 
 use std::fmt::Debug;
 
@@ -10,7 +10,7 @@ use hearth_protocol::head::{Config, LogRecord, RequestHead, ResponseHead};
 use hearth_protocol::{Codec, DATA_ROOM, FrameBuffer, MAX_DATA_LEN, dump};
 use serde::Deserialize;
 
-/// Reads the bytes, cut by the first of them into pieces.
+/// Decodes the bytes in pieces. The first byte is the size of a piece.
 pub fn run(input: &[u8]) {
     let Some((&cut, bytes)) = input.split_first() else {
         return;
@@ -55,7 +55,7 @@ fn look(frame: &Frame<'_>) {
     }
 }
 
-/// Whatever the decoder of a structure reads, the general one reads as the same.
+/// Checks that the general decoder gives the same value as the special decoder of a structure.
 fn same<'a, T: Deserialize<'a> + PartialEq + Debug>(
     bytes: &'a [u8],
     read: impl Fn(Codec, &'a [u8]) -> Option<T>,

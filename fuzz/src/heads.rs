@@ -1,5 +1,5 @@
-//! Any bytes that parse as the head of a request, through the gateway's own checks and its routes:
-//! nothing may panic, and no function sees a path with a dot segment or a NUL.
+//! Fuzzes the gateway's checks of a request's head, and its routes, with all bytes that parse as a head: nothing may
+//! panic, and no function may get a path parameter with a `..` segment or a NUL.
 
 use std::sync::LazyLock;
 
@@ -23,7 +23,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     Table::new(&parsed.manifest)
 });
 
-/// Reads the bytes.
+/// Parses the bytes as a head and finds its route.
 pub fn run(bytes: &[u8]) {
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Request::new(&mut fields);

@@ -1,11 +1,12 @@
-//! Any bytes as an identity partition: nothing may panic, and whatever it held, what is written next is what is read.
+//! Fuzzes the reader of the identity partition with arbitrary contents: nothing may panic, and an identity that is
+//! written afterwards must be the one that is read.
 
 use hearth_image::identity::{Identity, IdentityError, read};
 
-/// As many as a partition has.
+/// Size of the partition in bytes.
 const LEN: usize = 1 << 20;
 
-/// Reads the bytes, and writes after them.
+/// Reads the bytes as a partition, then adds an entry and reads again.
 pub fn run(bytes: &[u8]) {
     let mut partition = vec![0; LEN];
     let used = bytes.len().min(LEN);

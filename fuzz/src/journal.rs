@@ -1,10 +1,10 @@
-//! Any bytes as a message to the journal: nothing may panic, every field has a sound name, and what was
-//! read and is written again reads the same.
+//! Fuzzes the parser of journal messages: it must not panic, every field must have a valid name, and entries that are
+//! written must parse to the same entries.
 
 use hearth_supervisor::native::{parse, write};
 use hearth_supervisor::receiver::record;
 
-/// Reads the bytes.
+/// Parses the bytes.
 pub fn run(bytes: &[u8]) {
     let (entries, _) = parse(bytes);
     let mut again = Vec::new();

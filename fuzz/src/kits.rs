@@ -1,10 +1,11 @@
-//! Any bytes as what a kit unpacks to: nothing may panic, and a name that leads out of it is none.
+//! Fuzzes the reader of kits with arbitrary unpacked contents: nothing may panic, no path may lead out of the kit, and
+//! a kit that is packed again must unpack to the same files.
 
 use std::path::Path;
 
 use hearth_image::kit::{Kit, pack, unpack};
 
-/// Reads the bytes, packed.
+/// Packs the bytes and reads them as a kit.
 pub fn run(bytes: &[u8]) {
     let packed = zstd::encode_all(bytes, 1).expect("memory takes what is written");
     let _ = Kit::read(Path::new("any.kit"), &*packed);

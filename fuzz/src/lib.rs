@@ -1,8 +1,8 @@
-//! Bytes from outside, through everything that reads them.
+//! Fuzz targets for every parser of bytes from outside.
 //!
-//! Each target is a function of any bytes that panics where a promise is broken. `libfuzzer/` drives
-//! them for long (`cargo xtask fuzz`), `tests/short.rs` for a moment in every test run, from the same
-//! seeds in `corpus/`.
+//! Each target is a function of arbitrary bytes that panics if a guarantee is violated. `libfuzzer/` runs the targets
+//! for a long time (`cargo xtask fuzz`), `tests/short.rs` for a short time in every test run. Both start from the seeds
+//! in `corpus/`.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,10 +23,10 @@ pub mod requests;
 pub mod sparse;
 pub mod uki;
 
-/// A target: any bytes will do.
+/// A target, which accepts arbitrary bytes.
 pub type Target = fn(&[u8]);
 
-/// Every target, by the name that its corpus and its driver have.
+/// All targets, each with the name of its corpus and of its driver.
 pub const TARGETS: [(&str, Target); 12] = [
     ("answers", answers::run),
     ("autoboot", autoboot::run),

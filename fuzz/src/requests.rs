@@ -1,6 +1,6 @@
-//! Any bytes as what a gateway sends a worker, through the SDK.
+//! Fuzzes the SDK with arbitrary bytes from a gateway.
 
-/// Reads the bytes as frames of one data socket, with a handler that reads, writes and gives up.
+/// Reads the bytes as frames of one data socket, with a handler that reads bodies, and writes or refuses responses.
 pub fn run(bytes: &[u8]) {
     hearth_sdk::fuzz::requests(bytes);
 }

@@ -1,14 +1,14 @@
-//! Any bytes as the pristine data: nothing may panic or be written beyond its room; and any bytes as a file system come
-//! out as they went in.
+//! Fuzzes the sparse format of the pristine data. Arbitrary bytes as records must not cause a panic, nor a write beyond
+//! the partition. Arbitrary bytes as a file system must be the same after encoding and applying.
 
 use std::io::Cursor;
 
 use hearth_image::sparse::{apply, encode};
 
-/// The partition.
+/// Size of the partition in bytes.
 const ROOM: u64 = 1 << 20;
 
-/// As records, then as what records are made of.
+/// Reads the bytes as records, then encodes them to records and applies these.
 pub fn run(bytes: &[u8]) {
     let mut disk = Cursor::new(Vec::new());
     let applied = apply(bytes, &mut disk, ROOM);

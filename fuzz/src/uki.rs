@@ -1,9 +1,9 @@
-//! Any bytes as an EFI program: nothing may panic, what is found lies within the bytes, and a section that was
-//! appended is found again.
+//! Fuzzes the parser of EFI programs: it must not panic, sections must lie within the bytes, and a section that has
+//! been appended must be found.
 
 use hearth_image::uki::{Uki, assemble, sections};
 
-/// Reads the bytes.
+/// Parses the bytes, then appends sections to them.
 pub fn run(bytes: &[u8]) {
     if let Ok(found) = sections(bytes) {
         assert!(

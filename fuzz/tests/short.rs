@@ -1,5 +1,5 @@
-//! Every target for a moment: the seeds, and the seeds with some of their bytes changed. The same in
-//! every run; `cargo xtask fuzz` goes on from here.
+//! Runs every target for a short time, with the seeds and with changed copies of them. The inputs are the same in every
+//! run; `cargo xtask fuzz` tries further ones.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -8,10 +8,10 @@ use std::path::Path;
 
 use hearth_fuzz::{TARGETS, Target};
 
-/// Runs of each target, beyond its seeds.
+/// Number of changed inputs for each target.
 const RUNS: usize = 3_000;
 
-/// A generator of numbers that look random (xorshift64*, Vigna 2016).
+/// A generator of pseudorandom numbers (xorshift64*, Vigna 2016).
 struct Numbers(u64);
 
 impl Numbers {
@@ -23,7 +23,8 @@ impl Numbers {
         number as usize % bound.max(1)
     }
 
-    /// A seed with a few of its bytes changed, moved, cut off, or taken from another.
+    /// A copy of a seed with a few bytes changed, inserted or removed, or with its end cut off or taken from another
+    /// seed.
     fn change(&mut self, seeds: &[Vec<u8>]) -> Vec<u8> {
         let mut bytes = seeds[self.below(seeds.len())].clone();
         for _ in 0..=self.below(4) {
