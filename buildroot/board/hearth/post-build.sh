@@ -1,10 +1,10 @@
 #!/bin/sh
-# Looks at what has been built before it becomes a kit: all of it is static,
-# and nothing is there that nobody has asked for.
+# Checks the target directory before it becomes a kit: all programs must be
+# installed and static, and BusyBox must be absent.
 set -eu
 
 TARGET="$1"
-# The toolchain's, whatever it calls the processor.
+# The toolchain's readelf. Its prefix depends on the processor.
 set -- "${HOST_DIR}"/bin/*-linux-*-readelf
 READELF="$1"
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Packs the kit of a board, and has `hearth image build` make the image of it:
-# partitions, slots and the initramfs are its matter.
+# Packs the kit of a board. If a manifest is set, `hearth image build` then
+# makes an image from the kit, with partitions, slots and the initramfs.
 set -eu
 
 BOARD="$2"
@@ -21,10 +21,12 @@ qemu-aarch64)
 	;;
 rpi4)
 	ARCH=aarch64
-	# Compressed, which the firmware understands: as it is, it would fill a slot.
+	# The firmware can start a compressed kernel. Uncompressed, the kernel
+	# would fill a slot.
 	KERNEL=Image.gz
 	CONSOLE="console=tty0 console=ttyAMA0,115200"
-	# The Pi's device tree says cgroup_disable=memory; what comes later holds.
+	# The Pi's device tree sets cgroup_disable=memory; this later parameter
+	# overrides it.
 	CONSOLE="${CONSOLE} cgroup_enable=memory"
 	;;
 *)
@@ -37,7 +39,7 @@ rm -rf "${STAGE}"
 mkdir -p "${STAGE}/root"
 cd "${STAGE}"
 
-# What an initramfs begins with; `hearth image build` adds the functions.
+# The base of the initramfs; `hearth image build` adds the functions.
 for directory in bin boot data dev etc/ssl/certs proc root run sbin sys tmp; do
 	mkdir -p "root/${directory}"
 done
@@ -64,8 +66,9 @@ else
 	cp "${BINARIES_DIR}/selector.efi" "${BINARIES_DIR}/stub.efi" .
 fi
 
-# The pristine data file system, of ten mebibytes, the same bytes each time. Made
-# twice as large: a journal takes at most half of a file system when it is made.
+# The empty data file system of 10 MiB, reproducible byte for byte. It is created
+# with twice the size and then shrunk, because mke2fs limits a journal to half of
+# the file system.
 : > no.conf
 export MKE2FS_CONFIG="${STAGE}/no.conf" E2FSPROGS_FAKE_TIME=1
 FEATURES="none,has_journal,ext_attr,dir_index,filetype,extent,64bit,meta_bg,flex_bg"
@@ -101,7 +104,7 @@ if [ "${BOARD}" = rpi4 ]; then
 	set -- firmware
 fi
 
-# kit.json first, so that who reads a kit soon knows what it is.
+# kit.json comes first, so that readers find the kit's description at once.
 LC_ALL=C tar --sort=name --mtime="@${BUILT}" --owner=0 --group=0 --numeric-owner \
 	-cf - kit.json cmdline data.ext4 kernel.efi root \
 	"$@" |

@@ -16,8 +16,9 @@ HEARTH_SELECTOR_INSTALL_IMAGES = YES
 
 HEARTH_SELECTOR_TARGET = $(BR2_ARCH)-unknown-uefi
 
-# Nothing catches a panic there; the linker would write the time into it, or a
-# hash that depends on where it was built.
+# Firmware programs cannot unwind, so a panic aborts. The linker flags make the
+# build reproducible: without them, the file would contain the time or a hash
+# that depends on the build directory.
 HEARTH_SELECTOR_CARGO_ENV = \
 	CARGO_PROFILE_RELEASE_OPT_LEVEL="s" \
 	CARGO_PROFILE_RELEASE_LTO="fat" \

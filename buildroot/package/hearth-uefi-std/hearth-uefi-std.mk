@@ -4,9 +4,9 @@
 #
 ################################################################################
 
-# Rust's library for UEFI, which Buildroot's own rust-bin does not install. From
-# the same place and of the same version, since it must fit that compiler: with
-# another Buildroot the hash is another.
+# Rust's standard library for UEFI, which Buildroot's rust-bin does not install.
+# It must have the version of Buildroot's compiler, so it comes from the same
+# site. Another release of Buildroot needs another hash.
 HOST_HEARTH_UEFI_STD_VERSION = $(RUST_BIN_VERSION)
 HOST_HEARTH_UEFI_STD_SITE = $(RUST_BIN_SITE)
 HOST_HEARTH_UEFI_STD_SOURCE = rust-std-$(RUST_BIN_VERSION)-$(BR2_ARCH)-unknown-uefi.tar.xz

@@ -10,18 +10,18 @@ HEARTH_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = --exclude target
 HEARTH_LICENSE = MIT or Apache-2.0
 HEARTH_LICENSE_FILES = LICENSE-MIT LICENSE-APACHE
 
-# What post-image.sh makes the kit and the image with.
+# Programs that post-image.sh needs to make the kit and the image.
 HEARTH_DEPENDENCIES = host-hearth host-e2fsprogs host-zstd
 
-# A working copy has no vendored crates: they are fetched once, as
-# Cargo.lock names them, to where the build looks for them offline.
+# A working copy has no vendored crates. The crates of Cargo.lock are fetched
+# once, into the directory where the offline build finds them.
 define HEARTH_FETCH_CRATES
 	cd $(@D) && PATH=$(BR_PATH) $(PKG_COMMON_CARGO_ENV) cargo fetch --locked
 endef
 HEARTH_PRE_CONFIGURE_HOOKS += HEARTH_FETCH_CRATES
 HOST_HEARTH_PRE_CONFIGURE_HOOKS += HEARTH_FETCH_CRATES
 
-# Of the appliance's programs size counts most.
+# Optimize the appliance's programs for size.
 HEARTH_CARGO_ENV = \
 	CARGO_PROFILE_RELEASE_OPT_LEVEL="s" \
 	CARGO_PROFILE_RELEASE_LTO="fat" \
