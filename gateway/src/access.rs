@@ -1,7 +1,7 @@
-//! The access log: one record per request, handed to the supervisor in batches.
+//! The access log: one record for each request, sent to the supervisor in batches.
 //!
-//! Records are dropped, and counted, when the supervisor does not take them: a log must not become
-//! the gateway's memory.
+//! If the supervisor does not read fast enough, records are dropped and counted, so that the log cannot fill the
+//! gateway's memory.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -10,10 +10,10 @@ use hearth_protocol::head::LogRecord;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-/// Records that wait at most: a second or so of a busy gateway.
+/// Maximum number of records that wait to be sent: about a second of a busy gateway.
 const MAX_WAITING: usize = 50_000;
 
-/// Where all threads put their records.
+/// The queue of log records that all threads add to.
 #[derive(Clone, Debug, Default)]
 pub struct Log(Arc<Shared>);
 
@@ -30,7 +30,7 @@ struct Waiting {
 }
 
 impl Log {
-    /// Adds a record.
+    /// Adds a record, or drops and counts it if the queue is full.
     pub fn add(&self, record: LogRecord<'static>) {
         let mut waiting = self
             .0
@@ -47,7 +47,7 @@ impl Log {
         }
     }
 
-    /// Adds a line without a request.
+    /// Adds a line that belongs to no request.
     pub fn line(&self, level: &'static str, message: String) {
         self.add(LogRecord {
             level: level.into(),
@@ -96,7 +96,8 @@ impl Log {
     }
 }
 
-/// One request's line, completed as the answer goes out and written when dropped.
+/// The access log record of one request. It is completed while the response is sent, and added to the log when it is
+/// dropped.
 #[derive(Debug)]
 pub struct Entry {
     pub(crate) log: Log,

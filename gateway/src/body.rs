@@ -1,4 +1,4 @@
-//! An answer's body on its way out.
+//! The body of a response, as hyper reads it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,20 +11,20 @@ use crate::client::Serving;
 use crate::failure::Failure;
 use crate::handle::{Piece, StreamHandle};
 
-/// An answer's body.
+/// The body of a response.
 pub struct ReplyBody {
     first: Option<Bytes>,
     rest: Option<StreamHandle>,
-    /// The body broke off; told once what came before has been flushed.
+    /// Why the body broke off. It is returned only after hyper has flushed the bytes before it.
     broken: Option<Failure>,
-    /// The line of the access log, written when the last byte has been handed over.
+    /// The access log record, which is written when the body is dropped.
     entry: Option<Box<Entry>>,
-    /// The request lasts as long as this.
+    /// Keeps the request counted as in progress until the body is dropped.
     serving: Option<Serving>,
 }
 
 impl ReplyBody {
-    /// Bytes at hand.
+    /// Creates a body whose bytes are all present.
     pub fn whole(bytes: Bytes) -> ReplyBody {
         ReplyBody {
             first: Some(bytes).filter(|bytes| !bytes.is_empty()),
@@ -35,19 +35,19 @@ impl ReplyBody {
         }
     }
 
-    /// First bytes, and a stream that brings the rest.
+    /// Creates a body of first bytes and a stream that delivers the rest.
     pub fn stream(first: Bytes, rest: StreamHandle) -> ReplyBody {
         let mut body = ReplyBody::whole(first);
         body.rest = Some(rest);
         body
     }
 
-    /// Logs the request when the body has gone out, or has not.
+    /// Logs the request when the body is dropped, whether it was sent completely or not.
     pub fn log(&mut self, entry: Entry) {
         self.entry = Some(Box::new(entry));
     }
 
-    /// Keeps the request under way until the body is dropped.
+    /// Counts the request as in progress until the body is dropped.
     pub fn hold(&mut self, serving: Serving) {
         self.serving = Some(serving);
     }
@@ -107,8 +107,8 @@ impl Body for ReplyBody {
                 if let Some(entry) = &mut self.entry {
                     entry.broken = Some(failure.to_string());
                 }
-                // hyper throws away what it has not written yet when it hears of an error, and
-                // writes it when it has to wait.
+                // hyper discards bytes that it has not written yet when the body returns an error, and writes them when
+                // the body is pending. So this poll is pending, and the next one returns the error.
                 self.broken = Some(failure);
                 cx.waker().wake_by_ref();
                 Poll::Pending

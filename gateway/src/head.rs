@@ -1,4 +1,4 @@
-//! Heads between HTTP and the wire: header fields into pairs, a worker's head into a response.
+//! Conversion of heads between HTTP and the protocol: header fields to pairs, and a worker's head to a response.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use hearth_protocol::head::{Pair, ResponseHead};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode, response};
 
-/// Fields that concern one hop and are never passed on (RFC 9110, section 7.6.1).
+/// Header fields that concern one hop and are never forwarded (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 6] = [
     header::CONNECTION,
     header::TE,
@@ -17,10 +17,11 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     HeaderName::from_static("keep-alive"),
 ];
 
-/// Older spellings of the same.
+/// Hop-by-hop fields of older specifications.
 const HOP_BY_HOP_LEGACY: [&str; 2] = ["proxy-connection", "http2-settings"];
 
-/// Whether a field concerns this hop alone; `connection` is the message's own list of further ones.
+/// Whether a field concerns only this hop. `connection` lists the further fields that the message names in
+/// `Connection`.
 pub(crate) fn is_hop_by_hop(name: &HeaderName, connection: &[String]) -> bool {
     HOP_BY_HOP.contains(name)
         || HOP_BY_HOP_LEGACY.contains(&name.as_str())
@@ -35,7 +36,7 @@ pub(crate) fn connection_list(headers: &HeaderMap) -> Vec<String> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(|name| name.trim().to_ascii_lowercase())
-        // What the message itself needs cannot be taken from it by naming it here.
+        // The message needs these fields, so a client cannot have them removed by listing them here.
         .filter(|name| {
             !matches!(
                 name.as_str(),
@@ -45,7 +46,7 @@ pub(crate) fn connection_list(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-/// A field's value as text: UTF-8 as it stands, anything else as Latin-1.
+/// A field's value as text: UTF-8 if it is valid, otherwise read as Latin-1.
 pub(crate) fn value_text(value: &HeaderValue) -> Cow<'_, str> {
     match std::str::from_utf8(value.as_bytes()) {
         Ok(text) => Cow::Borrowed(text),
@@ -59,14 +60,14 @@ pub(crate) fn value_text(value: &HeaderValue) -> Cow<'_, str> {
     }
 }
 
-/// All fields as pairs.
+/// Converts all header fields to pairs.
 pub(crate) fn pairs(headers: &HeaderMap) -> impl Iterator<Item = Pair<'_>> {
     headers
         .iter()
         .map(|(name, value)| (name.as_str().into(), value_text(value).into()))
 }
 
-/// Pairs of a worker as header fields, without those of the hop.
+/// Converts a worker's pairs to header fields, without hop-by-hop fields.
 pub(crate) fn header_map(pairs: &[Pair<'_>]) -> Result<HeaderMap, String> {
     let mut map = HeaderMap::with_capacity(pairs.len() + 1);
     for (name, value) in pairs {
@@ -80,10 +81,10 @@ pub(crate) fn header_map(pairs: &[Pair<'_>]) -> Result<HeaderMap, String> {
     Ok(map)
 }
 
-/// A worker's head as the head of an HTTP response.
+/// Decodes a worker's head into the head of an HTTP response.
 ///
 /// # Errors
-/// What is wrong with it, in words.
+/// A text that describes what is wrong with the head.
 pub(crate) fn decode(codec: Codec, head: &[u8]) -> Result<response::Parts, String> {
     let head = ResponseHead::decode(codec, head).map_err(|error| match error.source_text() {
         Some(cause) => format!("{error}: {cause}"),

@@ -1,11 +1,12 @@
-//! Request ids: unique while a gateway lives, unlikely to meet those of another.
+//! Request ids: unique within a gateway process, and very unlikely to be used by another one.
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 
 use http::HeaderValue;
 
-/// Makes the ids of one thread: eight digits drawn at start, eight counted up.
+/// Generates the ids of one thread. The first eight digits are random and fixed at the start, the other eight are a
+/// counter.
 #[derive(Debug)]
 pub struct Ids {
     prefix: u32,
@@ -13,7 +14,7 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// Draws the prefix.
+    /// Chooses a random prefix.
     pub fn new() -> Ids {
         // The standard library's hash keys come from the system's random source.
         Ids {
@@ -22,7 +23,7 @@ impl Ids {
         }
     }
 
-    /// The next id.
+    /// Generates the next id.
     pub fn next(&self) -> Id {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let count = self.next.get();
@@ -39,12 +40,12 @@ impl Ids {
 pub struct Id([u8; 16]);
 
 impl Id {
-    /// As text.
+    /// The id as text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("hexadecimal digits are ASCII")
     }
 
-    /// As a header's value.
+    /// The id as a header value.
     pub fn to_header(self) -> HeaderValue {
         HeaderValue::from_bytes(&self.0).expect("hexadecimal digits are visible")
     }

@@ -1,4 +1,4 @@
-//! What is being served: one snapshot, built from what the supervisor says, then only read.
+//! The current snapshot: built from a message of the supervisor, then only read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,33 +13,34 @@ use crate::tally::Classes;
 /// One generation as the gateway serves it.
 #[derive(Debug)]
 pub struct Live {
-    /// The manifest's version.
+    /// The number of the generation.
     pub generation: u32,
-    /// Who answers what.
+    /// The routing table.
     pub table: Table,
-    /// The functions, in the order the table numbers them.
+    /// The functions, in the order in which the routing table numbers them.
     pub functions: Vec<Served>,
-    /// What is refused.
+    /// The limits on heads, bodies, connections and queues, and the timeouts of clients.
     pub limits: GatewayLimits,
-    /// One record per request.
+    /// Whether each request is logged.
     pub access_log: bool,
-    /// What was answered for no function.
+    /// Counts responses to requests that belong to no function.
     pub unrouted: Arc<Classes>,
 }
 
 /// One function as the gateway serves it.
 #[derive(Debug)]
 pub struct Served {
-    /// Its name in the manifest.
+    /// The function's name in the manifest.
     pub name: String,
-    /// Until the head of the response.
+    /// Time limit until the head of the response.
     pub timeout: Duration,
-    /// Its workers.
+    /// The function's workers.
     pub pool: Arc<Pool>,
 }
 
 impl Live {
-    /// Builds it. Pools of functions that were served before are kept: those who wait in them wait on.
+    /// Builds the snapshot. A function that was served before keeps its pool, so that the requests in its queue keep
+    /// waiting.
     pub fn new(
         generation: u32,
         manifest: &Manifest,

@@ -1,4 +1,4 @@
-//! The only place where an error becomes a status, and where answers get their last fields.
+//! The only place where an error becomes a status.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -9,17 +9,17 @@ use crate::body::ReplyBody;
 use crate::failure::Failure;
 use crate::route::Miss;
 
-/// The request's id in answers.
+/// The header field that carries the request's id in responses.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Seconds after which a client may well try again: a crashed worker is back sooner.
+/// Seconds after which a client may retry. A crashed worker is usually restarted sooner.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// An answer made by Hearth itself.
+/// An error response from Hearth itself.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refusal {
     status: StatusCode,
-    /// Which part of Hearth says no.
+    /// The part of Hearth that refuses the request.
     layer: &'static str,
     title: &'static str,
     detail: String,
@@ -47,7 +47,7 @@ impl Refusal {
         }
     }
 
-    /// 400.
+    /// A response with status 400.
     pub fn bad_request(detail: impl Into<String>) -> Refusal {
         Refusal::new(
             StatusCode::BAD_REQUEST,
@@ -57,23 +57,23 @@ impl Refusal {
         )
     }
 
-    /// The same, naming the worker it happened at.
+    /// Adds the worker that the error concerns.
     pub fn at_worker(mut self, worker: Option<u32>) -> Refusal {
         self.worker = worker;
         self
     }
 
-    /// Its status.
+    /// The status of the response.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// Its layer.
+    /// The part of Hearth that refuses the request.
     pub fn layer(&self) -> &'static str {
         self.layer
     }
 
-    /// As a response: `application/problem+json` (RFC 9457).
+    /// Converts the refusal to a response with the content type `application/problem+json` (RFC 9457).
     pub fn into_response(self, request: &str) -> Response<ReplyBody> {
         let mut problem = json!({
             "title": self.title,
@@ -146,7 +146,7 @@ impl From<Failure> for Refusal {
                 "worker",
                 "The function is not available",
             ),
-            // The supervisor names the key of the limit that ended it.
+            // The supervisor names the manifest key of the limit that ended the worker.
             Failure::WorkerEnded(how) if how.contains("limits.") => (
                 StatusCode::BAD_GATEWAY,
                 "limit",

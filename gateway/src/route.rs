@@ -1,7 +1,7 @@
-//! Which function answers: a pure table from host, path and method.
+//! The routing table: finds the function for a host, path and method.
 //!
-//! Built once per snapshot from an accepted manifest, then only read. Knows nothing of HTTP beyond
-//! names of methods; does no I/O.
+//! The table is built once for each snapshot from an accepted manifest, then only read. It knows nothing of HTTP except
+//! method names, and does no I/O.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 #[derive(Debug, Default)]
 pub struct Table {
     exact: HashMap<String, Node>,
-    /// By what follows the `*.`.
+    /// By the part of the domain after `*.`.
     wildcard: HashMap<String, Node>,
     any: Node,
 }
@@ -27,37 +27,37 @@ struct Node {
     here: Methods,
 }
 
-/// The routes that end at one place, by method; `None` is any method.
+/// The routes that end at one node, by method. `None` matches any method.
 #[derive(Debug, Default)]
 struct Methods(Vec<(Option<String>, Entry)>);
 
 /// One route of the manifest.
 #[derive(Debug)]
 pub struct Entry {
-    /// Which function, as a place in the snapshot's list.
+    /// The function, as an index into the snapshot's list.
     pub function: usize,
-    /// The pattern as the manifest writes it.
+    /// The pattern as written in the manifest.
     pub pattern: String,
     names: Vec<String>,
 }
 
-/// A route that was found.
+/// A route that matches a request.
 #[derive(Debug)]
 pub struct Found<'t, 'p> {
-    /// Where it leads.
+    /// The route in the table.
     pub entry: &'t Entry,
-    /// Values of the pattern's parameters, decoded, in its order.
+    /// The decoded values of the pattern's parameters, in the order of the pattern.
     values: Vec<Cow<'p, str>>,
 }
 
-/// Why there is none.
+/// Why no route matches.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Miss {
-    /// No pattern fits host and path.
+    /// No pattern matches the host and path.
     NotFound,
-    /// A pattern fits, with other methods only: these, in order.
+    /// Patterns match, but only for these other methods, in alphabetical order.
     Method(Vec<String>),
-    /// The path itself is not acceptable.
+    /// The path itself is invalid.
     BadPath(&'static str),
 }
 
@@ -73,7 +73,7 @@ impl<'t, 'p> Found<'t, 'p> {
 }
 
 impl Table {
-    /// The table of a manifest whose functions are numbered in the order of its map.
+    /// Builds the table of a manifest. Functions are numbered in the order of the manifest's map.
     pub fn new(manifest: &Manifest) -> Table {
         let mut table = Table::default();
         for (index, function) in manifest.functions.values().enumerate() {
@@ -95,10 +95,10 @@ impl Table {
 
     /// Finds the route for a request.
     ///
-    /// `host` is lower case without port; `path` as the client sent it. Exact domains come before
-    /// wildcards and these before functions without a domain; where one of them has no fitting route,
-    /// the next is asked. Within a domain literal beats parameter beats greedy, among the routes that
-    /// have the method; HEAD is answered by GET where it has no route of its own.
+    /// `host` is in lower case and has no port; `path` is as the client sent it. Exact domains come before wildcard
+    /// domains, and these before functions without a domain. If a domain has no matching route, the next one is
+    /// searched. Within a domain, a literal segment wins over a parameter, and a parameter over a greedy one, among the
+    /// routes that have the method. HEAD uses the GET route if it has no route of its own.
     pub fn find<'t, 'p>(
         &'t self,
         host: &str,
@@ -167,8 +167,8 @@ impl Node {
         methods.0.push((route.method.clone(), entry));
     }
 
-    /// Walks down; on success `values` holds the parameters' values. Visits each node at most once,
-    /// so its cost is bounded by the manifest and not by the request.
+    /// Searches the subtree for `rest`. On success, `values` holds the values of the parameters. Each node is visited
+    /// at most once, so the manifest and not the request bounds the cost.
     fn find<'t, 'p>(
         &'t self,
         rest: &[Cow<'p, str>],
@@ -216,7 +216,7 @@ impl Methods {
     }
 }
 
-/// Splits a path at its slashes, then decodes each segment: an encoded slash stays inside its own.
+/// Splits a path at its slashes, then decodes each segment. So an encoded slash stays inside its segment.
 fn decode_segments(path: &str) -> Result<Vec<Cow<'_, str>>, Miss> {
     let path = path
         .strip_prefix('/')

@@ -1,12 +1,12 @@
-//! Counters of answers and their durations, shared by all gateway threads without a lock, taken away
-//! once a second by [`crate::link`]. Counting an answer is two additions in memory.
+//! Counters of responses and their durations. All gateway threads share them without a lock, and [`crate::link`] takes
+//! the counts once a second. Counting a response is two additions in memory.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hearth_protocol::stats::{BUCKETS, Counts, bucket};
 
-/// One histogram; made when the first answer is counted, since most functions of many are idle.
+/// One histogram. It is allocated when the first response is counted, because most of many functions are idle.
 #[derive(Debug, Default)]
 pub struct Tally(OnceLock<Box<Histogram>>);
 
@@ -17,7 +17,7 @@ struct Histogram {
 }
 
 impl Tally {
-    /// Counts an answer.
+    /// Counts a response.
     pub fn count(&self, micros: u64) {
         let histogram = self.0.get_or_init(|| {
             Box::new(Histogram {
@@ -29,12 +29,12 @@ impl Tally {
         histogram.buckets[bucket(micros)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What was counted since the last time, if anything.
+    /// Takes what was counted since the last call, if anything was counted.
     pub fn take(&self) -> Option<Counts> {
         let histogram = self.0.get()?;
         let mut buckets = Vec::new();
         for (number, bucket) in histogram.buckets.iter().enumerate() {
-            // A glance first: of most there is nothing to be taken.
+            // Most buckets are empty, and a load is cheaper than a swap.
             if bucket.load(Ordering::Relaxed) > 0 {
                 let number = u8::try_from(number).expect("there are less than 256 buckets");
                 buckets.push((number, bucket.swap(0, Ordering::Relaxed)));
@@ -48,18 +48,18 @@ impl Tally {
     }
 }
 
-/// Answers by the hundreds of their status.
+/// Counts of responses by class of status (1xx to 5xx).
 #[derive(Debug, Default)]
 pub struct Classes([Tally; 5]);
 
 impl Classes {
-    /// Counts an answer.
+    /// Counts a response.
     pub fn count(&self, status: u16, micros: u64) {
         let class = usize::from(status / 100).clamp(1, self.0.len());
         self.0[class - 1].count(micros);
     }
 
-    /// What was counted since the last time.
+    /// Takes what was counted since the last call.
     pub fn take(&self) -> Vec<(u8, Counts)> {
         let classes = (1..).zip(&self.0);
         classes
@@ -68,22 +68,22 @@ impl Classes {
     }
 }
 
-/// How many connections of clients are open.
+/// The number of open client connections.
 #[derive(Clone, Debug, Default)]
 pub struct Open(Arc<AtomicU32>);
 
-/// One of them, until it is dropped.
+/// An open connection, counted until it is dropped.
 #[derive(Debug)]
 pub struct OneOpen(Open);
 
 impl Open {
-    /// One more.
+    /// Counts one more connection.
     pub fn one(&self) -> OneOpen {
         self.0.fetch_add(1, Ordering::Relaxed);
         OneOpen(self.clone())
     }
 
-    /// How many.
+    /// The number of open connections.
     pub fn count(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }

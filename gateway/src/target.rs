@@ -1,4 +1,4 @@
-//! What a request is for: host, path and query, taken apart and checked. Pure.
+//! The target of a request: host, path and query, parsed and validated. Pure functions.
 
 use std::borrow::Cow;
 
@@ -7,39 +7,39 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use http::{Method, Version};
 
-/// Where a request goes.
+/// The target of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Target<'a> {
-    /// Lower case, without port and trailing dot; empty if an HTTP/1.0 client names none.
+    /// In lower case, without port and trailing dot. Empty if an HTTP/1.0 client sends none.
     pub host: Cow<'a, str>,
-    /// As the client wrote it, with its port.
+    /// As the client sent it, with the port.
     pub authority: &'a str,
-    /// As the client wrote it, percent-encoded.
+    /// As the client sent it, percent-encoded.
     pub path: &'a str,
-    /// What follows the `?`.
+    /// The part after `?`.
     pub query: &'a str,
 }
 
-/// Why a request has no target; the text is for the client.
+/// Why a request has no valid target. The text is sent to the client.
 pub type BadTarget = &'static str;
 
-/// What a request's fields say about the request itself, found in one pass over them.
+/// The header fields that the gateway needs itself, collected in one pass.
 #[derive(Debug, Default)]
 pub struct Fields<'a> {
-    /// About what the head took on the wire of HTTP/1.1: target, names, values, separators.
+    /// Approximate size of the head in HTTP/1.1: target, names, values, separators.
     pub bytes: u64,
     /// `Content-Length`, if it is a number.
     pub length: Option<u64>,
     /// Whether there is a `Connection` field.
     pub connection: bool,
-    /// W3C trace context.
+    /// The `traceparent` field (W3C trace context).
     pub trace: Option<&'a HeaderValue>,
     host: Option<&'a HeaderValue>,
     hosts: usize,
 }
 
 impl<'a> Fields<'a> {
-    /// Looks at all of them.
+    /// Collects the fields of a request.
     pub fn of(parts: &'a Parts) -> Fields<'a> {
         let target = parts
             .uri
@@ -67,7 +67,7 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Takes it from the head of a request.
+    /// Parses and validates the target of a request.
     pub fn of(parts: &'a Parts, fields: &Fields<'a>) -> Result<Target<'a>, BadTarget> {
         let authority = authority(parts, fields)?;
         let host = host_of(authority)?;
@@ -83,8 +83,8 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The host and port asked for: of the target if it has them (RFC 9112, section 3.2.2), else of the
-/// one `Host` field.
+/// The requested host and port: from the request target if it contains them (RFC 9112, section 3.2.2), otherwise from
+/// the only `Host` field.
 fn authority<'a>(parts: &'a Parts, fields: &Fields<'a>) -> Result<&'a str, BadTarget> {
     if fields.hosts > 1 {
         return Err("the request has more than one Host");
@@ -106,9 +106,9 @@ fn authority<'a>(parts: &'a Parts, fields: &Fields<'a>) -> Result<&'a str, BadTa
     }
 }
 
-/// Host without port, in lower case.
+/// The host without its port, in lower case.
 fn host_of(authority: &str) -> Result<Cow<'_, str>, BadTarget> {
-    // Nearly every request: nothing to change, perhaps a port to leave out.
+    // Fast path for nearly every request: the host needs no change, and at most a port is removed.
     let plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_');
     let end = authority
         .bytes()

@@ -1,4 +1,4 @@
-//! TLS: which certificate a client gets, and the settings of the handshake.
+//! TLS: the choice of the certificate, and the settings of the handshake.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,34 +10,34 @@ use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, crypto};
 
-/// TLS 1.2 sessions kept for resumption (1.3 uses tickets, which need no memory here).
+/// Maximum number of TLS 1.2 sessions kept for resumption. TLS 1.3 uses tickets, which need no memory here.
 const SESSIONS: usize = 4096;
 
 /// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The chain or the key is no PEM.
+    /// The chain or the key is not valid PEM.
     #[error("certificate for {domain}: bad PEM")]
     Pem {
-        /// The first of its domains.
+        /// The first domain of the certificate.
         domain: String,
         /// What is wrong.
         source: rustls::pki_types::pem::Error,
     },
-    /// The key does not fit the certificate, or is of a kind not known.
+    /// The key does not match the certificate, or its type is unknown.
     #[error("certificate for {domain}: key not usable")]
     Key {
-        /// The first of its domains.
+        /// The first domain of the certificate.
         domain: String,
         /// What is wrong.
         source: rustls::Error,
     },
-    /// The settings contradict each other.
+    /// The TLS settings contradict each other.
     #[error("cannot set up TLS")]
     Config(#[source] rustls::Error),
 }
 
-/// The certificates in use; swapped whole, so a handshake sees either the old or the new ones.
+/// The certificates in use. They are replaced as a whole, so a handshake sees either the old or the new ones.
 #[derive(Debug, Default)]
 pub struct Certificates(RwLock<Arc<ByName>>);
 
@@ -45,12 +45,12 @@ pub struct Certificates(RwLock<Arc<ByName>>);
 struct ByName {
     exact: HashMap<String, Arc<CertifiedKey>>,
     wildcard: HashMap<String, Arc<CertifiedKey>>,
-    /// For clients without SNI, or that ask for a name nobody has: the last of the list.
+    /// For clients that send no SNI or a name without a certificate: the last certificate of the list.
     fallback: Option<Arc<CertifiedKey>>,
 }
 
 impl Certificates {
-    /// Replaces all certificates. On error the old ones stay.
+    /// Replaces all certificates. On an error, the old ones stay in use.
     pub fn set(&self, list: &[Pem]) -> Result<(), TlsError> {
         let mut by_name = ByName::default();
         for pem in list {
@@ -103,7 +103,7 @@ fn load(pem: &Pem) -> Result<CertifiedKey, TlsError> {
     })
 }
 
-/// The server's settings: TLS 1.2 and 1.3, HTTP/2 before HTTP/1.1, tickets for resumption.
+/// The TLS settings of the server: TLS 1.2 and 1.3, HTTP/2 before HTTP/1.1, tickets for resumption.
 pub fn server_config(certificates: Arc<Certificates>) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)

@@ -1,4 +1,4 @@
-//! One worker as all threads see it: how fast it is, how busy, and how it ended.
+//! One worker as all threads see it: how fast and how busy it is, and how it ended.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -9,19 +9,19 @@ use tokio::sync::Notify;
 
 use crate::tally::Tally;
 
-/// For so long a failed request waits to hear how its worker ended.
+/// How long a failed request waits until the supervisor reports how its worker ended.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
-/// Most requests laid into a worker's socket beyond its `concurrency`: so many are served for one
-/// wake-up of it.
+/// Maximum number of requests that are sent to a worker beyond its `concurrency`. One wake-up of the worker serves all
+/// of them.
 pub(super) const PREFETCH: u32 = 64;
 
-/// How much work may lie before a worker in advance, by its measured service time. A slower worker
-/// gets nothing in advance: what waits in the queue can still go to another one.
+/// How much work a worker may have in advance, by its measured service time. A slower worker gets nothing in advance,
+/// because a request that stays in the queue can still go to another worker.
 const AHEAD: Duration = Duration::from_millis(1);
 
-/// What a new worker's service time is taken for until it has been measured, so that it is not
-/// buried in requests before it has shown what it can do.
+/// The assumed service time of a worker that has not been measured yet. It is so long that a new worker gets no
+/// requests in advance.
 pub(super) const UNMEASURED: Duration = Duration::from_millis(2);
 
 /// One worker as all threads see it.
@@ -29,30 +29,30 @@ pub(super) const UNMEASURED: Duration = Duration::from_millis(2);
 pub struct Worker {
     /// Unique while the platform runs.
     pub id: u32,
-    /// The codec of its heads.
+    /// The codec of the worker's heads.
     pub codec: Codec,
     pub(super) concurrency: u32,
     pub(super) service_nanos: AtomicU32,
     born: Instant,
-    /// When it last began to be busy, or answered: nanoseconds after it was born.
+    /// When the worker last changed from idle to busy, or last answered, in nanoseconds after `born`.
     progress: AtomicU64,
-    /// Answers that have begun and go on: for how long, nobody knows.
+    /// Number of responses that have begun and are not complete. Their remaining time is unknown.
     pub(super) streaming: AtomicU32,
-    /// A question whether it is well is with it.
+    /// The worker has not answered the last probe yet.
     pub(super) probed: AtomicBool,
-    /// It said GOAWAY or its channel broke: nothing new for it.
+    /// The worker gets no new requests: it has sent GOAWAY, its channel has closed, or the supervisor has withdrawn it.
     leaving: AtomicBool,
-    /// Leases on it, also when it is no longer in a pool.
+    /// Leases on the worker, including those from before it left its pool.
     pub(super) in_flight: AtomicU32,
-    /// What it answered.
+    /// Counts the worker's responses.
     pub answers: Tally,
-    /// How it ended, once that is known.
+    /// How the worker ended, once the supervisor has reported it.
     end: OnceLock<Arc<str>>,
     end_told: Notify,
 }
 
 impl Worker {
-    /// A worker that was just announced.
+    /// Creates a worker that the supervisor has just announced.
     pub fn new(id: u32, codec: Codec, concurrency: u32) -> Worker {
         Worker {
             id,
@@ -71,14 +71,14 @@ impl Worker {
         }
     }
 
-    /// It has ended, in this way.
+    /// Records how the worker ended.
     pub fn ended(&self, how: &str) {
         let _ = self.end.set(how.into());
         self.end_told.notify_waiters();
     }
 
-    /// How it ended. Its sockets tell sooner that it has than the supervisor can tell how: waits a moment
-    /// for that.
+    /// How the worker ended. Its sockets close before the supervisor reports the reason, so this function waits a
+    /// moment for the report.
     pub async fn how_it_ended(&self) -> Option<Arc<str>> {
         let told = self.end_told.notified();
         if self.end.get().is_none() {
@@ -87,13 +87,13 @@ impl Worker {
         self.end.get().cloned()
     }
 
-    /// Requests that are with it.
+    /// Number of requests that the worker has.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Books that `answers` came until `now`, within `span` of work: a moving average over about
-    /// eight samples.
+    /// Records `answers` responses until `now` that took `span` of work. The service time is a moving average over
+    /// about eight samples.
     pub fn served(&self, answers: u32, span: Duration, now: Instant) {
         let sample = u32::try_from(span.as_nanos()).unwrap_or(u32::MAX) / answers.max(1);
         let old = self.service_nanos.load(Ordering::Relaxed);
@@ -108,20 +108,20 @@ impl Worker {
             .store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Nothing new for it from now on.
+    /// Stops new requests to the worker.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
     }
 
-    /// For how long it has neither begun to be busy nor answered.
+    /// How long ago the worker last changed from idle to busy, or last answered.
     pub(super) fn stands(&self, now: Instant) -> Duration {
         let progress = Duration::from_nanos(self.progress.load(Ordering::Relaxed));
         now.saturating_duration_since(self.born)
             .saturating_sub(progress)
     }
 
-    /// Requests that may be with it at once. Some in advance only while it really is fast: one that
-    /// has been at the same request for longer than [`AHEAD`] would make them wait behind it.
+    /// How many requests the worker may have at once. It gets requests in advance only while it is fast: if it has
+    /// worked on one request for longer than [`AHEAD`], further requests would wait behind that one.
     pub(super) fn capacity(&self, now: Instant) -> u32 {
         if self.leaving.load(Ordering::Relaxed) {
             return 0;
