@@ -1,5 +1,4 @@
-//! Any bytes as what a worker sends its gateway: every request comes to an end, and every lease comes
-//! back.
+//! Fuzzes the gateway with arbitrary bytes from a worker: every request must end, and every lease must be returned.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -16,16 +15,16 @@ use hearth_protocol::head::{Limits, RequestHead};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-/// Requests under way; the last one's body is never sent to its end.
+/// Number of requests on the channel. The body of the last one is never complete.
 const REQUESTS: u32 = 3;
 
-/// Far more than anything takes where nothing is waited for.
+/// Timeout of each step. It is far longer than any step takes, because no step waits for anything.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// More than a socket's buffer takes could not be written before somebody reads.
+/// Maximum number of bytes to send. The buffer of the socket takes them before the channel reads.
 const LONGEST: usize = 64 * 1024;
 
-/// Sends the bytes to a channel with requests under way.
+/// Sends the bytes to a channel that has open requests.
 pub fn run(bytes: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -73,7 +72,7 @@ fn ask(channel: &Rc<Channel>, lease: Lease, end: bool) -> StreamHandle {
         asked: Instant::now(),
         limit: LIMIT,
     };
-    channel.send(lease, time, &head, b"body", end).unwrap()
+    StreamHandle::send(channel, lease, time, &head, b"body", end).unwrap()
 }
 
 async fn read(mut handle: StreamHandle) {

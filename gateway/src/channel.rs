@@ -1,8 +1,8 @@
-//! One thread's data socket to one worker: many streams over it, each with a handle of its own.
+//! One thread's data socket to one worker. It carries many streams, and each stream has its own handle.
 //!
-//! Requests append frames to one buffer and wake the writer only when that buffer was empty; the
-//! writer then writes all of it at once. The reader books every frame of one read before it reads
-//! again. Streams' states are in [`crate::stream`].
+//! Requests append frames to one buffer and wake the writer only if that buffer was empty. The writer then writes the
+//! whole buffer at once. The reader processes every frame of one read before it reads again. The states of the streams
+//! are in [`crate::stream`].
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-use hearth_protocol::data::{Data, ErrorCode, encode_head};
-use hearth_protocol::frame::{FrameError, Kind};
+use hearth_protocol::data::{CancelReason, Data, ErrorCode, encode_head};
+use hearth_protocol::frame::Kind;
 use hearth_protocol::head::{Limits, RequestHead};
 use hearth_protocol::{DATA_ROOM, FrameBuffer, MAX_DATA_LEN};
 use tokio::io::AsyncReadExt;
@@ -23,40 +23,39 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
 use crate::failure::Failure;
-use crate::handle::StreamHandle;
 use crate::pool::{Lease, Worker};
-use crate::stream::{STUCK, Streams, Time};
+use crate::stream::{Booked, Closed, STUCK, StreamId, Streams, Time};
 
 /// A thread's connection to one worker.
 pub struct Channel {
-    /// Whose it is.
+    /// The worker at the other end.
     pub worker: Arc<Worker>,
     pub(crate) streams: RefCell<Streams>,
     socket: OwnedWriteHalf,
     out: RefCell<Out>,
-    /// When the worker last began to have something to do, or last answered.
+    /// When the worker last changed from idle to busy, or last answered.
     busy_since: Cell<Instant>,
-    /// Nothing new comes; closed once all that is under way has ended.
+    /// The channel takes no new requests. It is closed when all requests in progress have ended.
     retired: Cell<bool>,
     lost: mpsc::UnboundedSender<Lost>,
 }
 
-/// A worker whose channel has ended, and why, if it is to blame.
+/// A worker whose channel has ended, and the worker's fault, if it is to blame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
-    /// Which.
+    /// The worker.
     pub worker: u32,
-    /// What it did, as the rest of a sentence; empty if its end was simply closed.
+    /// What the worker did wrong, as a predicate (`broke the protocol: ...`). Empty if the connection was only closed.
     pub why: String,
 }
 
 #[derive(Default)]
 struct Out {
     bytes: Vec<u8>,
-    /// How many of them have been written.
+    /// How many of `bytes` have been written.
     start: usize,
     writer: Option<Waker>,
-    /// Bytes ever appended, and ever written: what lies between has not reached the worker.
+    /// Total bytes appended and total bytes written. The bytes between the two have not reached the worker.
     appended: u64,
     written: u64,
     closed: bool,
@@ -86,13 +85,13 @@ impl Channel {
         Ok(channel)
     }
 
-    /// Whether it can still be used.
+    /// Whether the channel can still be used.
     pub fn is_open(&self) -> bool {
         !self.out.borrow().closed
     }
 
-    /// Closes our direction once nothing is under way any more: the worker then knows that it has had
-    /// everything.
+    /// Takes no new requests, and closes the gateway's direction of the socket when no request is in progress. The
+    /// worker then knows that it has received everything.
     pub fn retire(&self) {
         self.retired.set(true);
         self.close_if_done();
@@ -102,7 +101,7 @@ impl Channel {
         if !self.retired.get() || !self.streams.borrow().is_idle() || self.has_unwritten() {
             return;
         }
-        // A socket that cannot be shut down is closed already.
+        // If the shutdown fails, the socket is closed already.
         let _ = hearth_sys::unix::end_writing(self.socket.as_ref());
     }
 
@@ -110,24 +109,23 @@ impl Channel {
         !self.out.borrow().bytes.is_empty()
     }
 
-    /// Sends a request's head with the body's first bytes (`end`: all of them) on a free slot.
-    ///
-    /// # Errors
-    /// [`Failure::NotSent`] if the channel is closed; the lease is given back.
-    pub fn send(
-        self: &Rc<Self>,
+    /// Opens a free stream with a request, as [`crate::handle::StreamHandle::send`] describes it. Returns the stream, and
+    /// the count of its uses.
+    pub(crate) fn open_stream(
+        &self,
         lease: Lease,
         time: Time,
         head: &RequestHead<'_>,
         body: &[u8],
         end: bool,
-    ) -> Result<StreamHandle, Failure> {
+    ) -> Result<(StreamId, u32), Failure> {
         if !self.is_open() || self.retired.get() {
             return Err(Failure::NotSent);
         }
         let mut streams = self.streams.borrow_mut();
         if streams.is_idle() {
-            // What waited for its turn was asked for long ago; the worker was busy until it answered.
+            // A request that waited in the queue arrived long ago, but the worker was busy until its last response. So
+            // the later of the two times counts.
             self.busy_since.set(self.busy_since.get().max(time.asked));
         }
         let position = self.out.borrow().appended;
@@ -135,18 +133,23 @@ impl Channel {
         let mut encoded = Ok(());
         self.append(|out| {
             let head = |out: &mut Vec<u8>| head.encode(self.worker.codec, out);
-            encoded = encode_head(out, Kind::Request, stream, head, body, end);
+            encoded = encode_head(out, Kind::Request, stream.get(), head, body, end);
         });
         if encoded.is_err() {
             streams.discard(stream);
             return Err(Failure::HeadTooLarge);
         }
-        let epoch = streams.epoch(stream);
-        drop(streams);
-        Ok(StreamHandle::new(Rc::clone(self), stream, epoch))
+        Ok((stream, streams.epoch(stream)))
     }
 
-    /// Fails every stream whose time is over; `true` while there are any left.
+    /// Sends CANCEL on a stream.
+    pub(crate) fn cancel(&self, stream: StreamId, reason: CancelReason) {
+        let stream = stream.get();
+        self.append(|out| Data::Cancel { stream, reason }.encode(out));
+    }
+
+    /// Fails every stream whose time is over, and closes the channel if the worker is stuck. Returns whether streams
+    /// are open.
     pub(crate) fn expire(&self, now: Instant) -> bool {
         let mut streams = self.streams.borrow_mut();
         let stuck = streams.expire(now);
@@ -158,7 +161,7 @@ impl Channel {
         busy
     }
 
-    /// Appends frames and sees to it that they are written.
+    /// Appends frames to the buffer and wakes the writer.
     pub(crate) fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut out = self.out.borrow_mut();
         if out.closed {
@@ -175,7 +178,7 @@ impl Channel {
         }
     }
 
-    /// Writes what waits, as far as the socket takes it.
+    /// Writes the buffer until the socket accepts no more bytes.
     fn flush(&self) -> Flushed {
         let mut out = self.out.borrow_mut();
         while out.start < out.bytes.len() {
@@ -190,14 +193,14 @@ impl Channel {
         }
         out.bytes.clear();
         out.start = 0;
-        // A burst's buffer is not kept for quiet times.
+        // A buffer that a burst has made large is freed.
         if out.bytes.capacity() > 4 * MAX_DATA_LEN as usize {
             out.bytes = Vec::new();
         }
         Flushed::All
     }
 
-    /// Ends the channel: every stream on it fails with `why`.
+    /// Closes the channel. Every stream on it fails with `why`.
     fn close(&self, why: &Closed) {
         let written = {
             let mut out = self.out.borrow_mut();
@@ -230,7 +233,7 @@ impl Channel {
         drop(leases);
     }
 
-    /// Books all whole frames in `buffer`.
+    /// Processes all complete frames in `buffer`.
     fn receive(&self, buffer: &mut FrameBuffer, booked: &mut Booked) -> Result<(), Closed> {
         let mut answers = 0;
         while let Some(frame) = buffer.next_frame().map_err(Closed::protocol)? {
@@ -263,38 +266,10 @@ impl Channel {
     }
 }
 
-/// What one read brought, beyond what the streams keep.
-#[derive(Default)]
-pub(crate) struct Booked {
-    /// The worker has ended these.
-    pub(crate) ended: Vec<Lease>,
-    /// Those who wait for something that has come.
-    pub(crate) wakers: Vec<Waker>,
-}
-
 enum Flushed {
     All,
     Blocked,
     Broken,
-}
-
-/// Why a channel ended.
-#[derive(Clone, Debug)]
-pub(crate) enum Closed {
-    /// The worker closed it, or died.
-    Gone,
-    /// The worker broke the rules of the wire.
-    Protocol(String),
-    /// The worker said that we did.
-    Peer(String),
-    /// The worker does not end what nobody waits for any more.
-    Stuck,
-}
-
-impl Closed {
-    fn protocol(error: FrameError) -> Closed {
-        Closed::Protocol(error.to_string())
-    }
 }
 
 async fn read_all(channel: Rc<Channel>, mut socket: OwnedReadHalf) {
@@ -309,8 +284,9 @@ async fn read_all(channel: Rc<Channel>, mut socket: OwnedReadHalf) {
         let many = booked.ended.len() > 1;
         booked.ended.clear();
         if many {
-            // Requests that waited have just been given the places that came free. They go out
-            // first: the worker has its next row while we write the answers of this one.
+            // Dropping the leases has passed them to queued requests. These requests are sent before the responses are
+            // handed to their clients, so that the worker can start its next batch while this thread writes the
+            // responses.
             step_back().await;
             channel.flush();
         }
@@ -336,7 +312,7 @@ async fn read_all(channel: Rc<Channel>, mut socket: OwnedReadHalf) {
     channel.close(&why);
 }
 
-/// Lets the tasks that are ready now go first, without a look at the sockets in between.
+/// Lets the tasks that are ready now run first, without polling the sockets in between.
 async fn step_back() {
     let mut stepped = false;
     poll_fn(|cx| {

@@ -1,9 +1,8 @@
-//! A client's socket as hyper uses it, and what is watched about it: whether the client is still
-//! there, says something, and takes what it is sent.
+//! A client's socket as hyper uses it, and its traffic counters: whether the client is connected, sends, and reads.
 //!
-//! Reads and writes only count; nothing here asks for the time. Once a second, [`Traffic::judge`]
-//! compares the counters with what it saw before. So a request pays nothing for the limits on time
-//! that protect everybody from its client.
+//! Reads and writes only increment counters and read no clock. Once a second, [`Traffic::judge`] compares the counters
+//! with their previous values, by [`crate::time_limits`]. So the time limits that protect the gateway from slow clients
+//! cost a request nothing.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
@@ -11,90 +10,52 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hearth_manifest::GatewayLimits;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Bytes that a client must take, or send of a body it has announced, in each `stall`: 240 a second,
-/// less than any line that is still in use, more than those who only want to hold a connection like
-/// to spend.
-pub fn pace(stall: Duration) -> u64 {
-    240 * stall.as_secs()
-}
+use crate::time_limits::{End, Observation, Phase, Progress};
 
-/// Answers up to this size are put together for one plain write, which costs less than a gathering
-/// one saves in copying.
+/// A vectored write of at most this many bytes is copied into one buffer and written with a plain write. At this size,
+/// the copy costs less than a vectored write.
 const SMALL: usize = 1024;
 
-/// After so many bytes a connection lets the others have their turn: a flood of tiny frames is taken
-/// in as fast as it comes, and would keep the thread for itself.
+/// Bytes that a connection may read before it yields to other connections. Without this limit, a client that floods the
+/// gateway with tiny frames would occupy the thread.
 const TURN: usize = 64 * 1024;
 
-/// Why a connection is ended from our side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Nothing was asked for `idle_timeout`.
-    Idle,
-    /// The head of a request took longer than `header_timeout`.
-    SlowHead,
-    /// The client did not take what it was sent.
-    SlowReader,
-    /// The client did not stop to send what nobody reads.
-    Deaf,
-    /// The client closed its side while its request was being served.
-    Gone,
-}
-
-/// What is counted about a connection.
+/// The traffic counters of one connection.
 #[derive(Debug)]
 pub struct Traffic {
     fd: Cell<Option<RawFd>>,
     http2: Cell<bool>,
     received: Cell<u64>,
-    /// What had been received when the last request ended: more than that is the next one's head.
+    /// The value of `received` when the last request (or the handshake) ended. Bytes beyond it belong to the next head.
     received_before: Cell<u64>,
-    /// Bytes that the client has taken.
+    /// Bytes that the client has read, as far as the gateway can see.
     taken: Cell<u64>,
-    /// The last write found no room.
+    /// The socket accepted nothing of the last write.
     blocked: Cell<bool>,
-    /// Bodies that hold bytes the client has not taken yet.
+    /// Number of response bodies that have bytes which the client has not read yet.
     untaken: Cell<u32>,
-    /// A body was left unread.
+    /// The gateway did not read the whole body of the last request.
     unread: Cell<bool>,
-    /// Our side is closed; theirs is read until they see it.
+    /// The gateway has closed its side. It reads and discards the client's bytes until the client closes its side.
     closing: Cell<bool>,
     requests: Cell<u32>,
-    /// Counts requests, to tell one from the next.
+    /// Counts requests, so that `waiting_socket` can distinguish one request from the next.
     begun: Cell<u32>,
     begun_before: Cell<u32>,
     ended_one: Cell<bool>,
-    seen: Cell<Seen>,
+    progress: Cell<Progress>,
     end: Cell<Option<End>>,
     task: RefCell<Option<Waker>>,
 }
 
-/// What was seen at the last look.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    phase: Phase,
-    /// Since when the phase lasts.
-    since: Instant,
-    /// Since when the client owes us its taking of bytes, and how many it had taken then.
-    stuck: Option<(Instant, u64)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Idle,
-    Head,
-    Serving,
-    Closing,
-}
-
 impl Traffic {
-    /// Of a connection that was just accepted.
+    /// Creates the counters of a connection that has just been accepted.
     pub fn new(now: Instant) -> Rc<Traffic> {
         Rc::new(Traffic {
             fd: Cell::new(None),
@@ -110,49 +71,47 @@ impl Traffic {
             begun: Cell::new(0),
             begun_before: Cell::new(0),
             ended_one: Cell::new(false),
-            seen: Cell::new(Seen {
-                phase: Phase::Idle,
-                since: now,
-                stuck: None,
-            }),
+            progress: Cell::new(Progress::new(now)),
             end: Cell::new(None),
             task: RefCell::default(),
         })
     }
 
-    /// The client speaks HTTP/2: between requests it may well send frames of other kinds.
+    /// Marks the connection as HTTP/2. Its client may send frames between requests, so bytes do not mean that a head
+    /// has begun.
     pub fn speaks_http2(&self) {
         self.http2.set(true);
     }
 
-    /// The handshake is over: what came until now is no head.
+    /// Records that the handshake is complete. The bytes received so far belong to no head.
     pub fn shook_hands(&self) {
         self.received_before.set(self.received.get());
     }
 
-    /// A body that the client may still be sending is wanted by nobody.
+    /// Records that the gateway does not read the rest of a body that the client may still be sending.
     pub fn left_unread(&self) {
         self.unread.set(true);
     }
 
-    /// Whether what a client sends on one stream stands in the way of its next request.
+    /// Whether requests follow one another on the connection (HTTP/1.1), so that an unread body blocks the next
+    /// request.
     pub fn is_in_order(&self) -> bool {
         !self.http2.get()
     }
 
-    /// Whether a body has just been left so, and stands before the next request.
+    /// Whether the current request's body was left unread and blocks the next request.
     pub fn has_unread(&self) -> bool {
         self.unread.get() && self.is_in_order()
     }
 
-    /// Whether a close must wait for the client: what came and was not read would make the kernel
-    /// reset the connection (RFC 9112, section 9.6), and the client lose our last answer.
+    /// Whether a close must wait for the client. If received bytes are unread, the kernel resets the connection (RFC
+    /// 9112, section 9.6), and the client loses the last response.
     fn must_linger(&self) -> bool {
         let head = self.requests.get() == 0 && self.received != self.received_before;
         !self.http2.get() && (self.unread.get() || head)
     }
 
-    /// A request has begun; it ends when what is returned is dropped.
+    /// Records that a request has begun. The request ends when the returned value is dropped.
     pub fn begin(self: &Rc<Self>) -> Serving {
         self.requests.set(self.requests.get() + 1);
         self.begun.set(self.begun.get().wrapping_add(1));
@@ -163,44 +122,26 @@ impl Traffic {
         }
     }
 
-    /// Looks at the counters; says why the connection must end, if it must.
+    /// Compares the counters with the previous call. Returns why the connection must end, if it must.
     pub fn judge(&self, now: Instant, limits: &GatewayLimits) -> Option<End> {
-        let mut seen = self.seen.get();
-        let phase = match self.requests.get() {
-            _ if self.closing.get() => Phase::Closing,
-            0 if self.http2.get() || self.received == self.received_before => Phase::Idle,
-            0 => Phase::Head,
-            _ => Phase::Serving,
+        let seen = Observation {
+            phase: match self.requests.get() {
+                _ if self.closing.get() => Phase::Closing,
+                0 if self.http2.get() || self.received == self.received_before => Phase::Idle,
+                0 => Phase::Head,
+                _ => Phase::Serving,
+            },
+            request_ended: self.ended_one.take(),
+            bytes_read: self.taken.get(),
+            has_unread_bytes: self.blocked.get() || self.untaken.get() > 0,
         };
-        if self.ended_one.take() || phase != seen.phase {
-            seen.phase = phase;
-            seen.since = now;
-        }
-        let taken = self.taken.get();
-        let owes = self.blocked.get() || self.untaken.get() > 0;
-        seen.stuck = match seen.stuck {
-            _ if !owes => None,
-            Some((_, before)) if taken - before >= pace(limits.stall_timeout) => Some((now, taken)),
-            Some(stuck) => Some(stuck),
-            None => Some((now, taken)),
-        };
-        self.seen.set(seen);
-        let lasted = now.saturating_duration_since(seen.since);
-        match (phase, seen.stuck) {
-            (_, Some((since, _)))
-                if now.saturating_duration_since(since) >= limits.stall_timeout =>
-            {
-                Some(End::SlowReader)
-            }
-            (Phase::Idle, _) if lasted >= limits.idle_timeout => Some(End::Idle),
-            (Phase::Head, _) if lasted >= limits.header_timeout => Some(End::SlowHead),
-            (Phase::Closing, _) if lasted >= limits.stall_timeout => Some(End::Deaf),
-            _ => None,
-        }
+        let (progress, end) = self.progress.get().observe(now, seen, limits);
+        self.progress.set(progress);
+        end
     }
 
-    /// The socket, if the same request has been under way since the last time this was asked, and
-    /// nobody would notice that the client is gone: hyper reads on only over HTTP/2.
+    /// Returns the socket if the same HTTP/1.1 request has been in progress since the previous call. Then nothing else
+    /// notices that the client has closed the connection: during a request, hyper reads only over HTTP/2.
     pub fn waiting_socket(&self) -> Option<RawFd> {
         let same = self.begun_before.replace(self.begun.get()) == self.begun.get();
         let waiting = same && self.requests.get() > 0 && !self.http2.get();
@@ -215,7 +156,7 @@ impl Traffic {
         }
     }
 
-    /// Whether the connection must end. Wakes the task that asks when it must.
+    /// Returns why the connection must end, if it must. [`Traffic::end`] wakes the task that called this function.
     pub fn ended(&self, cx: &mut Context<'_>) -> Option<End> {
         let mut task = self.task.borrow_mut();
         if task.is_none() {
@@ -225,7 +166,7 @@ impl Traffic {
     }
 }
 
-/// A request under way.
+/// A request in progress.
 #[derive(Debug)]
 pub struct Serving {
     traffic: Rc<Traffic>,
@@ -233,20 +174,21 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Bytes of the answer were handed over: until somebody asks for more, they have not been taken.
+    /// Records that bytes of the response were handed to hyper. The client has not read them until hyper polls for
+    /// more.
     pub fn handed_over(&mut self, len: usize) {
         if !std::mem::replace(&mut self.untaken, true) {
             let untaken = &self.traffic.untaken;
             untaken.set(untaken.get() + 1);
         }
-        // Over HTTP/2 the socket may take frames that say nothing about a body.
+        // Over HTTP/2, the socket also accepts frames that carry no body. So the bytes of bodies are counted here.
         if self.traffic.http2.get() {
             let taken = &self.traffic.taken;
             taken.set(taken.get() + len as u64);
         }
     }
 
-    /// More is asked for.
+    /// Records that hyper polls for more: the client has read the bytes before.
     pub fn asked(&mut self) {
         if std::mem::take(&mut self.untaken) {
             let untaken = &self.traffic.untaken;
@@ -270,12 +212,12 @@ impl Drop for Serving {
 pub struct Client {
     stream: TcpStream,
     traffic: Rc<Traffic>,
-    /// Bytes read in this turn.
+    /// Bytes read since the connection last yielded.
     turn: usize,
 }
 
 impl Client {
-    /// A socket whose traffic is counted.
+    /// Wraps a socket and counts its traffic.
     pub fn new(stream: TcpStream, traffic: Rc<Traffic>) -> Client {
         traffic.fd.set(Some(stream.as_raw_fd()));
         Client {
@@ -285,7 +227,7 @@ impl Client {
         }
     }
 
-    /// The socket.
+    /// The wrapped socket.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
@@ -316,7 +258,8 @@ impl AsyncRead for Client {
     ) -> Poll<io::Result<()>> {
         if self.turn >= TURN {
             self.turn = 0;
-            // Not just behind those who are ready by now: behind a look at the sockets.
+            // `yield_now` resumes this task after the runtime has polled the sockets, not only after the tasks that are
+            // ready now.
             let _ = pin!(tokio::task::yield_now()).poll(cx);
             return Poll::Pending;
         }
@@ -390,6 +333,8 @@ impl AsyncWrite for Client {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn judge(traffic: &Traffic, now: Instant) -> Option<End> {

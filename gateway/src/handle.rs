@@ -1,75 +1,86 @@
-//! Handles on a stream: one waits for the answer and reads its body, one sends the rest of the
-//! request's body. Their wakers and what they wait for are in the stream's slot ([`crate::stream`]).
+//! Handles on a stream. [`StreamHandle`] waits for the response and reads its body, [`Uploader`] sends the rest of the
+//! request's body. Their wakers and the data that they wait for are in the stream's state ([`crate::stream`]).
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::Bytes;
 use hearth_protocol::MAX_CHUNK;
 use hearth_protocol::data::{CancelReason, Data};
-use hearth_protocol::head::Pair;
+use hearth_protocol::head::{Pair, RequestHead};
 use http::HeaderMap;
 
 use crate::channel::Channel;
 use crate::failure::Failure;
 use crate::head;
-use crate::stream::{Answer, STUCK, Slot, Streams};
+use crate::pool::Lease;
+use crate::stream::{Answer, StreamId, StreamState, Streams, Time};
 
-/// The one who waits for a stream's answer and reads its body. Dropping it cancels what is left.
+/// Waits for a stream's response and reads its body. Dropping the handle cancels what is left of the stream.
 pub struct StreamHandle {
     channel: Rc<Channel>,
-    stream: u32,
+    stream: StreamId,
     epoch: u32,
     cancel: CancelReason,
 }
 
-/// The one who sends the rest of a request's body.
+/// Sends the rest of a request's body.
 pub struct Uploader {
     channel: Rc<Channel>,
-    stream: u32,
+    stream: StreamId,
     epoch: u32,
 }
 
 impl StreamHandle {
-    pub(crate) fn new(channel: Rc<Channel>, stream: u32, epoch: u32) -> StreamHandle {
-        StreamHandle {
-            channel,
+    /// Sends a request's head and the first bytes of its body on a free stream of the channel. With `end`, `body` is the
+    /// complete body.
+    ///
+    /// # Errors
+    /// [`Failure::NotSent`] if the channel is closed or retired, [`Failure::HeadTooLarge`] if head and body do not fit
+    /// into one frame. In both cases the lease is returned.
+    pub fn send(
+        channel: &Rc<Channel>,
+        lease: Lease,
+        time: Time,
+        head: &RequestHead<'_>,
+        body: &[u8],
+        end: bool,
+    ) -> Result<StreamHandle, Failure> {
+        let (stream, epoch) = channel.open_stream(lease, time, head, body, end)?;
+        Ok(StreamHandle {
+            channel: Rc::clone(channel),
             stream,
             epoch,
             cancel: CancelReason::ClientGone,
-        }
+        })
     }
 
-    /// The worker that answers.
+    /// The worker that serves the stream.
     pub fn worker(&self) -> u32 {
         self.channel.worker.id
     }
 
-    /// Waits for the head of the answer.
+    /// Waits for the head of the response.
     pub async fn answer(&self) -> Result<Answer, Failure> {
         poll_fn(|cx| {
             let mut streams = self.channel.streams.borrow_mut();
-            let slot = &mut streams.slots[self.stream as usize - 1];
-            match slot.answer.take() {
-                Some(answer) => Poll::Ready(answer),
-                None => {
-                    slot.reader = Some(cx.waker().clone());
-                    Poll::Pending
-                }
+            let state = streams.state(self.stream);
+            if let Some(outcome) = state.take_outcome() {
+                return Poll::Ready(outcome);
             }
+            state.reader = Some(cx.waker().clone());
+            Poll::Pending
         })
         .await
     }
 
-    /// What to tell the worker if this is dropped early.
+    /// Sets the reason that CANCEL gives if the handle is dropped before the response is complete.
     pub fn cancel_as(&mut self, reason: CancelReason) {
         self.cancel = reason;
     }
 
-    /// For sending the rest of the body.
+    /// Creates an [`Uploader`] for the rest of the body.
     pub fn uploader(&self) -> Uploader {
         Uploader {
             channel: Rc::clone(&self.channel),
@@ -78,85 +89,69 @@ impl StreamHandle {
         }
     }
 
-    /// The next piece of the answer's body; `None` at its end, trailers in the last place.
+    /// The next piece of the response's body, and `None` at its end. Trailers are the last piece.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Failure>>> {
         let mut streams = self.channel.streams.borrow_mut();
-        let slot = &mut streams.slots[self.stream as usize - 1];
-        if let Some(bytes) = slot.body.pop_front() {
-            let credit = slot.receipt.consumed(bytes.len()).filter(|_| !slot.got_end);
+        let state = streams.state(self.stream);
+        if let Some(bytes) = state.body.pop_front() {
+            let credit = state.receive_credit.consumed(bytes.len());
+            let credit = credit.filter(|_| state.is_receiving());
             drop(streams);
             if let Some(credit) = credit {
-                self.channel.append(|out| {
-                    Data::Window {
-                        stream: self.stream,
-                        credit,
-                    }
-                    .encode(out)
-                });
+                let stream = self.stream.get();
+                self.channel
+                    .append(|out| Data::Window { stream, credit }.encode(out));
             }
             return Poll::Ready(Some(Ok(Piece::Bytes(bytes))));
         }
-        if let Some(failure) = slot.broken.take() {
+        if let Some(failure) = state.body_error.take() {
             return Poll::Ready(Some(Err(failure)));
         }
-        if let Some(trailers) = slot.trailers.take() {
+        if let Some(trailers) = state.trailers.take() {
             return Poll::Ready(Some(Ok(Piece::Trailers(trailers))));
         }
-        if slot.got_end {
+        if !state.is_receiving() {
             return Poll::Ready(None);
         }
-        slot.reader = Some(cx.waker().clone());
+        state.reader = Some(cx.waker().clone());
         Poll::Pending
     }
 }
 
-/// A piece of an answer's body.
+/// A piece of a response's body.
 #[derive(Debug)]
 pub enum Piece {
-    /// Bytes of it.
+    /// Bytes of the body.
     Bytes(Bytes),
-    /// The fields after it.
+    /// The trailers after the body.
     Trailers(HeaderMap),
 }
 
 impl Drop for StreamHandle {
     fn drop(&mut self) {
         let mut streams = self.channel.streams.borrow_mut();
-        let slot = &mut streams.slots[self.stream as usize - 1];
-        slot.held = false;
-        slot.body = VecDeque::new();
-        slot.wake_uploader();
-        let cancel = !slot.got_end && !slot.cancelled;
-        if !slot.got_end {
-            slot.cancelled = true;
-            // The worker still ends its direction, and the slot and the lease wait for that: so long
-            // as the request itself might have taken, and a little longer.
-            let until = Instant::now() + slot.timeout + STUCK;
-            slot.patience = slot.patience.or(Some(until));
-            slot.sent_end = true;
-        }
+        let must_cancel = streams.state(self.stream).drop_handle();
         streams.free_if_done(self.stream);
         drop(streams);
-        if cancel {
-            let (stream, reason) = (self.stream, self.cancel);
-            self.channel
-                .append(|out| Data::Cancel { stream, reason }.encode(out));
+        if must_cancel {
+            self.channel.cancel(self.stream, self.cancel);
         }
     }
 }
 
 impl Uploader {
-    /// Sends `bytes`, waiting for credit; `false` once nobody wants them any more.
+    /// Sends `bytes` as credit allows. Returns `false` when the stream no longer accepts a body.
     pub async fn send(&self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             let count = poll_fn(|cx| {
                 let mut streams = self.channel.streams.borrow_mut();
-                let Some(slot) = self.slot(&mut streams) else {
+                let Some(state) = self.state(&mut streams) else {
                     return Poll::Ready(0);
                 };
-                let count = bytes.len().min(MAX_CHUNK).min(slot.send.available());
-                if count == 0 || !slot.send.spend(count) {
-                    slot.uploader = Some(cx.waker().clone());
+                let count = bytes.len().min(MAX_CHUNK);
+                let count = count.min(state.send_credit.available());
+                if count == 0 || !state.send_credit.spend(count) {
+                    state.uploader = Some(cx.waker().clone());
                     return Poll::Pending;
                 }
                 Poll::Ready(count)
@@ -166,34 +161,32 @@ impl Uploader {
                 return false;
             }
             let (now, later) = bytes.split_at(count);
-            self.channel.append(|out| {
-                Data::Data {
-                    stream: self.stream,
-                    bytes: now,
-                    end: false,
-                }
-                .encode(out)
-            });
+            let data = Data::Data {
+                stream: self.stream.get(),
+                bytes: now,
+                end: false,
+            };
+            self.channel.append(|out| data.encode(out));
             bytes = later;
         }
         true
     }
 
-    /// The body has come on: the time until the answer begins anew.
+    /// Restarts the function's timeout, because the body has made progress.
     pub fn progressed(&self) {
         let mut streams = self.channel.streams.borrow_mut();
-        if let Some(slot) = self.slot(&mut streams) {
-            slot.deadline = Instant::now() + slot.timeout;
+        if let Some(state) = self.state(&mut streams) {
+            state.extend_deadline();
         }
     }
 
-    /// Ends the body, with trailers if there are any.
+    /// Ends the body, with trailers if the client has sent any.
     pub fn finish(&self, trailers: Option<&HeaderMap>) {
         let mut streams = self.channel.streams.borrow_mut();
-        let Some(slot) = self.slot(&mut streams) else {
+        let Some(state) = self.state(&mut streams) else {
             return;
         };
-        slot.sent_end = true;
+        state.end_sending();
         streams.free_if_done(self.stream);
         drop(streams);
         let fields = trailers.and_then(|trailers| {
@@ -206,7 +199,7 @@ impl Uploader {
                 .ok()
                 .map(|()| fields)
         });
-        let stream = self.stream;
+        let stream = self.stream.get();
         self.channel.append(|out| match &fields {
             Some(fields) => Data::Trailers { stream, fields }.encode(out),
             None => Data::Data {
@@ -218,31 +211,21 @@ impl Uploader {
         });
     }
 
-    /// Breaks the request off: whoever waits for its answer gets `failure`.
+    /// Cancels the request. The task that waits for its response receives `failure`.
     pub fn fail(&self, failure: Failure) {
         let mut streams = self.channel.streams.borrow_mut();
-        let Some(slot) = self.slot(&mut streams) else {
+        let Some(state) = self.state(&mut streams) else {
             return;
         };
-        slot.sent_end = true;
-        slot.cancelled = true;
-        slot.patience = Some(Instant::now() + slot.timeout + STUCK);
-        if !slot.answered || slot.answer.is_some() {
-            slot.answered = true;
-            slot.answer = Some(Err(failure));
-        } else {
-            slot.broken = Some(failure);
-        }
-        slot.wake_reader();
+        state.give_up();
+        state.fail_request(failure);
         drop(streams);
-        let (stream, reason) = (self.stream, CancelReason::BodyFailed);
-        self.channel
-            .append(|out| Data::Cancel { stream, reason }.encode(out));
+        self.channel.cancel(self.stream, CancelReason::BodyFailed);
     }
 
-    /// The slot, as long as it is still the same request's and its body is wanted.
-    fn slot<'a>(&self, streams: &'a mut Streams) -> Option<&'a mut Slot> {
-        let slot = &mut streams.slots[self.stream as usize - 1];
-        (slot.epoch == self.epoch && !slot.sent_end && slot.held).then_some(slot)
+    /// The stream's state, if the stream still belongs to this request and accepts more of its body.
+    fn state<'a>(&self, streams: &'a mut Streams) -> Option<&'a mut StreamState> {
+        let state = streams.state(self.stream);
+        state.accepts_body(self.epoch).then_some(state)
     }
 }

@@ -1,16 +1,17 @@
 //! The gateway: speaks HTTP(S) to clients and frames to workers.
 //!
-//! Holds no privilege and makes no decision about workers: listeners, certificates, workers and
-//! snapshots come from the supervisor over one socket ([`link`]); it serves on from the last
-//! snapshot when that falls silent, and ends when it closes.
+//! The gateway has no privileges and makes no decisions about workers. Listeners, certificates, workers and snapshots
+//! come from the supervisor over one socket ([`link`]). While the supervisor is silent, the gateway serves from the
+//! last snapshot. When the socket closes, the gateway ends.
 //!
-//! A request's way: [`listen`] -> [`tls`] -> [`serve`] -> [`route`] -> [`pool`] -> [`channel`] and
-//! [`stream`] -> worker -> back -> [`reply`].
+//! A request passes through [`listen`], [`tls`], [`serve`], [`route`], [`pool`], [`channel`] and [`stream`] to the
+//! worker, and its response returns through [`reply`].
 
 pub mod access;
 pub mod body;
 pub mod channel;
 pub mod client;
+pub mod event_loop;
 pub mod failure;
 pub mod handle;
 pub mod head;
@@ -18,6 +19,7 @@ pub mod id;
 pub mod link;
 pub mod listen;
 pub mod live;
+mod load_sample;
 pub mod pool;
 pub mod pressure;
 pub mod probe;
@@ -29,6 +31,7 @@ pub mod stream;
 pub mod tally;
 pub mod target;
 pub mod thread;
+pub mod time_limits;
 pub mod tls;
 pub mod upload;
 

@@ -1,4 +1,5 @@
-//! The gateway's side of the socket to its supervisor: what to serve comes in, log records go out.
+//! The gateway's side of the socket to its supervisor: receives what to serve, and sends log records, statistics and
+//! load.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -22,46 +23,46 @@ use tokio::time::MissedTickBehavior;
 
 use crate::access::Log;
 use crate::channel::Lost;
+use crate::event_loop::Command;
 use crate::live::Live;
 use crate::pool::{Pool, Worker};
 use crate::pressure::Lookout;
 use crate::tally::{Classes, Open};
-use crate::thread::Command;
 use crate::tls::{Certificates, TlsError};
 
-/// Between two messages with what was counted.
+/// Interval of STATS messages.
 const STATS: Duration = Duration::from_secs(1);
 
-/// Functions or workers in one such message: a few hundred KiB at most.
+/// Maximum number of functions, and of workers, in one STATS message. It keeps the message below a few hundred KiB.
 const STATS_BATCH: usize = 200;
 
-/// Log records in one frame.
+/// Maximum number of log records in one frame.
 const LOG_BATCH: usize = 500;
 
-/// Largest list of certificates: some hundred chains of a few KiB.
+/// Maximum size in bytes of the list of certificates: some hundred chains of a few KiB each.
 const MAX_CERTIFICATES: u64 = 16 * 1024 * 1024;
 
-/// Why the gateway cannot go on.
+/// Why the gateway cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The socket failed.
     #[error("the socket to the supervisor failed")]
     Io(#[from] io::Error),
-    /// A frame was bad.
+    /// A frame was invalid.
     #[error("bad frame from the supervisor")]
     Frame(#[from] FrameError),
-    /// What a frame carried was bad.
+    /// The content of a frame was invalid.
     #[error("bad message from the supervisor")]
     Head(#[from] HeadError),
-    /// A frame came without its descriptors.
+    /// A frame arrived without its descriptors.
     #[error("{0} without the descriptors that belong to it")]
     Descriptors(&'static str),
-    /// Certificates were bad.
+    /// The certificates were invalid.
     #[error("bad certificates from the supervisor")]
     Tls(#[from] TlsError),
 }
 
-/// The link, and what it steers.
+/// The gateway's end of the link, and the state that the supervisor's messages change.
 pub struct LinkEnd {
     socket: UnixStream,
     threads: Vec<mpsc::UnboundedSender<Command>>,
@@ -71,12 +72,12 @@ pub struct LinkEnd {
     permitted: usize,
     pools: HashMap<String, Arc<Pool>>,
     workers: HashMap<u32, Arc<Worker>>,
-    /// Taken away, and with requests still.
+    /// Workers that have been withdrawn but still have requests.
     leaving: Vec<Arc<Worker>>,
     unrouted: Arc<Classes>,
     told: Told,
     lookout: Lookout,
-    /// What came of questions to workers.
+    /// Results of probes.
     verdicts: (
         mpsc::UnboundedSender<Health>,
         mpsc::UnboundedReceiver<Health>,
@@ -85,7 +86,7 @@ pub struct LinkEnd {
     out: Vec<u8>,
 }
 
-/// What the last messages said of the moment, where it was not 0.
+/// The current values in the last STATS messages, where they were not 0.
 #[derive(Default)]
 struct Told {
     connections: u32,
@@ -94,7 +95,7 @@ struct Told {
 }
 
 impl LinkEnd {
-    /// Takes over the socket.
+    /// Takes over the connected socket.
     pub fn new(
         socket: StdUnixStream,
         threads: Vec<mpsc::UnboundedSender<Command>>,
@@ -121,7 +122,7 @@ impl LinkEnd {
         })
     }
 
-    /// Does what the supervisor says until it says stop, or is gone.
+    /// Handles the supervisor's messages until it sends STOP or closes the socket.
     pub async fn run(
         mut self,
         log: Log,
@@ -145,7 +146,7 @@ impl LinkEnd {
                     }
                 }
                 Some(Lost { worker, why }) = lost.recv() => {
-                    // Of one that was taken away this is no news.
+                    // The supervisor has already withdrawn any other worker.
                     if self.workers.contains_key(&worker) {
                         Link::WorkerLost { worker, why: &why }.encode(&mut self.out);
                     }
@@ -169,7 +170,7 @@ impl LinkEnd {
         }
     }
 
-    /// Returns `false` when it is time to stop.
+    /// Handles one message. Returns `false` if the gateway must stop.
     async fn obey(&mut self, message: Link<'_>) -> Result<bool, LinkError> {
         match message {
             Link::Certificates => {
@@ -199,7 +200,7 @@ impl LinkEnd {
                 return Ok(false);
             }
             Link::Silent { worker } => {
-                // A busy one is judged by the deadlines of its requests.
+                // A busy worker is judged by the deadlines of its requests.
                 let idle = |pool: &Arc<Pool>| pool.is_idle(worker);
                 if self.pools.values().any(idle) {
                     let why = "has nothing to do and does not answer";
@@ -245,17 +246,17 @@ impl LinkEnd {
         Ok(())
     }
 
-    /// Asks a worker whether it is well.
+    /// Sends a probe to a worker, or reports at once that the previous probe has no response yet.
     fn probe(&self, probe: Probe) {
         let Some(worker) = self.workers.get(&probe.worker) else {
             return;
         };
         let pool = self.pools.values().find(|pool| pool.has(worker.id));
-        // One that serves nobody yet is in none.
+        // A worker that serves no requests yet is in no pool.
         let pool = pool.cloned().unwrap_or_else(|| Arc::new(Pool::new(0)));
         let told = self.verdicts.0.clone();
         match pool.lease_for_probe(worker) {
-            // Any thread will do; this one is where the link is.
+            // Any thread can send the probe. The link runs on this one.
             Some(lease) => _ = self.threads[0].send(Command::Probe(lease, probe, told)),
             None => {
                 let verdict = match pool.is_busy(worker, Duration::ZERO) {
@@ -268,7 +269,7 @@ impl LinkEnd {
         }
     }
 
-    /// Swaps the snapshot in on every thread, then lets its workers be used, then says so.
+    /// Installs the snapshot on every thread, then gives its workers to the pools, then sends ACK.
     async fn serve(&mut self, snapshot: Snapshot<Manifest>) {
         let live = Arc::new(Live::new(
             snapshot.generation,
@@ -300,7 +301,8 @@ impl LinkEnd {
         .encode(&mut self.out);
     }
 
-    /// Adjusts how many connections may be open. Those above a lower number stay until they end.
+    /// Sets how many connections may be open. A lower number removes only the permits that are free now: open
+    /// connections stay, and the permits that they return are removed when the next snapshot arrives.
     fn permit(&mut self, connections: usize) {
         let connections = connections.min(Semaphore::MAX_PERMITS);
         if connections > self.permitted {
@@ -311,14 +313,14 @@ impl LinkEnd {
         }
     }
 
-    /// Tells what was counted since the last time, if anything was or is otherwise than before.
+    /// Sends what was counted since the last STATS, if anything was counted or a current value has changed.
     fn tell_stats(&mut self) -> Result<(), HeadError> {
         let connections = self.open.count();
         let unrouted = FunctionStats {
             answers: self.unrouted.take(),
             ..FunctionStats::default()
         };
-        // Of most functions and workers of many there is nothing to tell.
+        // With many functions and workers, most of them have nothing to report.
         let before = &mut self.told.waiting;
         let of_pools = self.pools.iter().filter_map(|(name, pool)| {
             let waiting = u32::try_from(pool.waiting()).unwrap_or(u32::MAX);

@@ -1,7 +1,7 @@
-//! Doors: listeners, connections on them, and how both end.
+//! Listeners, their connections, and how both end.
 //!
-//! A permit is taken before a connection is accepted, so that what is too much waits in the kernel
-//! and costs nothing here.
+//! A permit is acquired before a connection is accepted. So connections above the limit wait in the kernel and cost the
+//! gateway nothing.
 
 use std::future::poll_fn;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
@@ -21,36 +21,37 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::client::{Client, End, Traffic};
+use crate::client::{Client, Traffic};
 use crate::serve::{Connection, serve};
 use crate::tally::{OneOpen, Open};
 use crate::thread::Thread;
+use crate::time_limits::End;
 
-/// For so long a client may take for its handshake.
+/// How long a client may take for its handshake.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(15);
 
-/// For so long a client that was idle may take to see that its connection is being closed.
+/// How long an idle client has to notice that its connection is being closed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Pause after an `accept` that failed for want of descriptors or memory: others will free some.
+/// Pause after `accept` failed because descriptors or memory were exhausted. Other connections will release some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Between two looks at a client that has sent less than four bytes.
+/// Interval at which the first bytes are peeked at again while a client has sent less than four.
 const PEEK_PAUSE: Duration = Duration::from_millis(10);
 
-/// Room above the head limit for hyper's buffer, so that a head a little too large is answered by
-/// us, in our own words, and only a huge one by hyper.
+/// Space above the head limit in hyper's buffer. The gateway answers a head that is a little too large with its own
+/// error; only a much larger one is answered by hyper.
 const HEAD_SLACK: usize = 64 * 1024;
 
-/// Streams one HTTP/2 client may have open; nginx and others give as many.
+/// Maximum number of concurrent streams of one HTTP/2 client. nginx and others allow the same number.
 const MAX_STREAMS: u32 = 128;
 
-/// How the doors close.
+/// Whether and how the listeners close.
 #[derive(Clone, Copy, Debug)]
 pub enum Stop {
-    /// Not yet.
+    /// The listeners stay open.
     No,
-    /// Idle connections at once, the rest within this time.
+    /// Idle connections close at once, all others within this time.
     Within(Duration),
 }
 
@@ -64,12 +65,12 @@ pub struct Doors {
     pub tls: Arc<ServerConfig>,
     /// One permit per connection, shared by all threads.
     pub permits: Arc<Semaphore>,
-    /// Counts them.
+    /// Counts open connections.
     pub open: Open,
 }
 
 impl Doors {
-    /// Starts to accept on this thread.
+    /// Starts to accept connections on this thread.
     pub fn open(self, tasks: &mut JoinSet<()>, thread: &Rc<Thread>, stop: &watch::Receiver<Stop>) {
         let acceptor = TlsAcceptor::from(self.tls);
         let plain = self.http.into_iter().map(|listener| (listener, None));
@@ -114,7 +115,7 @@ async fn accept(
         let (permit, accepted) = tokio::select! {
             biased;
             _ = stop.changed() => break,
-            // Ended connections are let go of at once: as long as they are listed, they take memory.
+            // Ended connections are removed at once, because their entries occupy memory.
             Some(_) = connections.join_next() => continue,
             next = next => next,
         };
@@ -141,7 +142,7 @@ async fn accept(
     while connections.join_next().await.is_some() {}
 }
 
-/// Errors that say something about the connection and nothing about the listener (accept(2)).
+/// Whether an error of accept(2) concerns only the connection and not the listener.
 fn is_of_one_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(
@@ -150,9 +151,9 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
     )
 }
 
-/// Carries a connection from its first byte to its last. What only some connections need, and what
-/// is needed only in the beginning, has boxes of its own: most connections wait most of the time, and
-/// there are many.
+/// Serves a connection from its first byte to its last. State that only some connections need, or that is needed only
+/// at the beginning, is boxed: there are many connections, and most of them are idle most of the time, so their futures
+/// must be small.
 async fn carry(
     socket: TcpStream,
     client: SocketAddr,
@@ -161,12 +162,12 @@ async fn carry(
     stop: watch::Receiver<Stop>,
     _counted: (Result<OwnedSemaphorePermit, AcquireError>, OneOpen),
 ) {
-    // Small answers go out at once; a socket that refuses this works without it.
+    // Small responses are sent at once. The connection also works if the option cannot be set.
     let _ = socket.set_nodelay(true);
     let traffic = Traffic::new(Instant::now());
     let socket = Client::new(socket, Rc::clone(&traffic));
     let connection = |scheme| {
-        // A v4 client of a v6 listener is shown as what it is.
+        // An IPv4 client of an IPv6 listener is shown with its IPv4 address.
         let shown = SocketAddr::new(client.ip().to_canonical(), client.port());
         let traffic = Rc::clone(&traffic);
         thread.watch(&traffic);
@@ -193,7 +194,8 @@ async fn carry(
     conversation.await;
 }
 
-/// What a client begins with, unless it fails, takes too long, or it is time to stop.
+/// Waits for the first bytes of a connection or for its handshake. Returns `None` if that fails or takes too long, or
+/// if the gateway stops.
 async fn first_words<T>(
     words: impl Future<Output = std::io::Result<T>>,
     mut stop: watch::Receiver<Stop>,
@@ -217,12 +219,12 @@ async fn begins_with_http2(socket: &TcpStream) -> std::io::Result<bool> {
         if count == PREFACE.len() {
             return Ok(true);
         }
-        // What has come stays readable, so there is nothing to wait for but time.
+        // The peeked bytes stay readable, so readiness cannot be awaited. The loop can only wait for time to pass.
         tokio::time::sleep(PEEK_PAUSE).await;
     }
 }
 
-/// The conversation of one connection, not begun yet.
+/// Creates the future that serves one connection, without polling it.
 fn speak<I: Read + Write + Unpin + 'static>(
     io: I,
     connection: Rc<Connection>,
@@ -232,7 +234,7 @@ fn speak<I: Read + Write + Unpin + 'static>(
     let thread = Rc::clone(&connection.thread);
     let traffic = Rc::clone(&connection.traffic);
     let header_bytes = thread.live().limits.header_bytes as usize;
-    // In a box, which is there only as long as the request.
+    // The future is boxed, so that its memory is in use only during a request.
     let service = service_fn(move |request| Box::pin(serve(Rc::clone(&connection), request)));
     if http2 {
         traffic.speaks_http2();
@@ -251,7 +253,8 @@ fn speak<I: Read + Write + Unpin + 'static>(
         ))
     } else {
         let conversation = http1::Builder::new()
-            // Both would be looked after for every request; `Traffic` does so once a second.
+            // hyper would check the header timeout and a closed client for every request. `Traffic::judge` checks the
+            // timeout once a second, and `Thread::watch_time` looks for closed clients every 100 ms.
             .header_read_timeout(None)
             .half_close(true)
             .max_buf_size(header_bytes + HEAD_SLACK)
@@ -265,7 +268,8 @@ fn speak<I: Read + Write + Unpin + 'static>(
     }
 }
 
-/// Carries a conversation to its end, or to its orderly end when it is time to stop.
+/// Serves a connection until it ends, or until it must end. In the second case, the connection is shut down gracefully
+/// if there is time.
 async fn converse<C: Future>(
     mut conversation: Pin<Box<C>>,
     shut_down: impl FnOnce(Pin<&mut C>),
@@ -276,8 +280,8 @@ async fn converse<C: Future>(
         let mut told = std::pin::pin!(stop.changed());
         let mut listening = false;
         poll_fn(|cx| {
-            // Asked once, so that it wakes this task when the time comes, and then not again for
-            // every request.
+            // Polled once, so that the signal to stop wakes this task. It is polled again only while the thread stops,
+            // and not for every request.
             if (!listening || thread.stopping.get()) && told.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Outcome::Stopped);
             }
@@ -285,7 +289,8 @@ async fn converse<C: Future>(
             if let Some(end) = traffic.ended(cx) {
                 return Poll::Ready(Outcome::Ended(end));
             }
-            // Ends with an error where the client goes away or speaks no HTTP: nothing to be done.
+            // The result is an error if the client disconnects or does not speak HTTP. The gateway can do nothing about
+            // it.
             conversation.as_mut().poll(cx).map(|_| Outcome::Over)
         })
         .await
@@ -304,17 +309,17 @@ async fn converse<C: Future>(
     let _ = tokio::time::timeout(deadline, conversation).await;
 }
 
-/// How a conversation ended.
+/// Why the gateway stops serving a connection.
 enum Outcome {
-    /// By itself.
+    /// The connection ended by itself.
     Over,
-    /// It is time to stop.
+    /// The gateway stops.
     Stopped,
-    /// Its time was over, or the client is gone.
+    /// A time limit has passed, or the client has closed the connection.
     Ended(End),
 }
 
-/// Runs hyper's tasks on the thread that carries their connection.
+/// Runs hyper's tasks on the thread of their connection.
 #[derive(Clone, Copy, Debug)]
 struct LocalExecutor;
 

@@ -1,7 +1,7 @@
-//! A function's workers and who may use them: leases on the least busy one, and a bounded queue.
+//! A function's workers and the requests that use them: leases on the least busy worker, and a bounded queue.
 //!
-//! Shared by all gateway threads under one short lock. Knows no sockets: a lease names a worker, and
-//! the thread that holds it finds its own channel to it.
+//! All gateway threads share a pool under one lock that is held only briefly. The pool knows no sockets: a lease names
+//! a worker, and the thread that holds the lease finds its own channel to that worker.
 
 mod worker;
 
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::pressure::{Bell, Glance};
+use crate::load_sample::{Bell, Glance};
 use crate::tally::Classes;
 use worker::UNMEASURED;
 pub use worker::Worker;
@@ -21,7 +21,7 @@ pub use worker::Worker;
 #[derive(Debug)]
 pub struct Pool {
     state: Mutex<State>,
-    /// What its function answered.
+    /// Counts the function's responses.
     pub answers: Classes,
 }
 
@@ -32,17 +32,17 @@ struct State {
     queue: usize,
     /// The function is no longer served.
     closed: bool,
-    /// It has no worker and gets none for now.
+    /// Why requests are refused. It is set if the function has no worker and gets none for now.
     refused: Option<Arc<str>>,
-    /// Its number of workers follows its load.
+    /// Present if the number of workers follows the load.
     gauge: Option<Gauge>,
 }
 
-/// What is counted for [`crate::pressure`].
+/// The counters that [`crate::pressure`] samples.
 #[derive(Debug)]
 struct Gauge {
     bell: Bell,
-    /// Somebody looks already.
+    /// The sampler is already running for this pool.
     awake: bool,
     asked: u32,
     queued: u32,
@@ -60,7 +60,7 @@ struct Member {
     in_flight: u32,
 }
 
-/// The right to have one request with one worker. Dropping it gives it back.
+/// The right to have one request in progress on one worker. Dropping the lease returns it.
 #[derive(Debug)]
 pub struct Lease {
     pool: Arc<Pool>,
@@ -70,33 +70,33 @@ pub struct Lease {
     probe: bool,
 }
 
-/// What asking for a lease brought.
+/// The result of a request for a lease.
 #[derive(Debug)]
 pub enum Place {
-    /// A worker is free.
+    /// A worker is available.
     Now(Lease),
-    /// All are busy; the lease comes through this.
+    /// All workers are busy. The lease arrives through this channel.
     Queued(oneshot::Receiver<Lease>),
-    /// All are busy, and so many wait already.
+    /// All workers are busy, and the queue is full.
     Full,
     /// The function is no longer served.
     Closed,
-    /// The function cannot be started: why.
+    /// The function cannot be started, for this reason.
     Refused(Arc<str>),
 }
 
 impl Lease {
-    /// The worker it is for.
+    /// The worker that the lease is for.
     pub fn worker(&self) -> &Arc<Worker> {
         &self.worker
     }
 
-    /// The pool it is of.
+    /// The pool that the lease belongs to.
     pub(crate) fn pool(&self) -> Arc<Pool> {
         Arc::clone(&self.pool)
     }
 
-    /// The answer has begun and is not complete: the worker gets nothing in advance until it is.
+    /// Records that the response has begun and is not complete. Until it is, the worker gets no requests in advance.
     pub fn streams(&mut self) {
         self.streams = true;
         self.worker.streaming.fetch_add(1, Ordering::Relaxed);
@@ -119,7 +119,7 @@ impl Drop for Lease {
 }
 
 impl Pool {
-    /// A pool without workers yet; so many requests may wait for the first.
+    /// Creates a pool without workers. At most `queue` requests may wait for one.
     pub fn new(queue: usize) -> Pool {
         let state = State {
             queue,
@@ -131,8 +131,7 @@ impl Pool {
         }
     }
 
-    /// Says who the workers are from now on, and how many requests may wait for them. Leases on
-    /// workers that are no longer among them stay valid.
+    /// Replaces the workers and the length of the queue. Leases on workers that are removed stay valid.
     pub fn set(self: &Arc<Self>, workers: Vec<Arc<Worker>>, queue: usize) {
         let mut state = self.lock();
         let old = std::mem::take(&mut state.workers);
@@ -152,7 +151,7 @@ impl Pool {
         self.serve_waiting();
     }
 
-    /// A lease on the least busy worker, or a place in the queue for at most `limit`.
+    /// Leases the least busy worker, or queues the request for at most `limit`.
     pub fn lease(self: &Arc<Self>, now: Instant, limit: Duration) -> Place {
         let mut state = self.lock();
         if state.closed {
@@ -188,12 +187,13 @@ impl Pool {
         Place::Queued(receiver)
     }
 
-    /// Says whether the number of workers follows the load, which `bell` is then rung for.
+    /// Sets whether the number of workers follows the load. If `bell` is given, it wakes the sampler when a request
+    /// arrives.
     pub(crate) fn scale(&self, bell: Option<Bell>) {
         let mut state = self.lock();
         if bell.is_none() || state.gauge.is_none() {
             state.gauge = bell.map(|bell| Gauge {
-                // Whoever waits already is seen at once.
+                // If requests wait already, the sampler starts at once.
                 awake: !state.waiting.is_empty(),
                 bell,
                 asked: 0,
@@ -205,7 +205,7 @@ impl Pool {
         }
     }
 
-    /// How it stands, if its number of workers follows the load and it is not quiet.
+    /// Samples the load. Returns `None` if the number of workers does not follow the load or the sampler sleeps.
     pub(crate) fn glance(&self, now: Instant) -> Option<Glance> {
         let mut state = self.lock();
         let gauge = state.gauge.as_mut().filter(|gauge| gauge.awake)?;
@@ -238,7 +238,7 @@ impl Pool {
         })
     }
 
-    /// Nobody looks any more, until something is asked for; `false` if it has been just now.
+    /// Stops sampling until the next request. Returns `false` if a request has just arrived or still waits.
     pub(crate) fn doze(&self) -> bool {
         let mut state = self.lock();
         let State { gauge, waiting, .. } = &mut *state;
@@ -252,8 +252,8 @@ impl Pool {
         }
     }
 
-    /// From now on its requests are refused with this reason, those that wait as well; or they may
-    /// wait for a worker again.
+    /// With a reason, refuses all requests, including those that wait. Without one, lets requests wait for a worker
+    /// again. A pool that has workers ignores the reason.
     pub fn refuse(&self, why: Option<String>) {
         let mut state = self.lock();
         state.refused = why.filter(|_| state.workers.is_empty()).map(Arc::from);
@@ -264,12 +264,12 @@ impl Pool {
         }
     }
 
-    /// Why its requests are refused, if they are.
+    /// Why requests are refused, if they are.
     pub fn refused(&self) -> Option<Arc<str>> {
         self.lock().refused.clone()
     }
 
-    /// The function is no longer served: nobody waits for it any more.
+    /// Marks the function as no longer served. Requests in the queue fail.
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -279,28 +279,28 @@ impl Pool {
         drop(waiting);
     }
 
-    /// Takes those out of the queue who have waited for too long; returns how many wait on.
+    /// Removes requests from the queue that have waited too long. Returns how many still wait.
     pub fn expire(&self, now: Instant) -> usize {
         let mut state = self.lock();
         state.waiting.retain(|waiting| waiting.until > now);
         state.waiting.len()
     }
 
-    /// Whether this is one of the workers, and has no request.
+    /// Whether `worker` is in this pool and has no request.
     pub fn is_idle(&self, worker: u32) -> bool {
         let state = self.lock();
         let mut members = state.workers.iter();
         members.any(|member| member.worker.id == worker && member.in_flight == 0)
     }
 
-    /// Whether this is one of the workers.
+    /// Whether `worker` is in this pool.
     pub(crate) fn has(&self, worker: u32) -> bool {
         let state = self.lock();
         state.workers.iter().any(|one| one.worker.id == worker)
     }
 
-    /// A lease on this very worker for a question to it, whatever else it has to do, unless the last
-    /// such question is still with it.
+    /// Leases this worker for a probe, even if it has other requests. Returns `None` if it has not answered the
+    /// previous probe.
     pub(crate) fn lease_for_probe(self: &Arc<Self>, worker: &Arc<Worker>) -> Option<Lease> {
         if worker.probed.swap(true, Ordering::Relaxed) {
             return None;
@@ -319,7 +319,7 @@ impl Pool {
         Some(lease)
     }
 
-    /// Whether this worker has requests besides a question, and has answered none for so long.
+    /// Whether the worker has requests in addition to a probe, and has made no progress for `time`.
     pub(crate) fn is_busy(&self, worker: &Worker, time: Duration) -> bool {
         let state = self.lock();
         let mut members = state.workers.iter();
@@ -327,7 +327,7 @@ impl Pool {
         member.is_some_and(|one| one.in_flight > 1) && worker.stands(Instant::now()) >= time
     }
 
-    /// Requests that wait.
+    /// Number of requests in the queue.
     pub fn waiting(&self) -> usize {
         self.lock().waiting.len()
     }
@@ -342,7 +342,7 @@ impl Pool {
         self.serve_waiting();
     }
 
-    /// Hands free places to those who wait, first come first served.
+    /// Gives available workers to the requests that have waited longest.
     fn serve_waiting(self: &Arc<Self>) {
         let now = Instant::now();
         loop {
@@ -356,8 +356,8 @@ impl Pool {
             let waiting = state.waiting.pop_front();
             drop(state);
             let lease = self.lease_on(worker);
-            // One that has gone away gets nothing; its lease is given back by hand, because its drop
-            // would come round to here again, once for each of them.
+            // If the request has gone, its lease is released here. `Lease::drop` would call this function again, once
+            // for each such request.
             if let Err(mut lease) = waiting.map_or(Ok(()), |waiting| waiting.turn.send(lease)) {
                 lease.returned = true;
                 self.lock().release(lease.worker.id);
@@ -396,9 +396,9 @@ impl State {
     }
 
     fn release(&mut self, worker: u32) {
-        // One that is no longer a member has nothing to be counted.
+        // A worker that is no longer a member is not counted.
         if let Some(member) = self.workers.iter_mut().find(|one| one.worker.id == worker) {
-            // A question from before it was a member was not counted.
+            // A probe that began before the worker was a member was not counted.
             member.in_flight = member.in_flight.saturating_sub(1);
         }
     }

@@ -1,75 +1,48 @@
-//! How busy the functions are that scale: looked at while there is something to see, and told to the
-//! supervisor when it has changed. Decides nothing.
+//! Samples the load of the functions that scale, and reports changes to the supervisor. Decides nothing.
 //!
-//! A request costs a counter here. The first one after a quiet time rings the bell; from then on the
-//! pools are looked at every ten milliseconds until nothing has been asked for through a whole
-//! span. So an idle gateway sleeps, and the supervisor hears of a queue within milliseconds.
+//! A request only increments a counter. The first request after an idle time wakes the sampler, which then samples the
+//! pools every 10 ms until a whole span has passed without a request that arrives, waits or runs. So an idle gateway
+//! sleeps, and the supervisor learns of a queue within milliseconds.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_protocol::link::Pressure;
-use tokio::sync::Notify;
 
+use crate::load_sample::{Bell, Glance};
 use crate::pool::Pool;
 
-/// Between two looks: a queue is worth another worker from about this time on.
+/// Interval between two samples. A queue that lasts longer than about this time justifies another worker.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Looks over which busy time is averaged, and after which it is told.
+/// Number of samples in a span. Busy time is averaged over a span, and reported after it.
 const SPAN: u32 = 10;
 
-/// Busy time is told in steps of so many thousandths of a handler: what changes by less is no news.
+/// Resolution of reported busy time, in thousandths of a handler. A smaller change is not reported.
 const STEP: u32 = 50;
 
-/// Rung when the first request comes after a quiet time.
-pub(crate) type Bell = Arc<Notify>;
-
-/// A pool at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Glance {
-    /// Requests that came since the last look.
-    pub(crate) asked: u32,
-    /// How many of them found no worker free.
-    pub(crate) queued: u32,
-    /// Requests that wait.
-    pub(crate) waiting: u32,
-    /// Handlers that are busy.
-    pub(crate) busy: u32,
-    /// What a request takes of a worker's time.
-    pub(crate) service: Duration,
-    /// It has a worker.
-    pub(crate) served: bool,
-}
-
-impl Glance {
-    fn is_quiet(&self) -> bool {
-        (self.asked, self.waiting, self.busy) == (0, 0, 0)
-    }
-}
-
-/// What was seen of one function since it was told last.
+/// The samples of one function since the last complete span, and its last report.
 #[derive(Debug, Default)]
 struct Span {
     looks: u32,
     busy: u32,
     asked: bool,
     queued: bool,
-    /// Of the last whole one.
+    /// Busy handlers in the last complete span, in thousandths.
     mean: u32,
     told: Option<Pressure>,
 }
 
 impl Span {
-    /// Books a look; what is to be told now is returned, and whether there is nothing more to see.
+    /// Adds a sample. Returns the report to send now, if any, and whether sampling can end.
     fn book(&mut self, function: &str, glance: Glance) -> (Option<Pressure>, bool) {
         self.looks += 1;
         self.busy += glance.busy;
         self.asked |= !glance.is_quiet();
         self.queued |= glance.queued > 0;
         let whole = self.looks >= SPAN;
-        // The first look after a quiet time, and every one at which somebody waits.
+        // The first sample after an idle time, and every sample in which requests wait.
         let urgent = glance.waiting > 0 || self.told.is_none();
         if !whole && !urgent {
             return (None, false);
@@ -78,7 +51,7 @@ impl Span {
             self.mean = self.busy * 1000 / self.looks;
         }
         let least = u32::from(self.asked);
-        // What is new has a moment to get done before it is called a queue.
+        // Requests that have just arrived get a moment to finish before they are reported as a queue.
         let waiting = match self.told.is_none() && glance.served {
             true => 0,
             false => glance.waiting,
@@ -96,7 +69,7 @@ impl Span {
             (self.asked, self.queued) = (false, false);
         }
         let same = |told: &Pressure| {
-            // How long requests take matters only while some wait.
+            // The service time matters only while requests wait.
             told.busy == pressure.busy
                 && told.queued == pressure.queued
                 && told.waiting == pressure.waiting
@@ -108,7 +81,7 @@ impl Span {
     }
 }
 
-/// Looks after all pools that scale.
+/// Samples all pools that scale.
 #[derive(Debug, Default)]
 pub(crate) struct Lookout {
     bell: Bell,
@@ -117,12 +90,12 @@ pub(crate) struct Lookout {
 }
 
 impl Lookout {
-    /// What pools ring.
+    /// The handle that pools use to wake the sampler.
     pub(crate) fn bell(&self) -> Bell {
         Arc::clone(&self.bell)
     }
 
-    /// Waits until it is time to look. May be dropped and called again.
+    /// Waits until the next sample is due. The future may be dropped and created again.
     pub(crate) async fn due(&self) {
         match self.next {
             Some(at) => tokio::select! {
@@ -133,7 +106,7 @@ impl Lookout {
         }
     }
 
-    /// Looks at all pools; what has changed is returned.
+    /// Samples all pools. Returns the reports of those that have changed.
     pub(crate) fn look(
         &mut self,
         pools: &HashMap<String, Arc<Pool>>,
@@ -149,7 +122,7 @@ impl Lookout {
             let span = self.spans.entry(name.clone()).or_default();
             let (told, over) = span.book(name, glance);
             news.extend(told);
-            // A request that comes just now keeps it awake.
+            // A request that has just arrived keeps the sampler awake.
             if over && pool.doze() {
                 self.spans.remove(name);
             }
@@ -174,7 +147,7 @@ mod tests {
         }
     }
 
-    /// What is told of these looks, as `waiting/busy`, and when all is over.
+    /// The reports for these samples as `waiting/busy`, and when sampling ends.
     fn told(looks: &[Glance]) -> String {
         let mut span = Span::default();
         let mut trace = Vec::new();

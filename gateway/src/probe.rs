@@ -1,5 +1,5 @@
-//! A question to one worker whether it is well: a request like any other on the worker's own channel,
-//! but without a client, a route, or a line in the access log.
+//! A probe of one worker's health: a request on the worker's own channel, but without a client, a route or a line in
+//! the access log.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,15 +11,16 @@ use hearth_protocol::link::{Health, Probe, Verdict};
 use tokio::sync::mpsc;
 
 use crate::failure::Failure;
+use crate::handle::StreamHandle;
 use crate::pool::Lease;
 use crate::stream::Time;
 use crate::thread::Thread;
 
-/// The stream's own limit: a question that waits behind a long request must not make its worker
-/// look stuck. What judges the worker is the question's timeout, here.
+/// Timeout of the stream. It is much longer than any probe's timeout, so that a worker does not count as stuck because
+/// a probe waits behind a long request. The probe's own timeout, which is enforced here, decides.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-/// Asks, and tells what came of it.
+/// Sends the probe and reports its result.
 pub(crate) async fn ask(
     thread: Rc<Thread>,
     lease: Lease,
@@ -32,7 +33,7 @@ pub(crate) async fn ask(
         Ok(Ok(200..400)) => Verdict::Well,
         Ok(Ok(status)) => Verdict::Sick(format!("GET {path} answered {status}")),
         Ok(Err(failure)) => Verdict::Sick(format!("GET {path}: {failure}")),
-        // It is judged by the requests it is at.
+        // Such a worker is judged by its other requests.
         Err(_) if pool.is_busy(&worker, time) => Verdict::Busy,
         Err(_) => Verdict::Sick(format!("GET {path}: no answer within {time:?}")),
     };
@@ -66,9 +67,9 @@ async fn status(thread: &Rc<Thread>, lease: Lease, probe: &Probe) -> Result<u16,
         deadline_ms: probe.timeout_ms.into(),
         trace: None,
     };
-    let mut stream = channel.send(lease, time, &head, &[], true)?;
+    let mut stream = StreamHandle::send(&channel, lease, time, &head, &[], true)?;
     thread.watch_time();
-    // Dropped early, it says why.
+    // The reason in CANCEL if the probe's timeout drops the stream.
     stream.cancel_as(CancelReason::Timeout);
     let answer = stream.answer().await;
     Ok(answer?.head.status.as_u16())

@@ -1,4 +1,4 @@
-//! A request's life: route, lease, send, receive, reply.
+//! The steps of a request: route, lease, send, receive, reply.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -31,7 +31,8 @@ use crate::target::{Fields, Target};
 use crate::thread::Thread;
 use crate::upload::{Arriving, Upload};
 
-/// Fields that only this gateway may set: a client's own would be lies to the function.
+/// Header fields that the gateway removes from requests. A client could use them to deceive the function; only the
+/// gateway may set them.
 const OURS: [&str; 6] = [
     "forwarded",
     "x-forwarded-for",
@@ -41,27 +42,27 @@ const OURS: [&str; 6] = [
     "x-request-id",
 ];
 
-/// How the line begins that tells of a request's second try.
+/// The start of the log line about a request's second attempt.
 const AGAIN: &str = "sent to a worker once more";
 
-/// One client's connection.
+/// A client's connection.
 pub struct Connection {
-    /// The thread that carries it.
+    /// The thread that serves the connection.
     pub thread: Rc<Thread>,
-    /// What is counted about it.
+    /// The connection's traffic counters.
     pub traffic: Rc<Traffic>,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The client's address and port.
     pub client: Box<str>,
-    /// Where in it the address alone is.
+    /// The range of `client` that holds the address without the port.
     address: Range<usize>,
-    /// The last one made, since a client mostly stays with one host.
+    /// The last `Forwarded` value, kept because a client usually stays with one host.
     forwarded: RefCell<Option<Rc<str>>>,
 }
 
 impl Connection {
-    /// A connection from `client`.
+    /// Creates the state of a connection from `client`.
     pub fn new(
         thread: Rc<Thread>,
         traffic: Rc<Traffic>,
@@ -72,7 +73,7 @@ impl Connection {
         let port = shown.rfind(':').unwrap_or(shown.len());
         let address = match client {
             SocketAddr::V4(_) => 0..port,
-            // In brackets.
+            // An IPv6 address is in brackets.
             SocketAddr::V6(_) => 1..port - 1,
         };
         Connection {
@@ -90,7 +91,7 @@ impl Connection {
         &self.client[self.address.clone()]
     }
 
-    /// The `Forwarded` field (RFC 7239) of this hop.
+    /// The value of the `Forwarded` field (RFC 7239) for this hop.
     fn forwarded(&self, authority: &str) -> Rc<str> {
         let address = self.address();
         let (open, close) = match address.contains(':') {
@@ -98,7 +99,7 @@ impl Connection {
             false => ("", ""),
         };
         let mut last = self.forwarded.borrow_mut();
-        // It says for whom it was made.
+        // The kept value contains the host that it was made for.
         let start = "for=;host=\"".len() + address.len() + open.len() + close.len();
         if let Some(field) = &*last
             && let Some(rest) = field[start..].strip_prefix(authority)
@@ -114,7 +115,7 @@ impl Connection {
     }
 }
 
-/// Answers one request.
+/// Serves one request.
 pub async fn serve(
     connection: Rc<Connection>,
     request: Request<Incoming>,
@@ -134,7 +135,7 @@ pub async fn serve(
     let outcome = exchange.answer(body).await;
     let mut response = exchange.reply(outcome);
     if connection.traffic.has_unread() {
-        // The rest of the body stands where the next request would begin. The client should know.
+        // The rest of the body precedes the next request on the connection, so the connection cannot be used again.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
@@ -142,7 +143,7 @@ pub async fn serve(
     Ok(response)
 }
 
-/// One request under way.
+/// A request in progress.
 struct Exchange<'a> {
     connection: &'a Connection,
     live: Arc<Live>,
@@ -154,7 +155,7 @@ struct Exchange<'a> {
     worker: RefCell<Option<Arc<Worker>>>,
 }
 
-/// What the route says, and whom to ask.
+/// The result of routing: the request's target, its route and its function.
 struct Routed<'a> {
     target: Target<'a>,
     found: Found<'a, 'a>,
@@ -220,7 +221,7 @@ impl Exchange<'_> {
         })
     }
 
-    /// A lease, and the time that is left after waiting for it.
+    /// Waits for a lease. Returns it with the time that is left for the response.
     async fn lease(&self, function: &Served, time: Time) -> Result<(Lease, Duration), Failure> {
         match function.pool.lease(time.asked, time.limit) {
             Place::Now(lease) => Ok((lease, time.limit)),
@@ -257,11 +258,11 @@ impl Exchange<'_> {
         let forwarded = self.connection.forwarded(routed.target.authority);
         let head = self.head(routed, &forwarded, left);
         match upload {
-            Upload::Whole(bytes) => channel.send(lease, time, &head, bytes, true),
-            // Nobody tries again without a body.
+            Upload::Whole(bytes) => StreamHandle::send(&channel, lease, time, &head, bytes, true),
+            // `answer` does not retry a request whose body has been handed to a worker.
             Upload::Spent => Err(Failure::NotSent),
             Upload::Coming(_) => {
-                let stream = channel.send(lease, time, &head, &[], false)?;
+                let stream = StreamHandle::send(&channel, lease, time, &head, &[], false)?;
                 let body = std::mem::replace(upload, Upload::Spent);
                 if let Upload::Coming(body) = body {
                     tokio::task::spawn_local(body.pump(stream.uploader()));
@@ -271,7 +272,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// With how the worker ended, if it did and that can be learnt.
+    /// Adds how the worker ended to the failure, if the worker ended and the supervisor reports the reason in time.
     async fn explained(&self, failure: Failure) -> Failure {
         let worker = self.worker.borrow().clone();
         match (failure, worker) {
@@ -283,7 +284,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Waits for the head of the answer.
+    /// Waits for the head of the response.
     async fn receive(&self, mut stream: StreamHandle) -> Result<(Answer, StreamHandle), Failure> {
         let answer = stream.answer().await;
         if let Err(Failure::Timeout(_)) = answer {
@@ -297,15 +298,15 @@ impl Exchange<'_> {
         let mut response = match outcome {
             Ok((mut answer, stream)) => {
                 if self.parts.method == Method::HEAD {
-                    // The length that GET would give, where it is known. The body itself must not
-                    // get out, and over HTTP/2 hyper does not see to that.
+                    // The length that a GET would return, if it is known. The body must not be sent, and over HTTP/2
+                    // hyper does not remove it.
                     if answer.end && !answer.head.headers.contains_key(CONTENT_LENGTH) {
                         let length = answer.first.len().into();
                         answer.head.headers.insert(CONTENT_LENGTH, length);
                     }
                     Response::from_parts(answer.head, ReplyBody::whole(bytes::Bytes::new()))
                 } else if answer.end {
-                    // hyper counts for itself; a wrong count by the worker must not get out.
+                    // hyper sets the length itself. A wrong length from the worker must not reach the client.
                     answer.head.headers.remove(CONTENT_LENGTH);
                     Response::from_parts(answer.head, ReplyBody::whole(answer.first))
                 } else {
@@ -328,7 +329,7 @@ impl Exchange<'_> {
         response
     }
 
-    /// Counts the answer, by the time until its head.
+    /// Counts the response with the time until its head.
     fn count(&self, status: u16) {
         let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let answers = match self.function.get() {
@@ -345,7 +346,8 @@ impl Exchange<'_> {
         self.worker.borrow().as_ref().map(|worker| worker.id)
     }
 
-    /// Whether the request may be sent twice (RFC 9110, section 9.2.2), which needs its body, too.
+    /// Whether the request may be sent again: its method is idempotent (RFC 9110, section 9.2.2), and its whole body is
+    /// available.
     fn is_idempotent(&self, upload: &Upload) -> bool {
         let method = &self.parts.method;
         let bodiless = matches!(upload, Upload::Whole(_));

@@ -1,4 +1,4 @@
-//! From descriptors to running threads.
+//! Start of the gateway: takes over the passed descriptors and starts the threads.
 
 use std::io;
 use std::net::TcpListener;
@@ -13,24 +13,24 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::access::Log;
 use crate::channel::Lost;
+use crate::event_loop::{self, Command};
 use crate::link::{LinkEnd, LinkError};
 use crate::listen::Doors;
 use crate::tally::Open;
-use crate::thread::{self, Command};
 use crate::tls::{self, Certificates, TlsError};
 
 /// Why the gateway cannot start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Not started by a supervisor.
+    /// The gateway was not started by a supervisor.
     #[error("the gateway is started by `hearth up`, which passes it its sockets ({0})")]
     NotStartedByHearth(String),
-    /// A descriptor or a thread could not be had.
+    /// A descriptor, thread or runtime could not be created.
     #[error("cannot set up {what}")]
     SetUp {
-        /// What.
+        /// What could not be created.
         what: &'static str,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// TLS could not be set up.
@@ -41,14 +41,14 @@ pub enum StartError {
     Link(#[from] LinkError),
 }
 
-/// What the supervisor passed down: descriptors from 3 on, named as sd_listen_fds_with_names(3) does.
+/// The descriptors that the supervisor passed, from 3 on, named as in sd_listen_fds_with_names(3).
 struct Given {
     link: UnixStream,
     http: Vec<TcpListener>,
     https: Vec<TcpListener>,
 }
 
-/// Runs the gateway with `threads` threads until the supervisor stops it or is gone.
+/// Runs the gateway with `threads` threads until the supervisor stops it or closes the link.
 pub fn run(threads: usize) -> Result<(), StartError> {
     let given = take_given()?;
     let certificates = Arc::new(Certificates::default());
@@ -77,7 +77,7 @@ pub fn run(threads: usize) -> Result<(), StartError> {
     }
     let doors = doors(&given, &tls, &permits, &open)?;
     let Given { link, http, https } = given;
-    // Each thread has its own copies; these would keep the ports open after all of them are closed.
+    // Each thread has its own copies. These would keep the ports open after the threads have closed theirs.
     drop((http, https));
 
     let runtime = new_runtime()?;
@@ -89,7 +89,7 @@ pub fn run(threads: usize) -> Result<(), StartError> {
                     source,
                 }
             })?;
-        let serving = tokio::task::spawn_local(thread::run(commands, doors, log.clone(), lose));
+        let serving = tokio::task::spawn_local(event_loop::run(commands, doors, log.clone(), lose));
         let ended = link.run(log, lost).await;
         let _ = serving.await;
         ended.map_err(StartError::Link)
@@ -109,7 +109,7 @@ fn serve_on_this_thread(
     lose: mpsc::UnboundedSender<Lost>,
 ) -> Result<(), StartError> {
     let runtime = new_runtime()?;
-    runtime.block_on(thread::run(commands, doors, log, lose));
+    runtime.block_on(event_loop::run(commands, doors, log, lose));
     Ok(())
 }
 

@@ -1,5 +1,6 @@
-//! One of the gateway's threads: its own runtime, its own channels to all workers, its share of the
-//! connections. Told what to do by [`crate::link`]; shares with the others only pools and permits.
+//! The state of one of the gateway's threads: the current snapshot, its own channels to all workers, and its share of
+//! the connections. Threads share only the snapshot with its pools, permits, counters and the log.
+//! [`crate::event_loop`] changes the state.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -9,66 +10,51 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_protocol::head::Limits;
-use hearth_protocol::link::{Health, Probe};
 use hearth_sys::memory::give_back;
 use hearth_sys::wait::hung_up;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::mpsc;
 
 use crate::access::Log;
 use crate::channel::{Channel, Lost};
-use crate::client::{End, Traffic};
+use crate::client::Traffic;
 use crate::id::Ids;
-use crate::listen::{Doors, Stop};
 use crate::live::Live;
-use crate::pool::{Lease, Worker};
-use crate::probe;
+use crate::pool::Worker;
+use crate::time_limits::End;
 
-/// How exactly timeouts are kept: a fiftieth of a second is nothing beside the seconds they are.
+/// Interval at which deadlines are checked. Timeouts are seconds long, so 20 ms is exact enough.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Every so many ticks it is asked whether the clients of requests that last are still there.
+/// Number of ticks between two checks whether the clients of long requests are still connected.
 const TICKS_OF_A_GLANCE: u32 = 5;
 
-/// Between two looks at what clients send and take.
+/// Interval at which the traffic of clients is checked.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// When so many clients have gone, what they took is worth being given back.
+/// Number of closed connections after which freed memory is returned to the system.
 const MANY: usize = 50;
-
-/// What a thread is told.
-pub enum Command {
-    /// A worker is ready; this is this thread's socket to it.
-    AddWorker(Arc<Worker>, UnixStream, Limits),
-    /// A worker gets nothing new; its channel goes once its streams have ended.
-    DropWorker(u32),
-    /// Ask a worker whether it is well, and say what came of it.
-    Probe(Lease, Probe, mpsc::UnboundedSender<Health>),
-    /// Serve this from now on, then say so.
-    Serve(Arc<Live>, oneshot::Sender<()>),
-    /// Close what is idle, finish the rest within this time.
-    Stop(Duration),
-}
 
 /// A thread's state.
 pub struct Thread {
     live: RefCell<Option<Arc<Live>>>,
     channels: RefCell<BTreeMap<u32, Rc<Channel>>>,
-    /// Of workers that get nothing new, until their last stream has ended.
+    /// Channels of workers that get no new requests, until their last stream has ended.
     retired: RefCell<Vec<Rc<Channel>>>,
-    /// It is time to stop: a glance that costs less than asking the channel that says how.
+    /// The thread is stopping. Reading this flag costs less than polling the `watch` channel.
     pub stopping: Cell<bool>,
     watching: Cell<bool>,
     clients: RefCell<Vec<Rc<Traffic>>>,
     looking: Cell<bool>,
-    /// Request ids.
+    /// Generates request ids.
     pub ids: Ids,
-    /// Where records go.
+    /// Receives log records.
     pub log: Log,
     lost: mpsc::UnboundedSender<Lost>,
 }
 
 impl Thread {
-    fn new(log: Log, lost: mpsc::UnboundedSender<Lost>) -> Thread {
+    /// The state of a thread that has no snapshot yet.
+    pub(crate) fn new(log: Log, lost: mpsc::UnboundedSender<Lost>) -> Thread {
         Thread {
             live: RefCell::default(),
             channels: RefCell::default(),
@@ -83,13 +69,13 @@ impl Thread {
         }
     }
 
-    /// One that nobody runs.
+    /// Creates a thread state that no runtime uses.
     #[cfg(test)]
     pub(crate) fn idle() -> Thread {
         Thread::new(Log::default(), mpsc::unbounded_channel().0)
     }
 
-    /// What is being served. Connections exist only once there is something.
+    /// The current snapshot. Connections are accepted only after the first one has arrived.
     pub fn live(&self) -> Arc<Live> {
         let live = self.live.borrow();
         Arc::clone(
@@ -103,9 +89,9 @@ impl Thread {
         self.channels.borrow().get(&worker).cloned()
     }
 
-    /// Sees to it that streams, and requests in the queue, whose time is over are found, and those
-    /// whose client has gone. One task looks after all of them while there are any: a timer for each
-    /// request would cost more than the rest of its routing.
+    /// Makes sure that the thread checks for streams and queued requests whose time is over, and for clients that have
+    /// closed their connection. One task checks all of them while there are any. A timer for each request would cost
+    /// more than the rest of its routing.
     pub fn watch_time(self: &Rc<Self>) {
         if self.watching.replace(true) {
             return;
@@ -150,7 +136,7 @@ impl Thread {
         }
     }
 
-    /// Keeps an eye on a client until its connection is gone.
+    /// Checks a client's traffic until its connection ends.
     pub fn watch(self: &Rc<Self>, traffic: &Rc<Traffic>) {
         self.clients.borrow_mut().push(Rc::clone(traffic));
         if self.looking.replace(true) {
@@ -164,9 +150,9 @@ impl Thread {
                 let now = Instant::now();
                 let mut clients = thread.clients.borrow_mut();
                 most = most.max(clients.len());
-                // One that nobody else holds has ended.
+                // If only this list holds the counters, the connection has ended.
                 clients.retain(|traffic| Rc::strong_count(traffic) > 1);
-                // At the look after they went: by then all that was theirs has been let go of.
+                // One interval later, everything that belonged to the closed connections has been freed.
                 if std::mem::take(&mut many_went) {
                     give_back();
                 }
@@ -189,7 +175,23 @@ impl Thread {
         });
     }
 
-    fn add_worker(&self, worker: Arc<Worker>, socket: UnixStream, limits: Limits) {
+    /// Serves this snapshot from now on.
+    pub(crate) fn set_live(&self, live: Arc<Live>) {
+        *self.live.borrow_mut() = Some(live);
+    }
+
+    /// Closes this thread's channel to a worker as soon as its streams have ended.
+    pub(crate) fn retire_worker(self: &Rc<Self>, worker: u32) {
+        let channel = self.channels.borrow_mut().remove(&worker);
+        if let Some(channel) = channel {
+            self.retired.borrow_mut().push(Rc::clone(&channel));
+            channel.retire();
+            self.watch_time();
+        }
+    }
+
+    /// Starts a channel to a worker on its data socket.
+    pub(crate) fn add_worker(&self, worker: Arc<Worker>, socket: UnixStream, limits: Limits) {
         let id = worker.id;
         match Channel::start(worker, socket, limits, self.lost.clone()) {
             Ok(channel) => {
@@ -200,52 +202,4 @@ impl Thread {
                 .line("error", format!("worker {id}: data socket: {error}")),
         }
     }
-}
-
-/// Runs the thread until it has been stopped and its last connection has ended.
-pub async fn run(
-    mut commands: mpsc::UnboundedReceiver<Command>,
-    doors: Doors,
-    log: Log,
-    lost: mpsc::UnboundedSender<Lost>,
-) {
-    let (stop, stopped) = watch::channel(Stop::No);
-    let thread = Rc::new(Thread::new(log, lost));
-    let mut doors = Some(doors);
-    let mut accepting = tokio::task::JoinSet::new();
-    while let Some(command) = commands.recv().await {
-        match command {
-            Command::AddWorker(worker, socket, limits) => thread.add_worker(worker, socket, limits),
-            Command::DropWorker(id) => {
-                let channel = thread.channels.borrow_mut().remove(&id);
-                if let Some(channel) = channel {
-                    thread.retired.borrow_mut().push(Rc::clone(&channel));
-                    channel.retire();
-                    thread.watch_time();
-                }
-            }
-            Command::Probe(lease, probe, told) => {
-                tokio::task::spawn_local(probe::ask(Rc::clone(&thread), lease, probe, told));
-            }
-            Command::Serve(live, done) => {
-                *thread.live.borrow_mut() = Some(live);
-                // The first snapshot opens the doors.
-                if let Some(doors) = doors.take() {
-                    doors.open(&mut accepting, &thread, &stopped);
-                }
-                let _ = done.send(());
-            }
-            Command::Stop(deadline) => {
-                thread.stopping.set(true);
-                let _ = stop.send(Stop::Within(deadline));
-                break;
-            }
-        }
-    }
-    // Also where the supervisor is gone: then at once.
-    if matches!(*stop.borrow(), Stop::No) {
-        thread.stopping.set(true);
-        let _ = stop.send(Stop::Within(Duration::ZERO));
-    }
-    while accepting.join_next().await.is_some() {}
 }

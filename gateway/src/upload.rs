@@ -1,4 +1,4 @@
-//! A request's body on its way in.
+//! The body of a request, as it arrives from the client.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -11,23 +11,24 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::timeout_at;
 
-use crate::client::{Traffic, pace};
+use crate::client::Traffic;
 use crate::failure::Failure;
 use crate::handle::Uploader;
+use crate::time_limits::pace;
 
 /// A request's body.
 pub enum Upload {
-    /// All of it is here: small, and so sent with the head. A worker never waits for a slow client
-    /// that sends little.
+    /// The whole body. It is small and is sent with the head, so that no worker waits for a slow client with a small
+    /// body.
     Whole(Bytes),
-    /// Longer, or of unknown length: sent as it comes.
+    /// A body that is larger or of unknown length. It is forwarded as it arrives.
     Coming(Arriving),
-    /// It has been handed to a worker, and cannot be had again.
+    /// The body has been handed to a worker and cannot be sent again.
     Spent,
 }
 
 impl Upload {
-    /// Reads the body if its announced length is small.
+    /// Reads the whole body if its announced length is small, and fails if it is above the limit.
     pub async fn take(announced: Option<u64>, mut body: Arriving) -> Result<Upload, Failure> {
         if body.body.is_end_stream() {
             return Ok(Upload::Whole(Bytes::new()));
@@ -48,7 +49,7 @@ impl Upload {
     }
 }
 
-/// A body of which more is to come, within its limits of length and time.
+/// A body that is still arriving, with its limits of length and time.
 pub struct Arriving {
     body: Incoming,
     max: u64,
@@ -59,7 +60,7 @@ pub struct Arriving {
 }
 
 impl Arriving {
-    /// A body that comes over the connection of `traffic` since `begun`.
+    /// Starts to read a body from the connection of `traffic`. `begun` is when the request arrived.
     pub fn new(
         body: Incoming,
         limits: &GatewayLimits,
@@ -76,7 +77,7 @@ impl Arriving {
         }
     }
 
-    /// The next piece, or trailers; `None` at the end.
+    /// The next piece or the trailers, or `None` at the end.
     async fn next(&mut self) -> Result<Option<Frame<Bytes>>, Failure> {
         let next = timeout_at(self.pace.deadline().into(), self.body.frame()).await;
         let frame = match next {
@@ -100,8 +101,8 @@ impl Arriving {
         Ok(Some(frame))
     }
 
-    /// Sends all that comes on to a worker. What it no longer wants is read and thrown away over
-    /// HTTP/1.1: the connection can then be used for the next request.
+    /// Forwards the body to a worker. Over HTTP/1.1, a body that the worker no longer needs is read to its end and
+    /// discarded, so that the connection can be used for the next request.
     pub async fn pump(mut self, to: Uploader) {
         loop {
             let frame = match self.next().await {
@@ -118,7 +119,7 @@ impl Arriving {
                         }
                         return;
                     }
-                    // The time that the worker took is not the client's.
+                    // The time that the worker took does not count against the client.
                     self.pace = Pace::new(self.pace.stall, Instant::now());
                     to.progressed();
                 }
@@ -141,7 +142,7 @@ impl Drop for Arriving {
     }
 }
 
-/// How fast a body comes: at least [`pace`] bytes in each `stall`.
+/// Measures the rate of a body: at least [`pace`] bytes in each `stall`.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     stall: Duration,
@@ -158,7 +159,7 @@ impl Pace {
         }
     }
 
-    /// When it has been too slow.
+    /// When the body counts as stalled.
     fn deadline(&self) -> Instant {
         self.since + self.stall
     }
