@@ -1,14 +1,13 @@
-//! A buffer between a stream of bytes and its frames. No I/O: the owner reads into it.
+//! A buffer between a byte stream and its frames. It does no I/O: its owner reads into it.
 
 use crate::frame::{Frame, FrameError, HEADER_LEN};
 
-/// Memory kept when the buffer runs empty: enough for a body that streams, chunk after chunk.
+/// Size in bytes up to which an empty buffer keeps its memory: enough for a body that arrives chunk after chunk.
 const KEPT: usize = 2 * crate::MAX_CHUNK;
 
-/// Collects bytes as they come and hands out the frames in them.
+/// Collects bytes as they arrive and returns the frames in them.
 ///
-/// Its memory is bounded by the socket's longest frame plus one read, and goes back to
-/// little when it runs empty.
+/// Its memory is bounded by the socket's longest frame plus one read. A large buffer is freed when it is empty.
 #[derive(Debug)]
 pub struct FrameBuffer {
     bytes: Vec<u8>,
@@ -19,8 +18,8 @@ pub struct FrameBuffer {
 }
 
 impl FrameBuffer {
-    /// For a socket whose frames are at most `max_len` after their header; `room` bytes are offered
-    /// to a read at first.
+    /// Creates a buffer for a socket whose frames have at most `max_len` bytes after their header. `room` is the number
+    /// of bytes that the first read is offered.
     pub fn new(max_len: u32, room: usize) -> FrameBuffer {
         FrameBuffer {
             bytes: Vec::new(),
@@ -31,7 +30,8 @@ impl FrameBuffer {
         }
     }
 
-    /// Where the next read goes; never empty. Call [`FrameBuffer::filled`] with what it brought.
+    /// Returns the space for the next read, which is never empty. Call [`FrameBuffer::filled`] with the number of bytes
+    /// read.
     pub fn room(&mut self) -> &mut [u8] {
         if self.start == self.end {
             self.start = 0;
@@ -44,7 +44,7 @@ impl FrameBuffer {
             self.end -= self.start;
             self.start = 0;
         }
-        // A frame that is known to need more gets just that, once its length has been checked.
+        // If the header of a frame has arrived, space for the rest of that frame is offered, limited by `max_len`.
         let wanted = self
             .pending_frame_len()
             .saturating_sub(self.end - self.start);
@@ -54,7 +54,7 @@ impl FrameBuffer {
             wanted.max(self.room / 2)
         };
         if self.bytes.is_empty() {
-            // Fresh zeros of the allocator: room that nothing comes into takes no memory.
+            // The allocator provides fresh zeroed pages, which take no memory until they are written.
             self.bytes = vec![0; room];
         } else if self.bytes.len() < self.end + room {
             self.bytes.resize(self.end + room, 0);
@@ -62,12 +62,12 @@ impl FrameBuffer {
         &mut self.bytes[self.end..]
     }
 
-    /// Says that a read put `count` bytes at the start of the room.
+    /// Records that a read put `count` bytes at the start of the space from [`FrameBuffer::room`].
     pub fn filled(&mut self, count: usize) {
         self.end = (self.end + count).min(self.bytes.len());
     }
 
-    /// The next whole frame, or `None` until more bytes have come.
+    /// The next complete frame, or `None` if more bytes are needed.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         let (start, end) = (self.start, self.end);
         match Frame::decode(&self.bytes[start..end], self.max_len)? {
@@ -79,13 +79,12 @@ impl FrameBuffer {
         }
     }
 
-    /// Whether bytes of an unfinished frame are in it: at the end of a stream, a peer that stopped
-    /// in the middle of one.
+    /// Whether the buffer is empty. If it is not empty at the end of the byte stream, the peer stopped within a frame.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Bytes that the frame at the front takes in all, as far as its header says and the limit allows.
+    /// Total length in bytes of the first frame, as far as its header has arrived, limited by `max_len`.
     fn pending_frame_len(&self) -> usize {
         match self.bytes[self.start..self.end].first_chunk::<4>() {
             Some(len) => HEADER_LEN + u32::from_le_bytes(*len).min(self.max_len) as usize,

@@ -1,7 +1,7 @@
-//! What travels on a worker's control socket, between it and the supervisor, as types.
+//! Messages on a worker's control socket, between the worker and the supervisor, as types.
 //!
-//! Parses a [`Frame`] into a [`Control`]; the descriptor that goes with ATTACH is the socket's
-//! business, not this module's.
+//! This module parses a [`Frame`] into a [`Control`]. The owner of the socket handles the descriptors that are passed
+//! with ATTACH and RESOLVE.
 
 use crate::data::{put, text};
 use crate::frame::{Flags, Frame, FrameError, Kind};
@@ -10,46 +10,47 @@ use crate::head::Codec;
 /// The first four bytes of HELLO.
 pub const MAGIC: [u8; 4] = *b"HRTH";
 
-/// One message of a control socket. All are on stream 0.
+/// One message of a control socket. All messages are on stream 0.
 #[expect(missing_docs, reason = "each variant's sentence explains its fields")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control<'a> {
-    /// Worker's first: `magic[4] | lowest u8 | highest u8 | codec u8 | 0`.
+    /// First message of the worker: `magic[4] | lowest u8 | highest u8 | codec u8 | 0`.
     Hello {
         lowest: u8,
         highest: u8,
         codec: Codec,
     },
-    /// Supervisor's answer: a [`crate::head::Config`] in the worker's codec.
+    /// The supervisor's answer to HELLO: a [`crate::head::Config`] in the worker's codec.
     Config { config: &'a [u8] },
-    /// Worker: my state stands.
+    /// From the worker: it has created its state and can serve requests.
     Ready,
-    /// Worker: I could not start, because.
+    /// From the worker: it could not start, for the reason in `message`.
     StartFailed { message: &'a str },
-    /// Supervisor: here is the data socket of gateway thread `thread`; it replaces an earlier one.
+    /// From the supervisor: the data socket of gateway thread `thread`, passed with the frame. It replaces an earlier
+    /// socket of that thread.
     Attach { thread: u32 },
-    /// Worker: a [`crate::head::LogRecord`] in the worker's codec.
+    /// From the worker: a [`crate::head::LogRecord`] in the worker's codec.
     Log { record: &'a [u8] },
-    /// Either: answer with PONG and the same number.
+    /// From either side: requests a PONG with the same number.
     Ping { nonce: u32 },
-    /// Either: the answer.
+    /// From either side: the answer to PING.
     Pong { nonce: u32 },
-    /// Supervisor: finish what you started within so many milliseconds, then exit.
+    /// From the supervisor: finish the requests that have been started, then exit, within `deadline_ms`.
     Drain { deadline_ms: u32 },
-    /// Supervisor: exit within so many milliseconds.
+    /// From the supervisor: exit within `deadline_ms`.
     Stop { deadline_ms: u32 },
-    /// Worker: which addresses has this host of one of my resources? A socket goes with the frame, and
-    /// the answer comes over it.
+    /// From the worker: requests the addresses of `host`, a host of one of its resources. The frame passes a socket,
+    /// and the answer arrives on that socket.
     Resolve { host: &'a str },
-    /// Supervisor, over that socket: `text` is the host's addresses, one a line, or if it is not
-    /// `found`, why.
+    /// From the supervisor, on the socket of the query: if `found`, `text` contains the addresses, one per line;
+    /// otherwise it contains the reason.
     Resolved { found: bool, text: &'a str },
-    /// A kind this version does not know: ignored.
+    /// A kind that this version does not know. It is ignored.
     Unknown { kind: u8 },
 }
 
 impl<'a> Control<'a> {
-    /// Gives the frame its meaning on a control socket.
+    /// Interprets a frame of a control socket.
     pub fn parse(frame: &Frame<'a>) -> Result<Control<'a>, FrameError> {
         frame.refuse_unknown_extensions()?;
         let name = frame.kind.name();
@@ -144,7 +145,7 @@ impl<'a> Control<'a> {
 }
 
 fn parse_hello(payload: &[u8]) -> Result<Control<'static>, &'static str> {
-    // Longer payloads are allowed: a later version may add fields behind these.
+    // Longer payloads are allowed: a later version may add fields at the end.
     let Some((&[a, b, c, d, lowest, highest, codec, _], _)) = payload.split_first_chunk::<8>()
     else {
         return Err("shorter than 8 bytes");

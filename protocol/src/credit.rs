@@ -1,26 +1,26 @@
-//! Credit: how many payload bytes a sender may still put on a stream.
+//! Credit: how many payload bytes a sender may still send on a stream.
 
-/// One direction's credit on one stream.
+/// The credit of one direction of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Credit(u32);
 
-/// The sum of credit does not fit: a peer that gives more than 4 GiB breaks the rules.
+/// A peer gave so much credit that the sum exceeds 2^32 - 1 bytes. This breaks the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("credit beyond 4 GiB")]
 pub struct CreditOverflow;
 
 impl Credit {
-    /// Starts with `bytes`.
+    /// Creates a credit of `bytes`.
     pub fn new(bytes: u32) -> Credit {
         Credit(bytes)
     }
 
-    /// Bytes that may be sent now.
+    /// Number of bytes that may be sent now.
     pub fn available(self) -> usize {
         self.0 as usize
     }
 
-    /// Spends `bytes`; `false`, and nothing spent, if there is not enough.
+    /// Spends `bytes`. If the credit is too small, spends nothing and returns `false`.
     #[must_use]
     pub fn spend(&mut self, bytes: usize) -> bool {
         match u32::try_from(bytes)
@@ -35,14 +35,14 @@ impl Credit {
         }
     }
 
-    /// Adds what a WINDOW gave.
+    /// Adds the credit of a WINDOW.
     pub fn give(&mut self, bytes: u32) -> Result<(), CreditOverflow> {
         self.0 = self.0.checked_add(bytes).ok_or(CreditOverflow)?;
         Ok(())
     }
 }
 
-/// The receiver's book of one direction: what the sender may still send, and what has been consumed
+/// The receiver's account of one direction: the credit that the sender has left, and the bytes that have been consumed
 /// but not yet given back.
 #[derive(Clone, Copy, Debug)]
 pub struct Receipt {
@@ -52,8 +52,8 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// For a stream that starts with `credit`; gives back in steps of half of it, so that WINDOW
-    /// frames are few and the sender does not run dry.
+    /// Creates the account of a stream that starts with `credit`. Credit is given back in steps of half of `credit`, so
+    /// that WINDOW frames are few and the sender does not have to wait.
     pub fn new(credit: u32) -> Receipt {
         Receipt {
             outstanding: Credit::new(credit),
@@ -62,13 +62,13 @@ impl Receipt {
         }
     }
 
-    /// Books `bytes` that came; `false` if the sender had no credit for them.
+    /// Records that `bytes` arrived. Returns `false` if the sender had no credit for them.
     #[must_use]
     pub fn arrived(&mut self, bytes: usize) -> bool {
         self.outstanding.spend(bytes)
     }
 
-    /// Books `bytes` that were consumed; returns the credit to give with a WINDOW now, if any.
+    /// Records that `bytes` were consumed. Returns the credit to send in a WINDOW now, if any.
     pub fn consumed(&mut self, bytes: usize) -> Option<u32> {
         self.consumed += u32::try_from(bytes).unwrap_or(u32::MAX);
         if self.consumed < self.batch {

@@ -1,7 +1,7 @@
-//! What travels on a data socket between gateway and worker, as types.
+//! Messages on a data socket between gateway and worker, as types.
 //!
-//! Parses a [`Frame`] into a [`Data`] whose fields are known to make sense on their own. Whether a
-//! message fits the state of its stream is for the two ends to judge.
+//! This module parses a [`Frame`] into a [`Data`] whose fields are valid by themselves. The two ends decide whether a
+//! message is allowed in the state of its stream.
 
 use crate::frame::{Flags, Frame, FrameError, Kind, OpenFrame};
 use crate::head::HeadError;
@@ -10,49 +10,50 @@ use crate::head::HeadError;
 #[expect(missing_docs, reason = "each variant's sentence explains its fields")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Data<'a> {
-    /// Gateway to worker: opens `stream`. `aux` is the head's length; the body's first bytes follow it.
+    /// Gateway to worker: opens `stream`. `aux` is the length of the head; the first bytes of the body follow the head.
     Request {
         stream: u32,
         head: &'a [u8],
         body: &'a [u8],
         end: bool,
     },
-    /// Worker to gateway: the answer's head, laid out like a request.
+    /// Worker to gateway: the head of the response, with the layout of a request.
     Response {
         stream: u32,
         head: &'a [u8],
         body: &'a [u8],
         end: bool,
     },
-    /// Either way: bytes of a body, counted against the stream's credit.
+    /// Either direction: bytes of a body, which consume credit of the stream.
     Data {
         stream: u32,
         bytes: &'a [u8],
         end: bool,
     },
-    /// Either way: trailing fields (a list of pairs in the connection's codec); ends its direction.
+    /// Either direction: trailers (a list of pairs in the connection's codec). They end the sender's direction.
     Trailers { stream: u32, fields: &'a [u8] },
-    /// Either way: the receiver of a body gives `credit` more bytes.
+    /// Either direction: the receiver of a body gives the sender `credit` more bytes.
     Window { stream: u32, credit: u32 },
-    /// Either way: a WebSocket message, counted like DATA.
+    /// Either direction: a WebSocket message, which consumes credit like DATA.
     Message {
         stream: u32,
         opcode: Opcode,
         bytes: &'a [u8],
         end: bool,
     },
-    /// Gateway to worker: the answer is no longer wanted. The worker still ends its direction.
+    /// Gateway to worker: the gateway no longer needs the response. The worker still ends its direction.
     Cancel { stream: u32, reason: CancelReason },
-    /// Ends the stream both ways; on stream 0 the whole connection.
+    /// Ends both directions of the stream. On stream 0, ends the whole connection.
     Error {
         stream: u32,
         code: ErrorCode,
         retry_safe: bool,
         reason: &'a str,
     },
-    /// Worker to gateway: no more requests; `not_started` are closed and may be sent elsewhere.
+    /// Worker to gateway: the worker takes no more requests. The streams in `not_started` are closed, and their
+    /// requests may be sent to another worker.
     Goaway { not_started: Slots<'a> },
-    /// A kind this version does not know: ignored on stream 0, resets any other stream.
+    /// A kind that this version does not know. It is ignored on stream 0, and ends any other stream.
     Unknown { stream: u32, kind: u8 },
 }
 
@@ -63,23 +64,23 @@ pub enum Opcode {
     Text,
     /// Bytes.
     Binary,
-    /// A close with its status code and reason as the payload.
+    /// A close, with its status code and reason as the payload.
     Close,
 }
 
-/// Declares enums that travel as a number in `aux`, with a catch-all for later numbers.
+/// Declares an enum that is transferred as a number in `aux`, with a variant for the numbers of later versions.
 macro_rules! numbered {
     ($(#[$outer:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $number:literal,)* }) => {
         $(#[$outer])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $name {
             $($(#[$doc])* $variant,)*
-            /// A number of a later version.
+            /// A number that this version does not know.
             Other(u32),
         }
 
         impl $name {
-            /// From `aux`.
+            /// Converts the number in `aux`.
             pub fn from_number(number: u32) -> Self {
                 match number {
                     $($number => $name::$variant,)*
@@ -87,7 +88,7 @@ macro_rules! numbered {
                 }
             }
 
-            /// For `aux`.
+            /// The number for `aux`.
             pub fn number(self) -> u32 {
                 match self {
                     $($name::$variant => $number,)*
@@ -99,33 +100,33 @@ macro_rules! numbered {
 }
 
 numbered! {
-    /// Why the gateway cancels.
+    /// Why the gateway cancels a stream.
     CancelReason {
-        /// The client went away.
+        /// The client disconnected.
         ClientGone = 1,
         /// The function's timeout passed.
         Timeout = 2,
-        /// The request's body broke a limit or stopped coming.
+        /// The request's body exceeded a limit, stalled or broke off.
         BodyFailed = 3,
-        /// The worker answered in full without reading the whole body.
+        /// The worker sent its complete response before it read the whole body.
         Answered = 4,
     }
 }
 
 numbered! {
-    /// What kind of ERROR.
+    /// The cause of an ERROR.
     ErrorCode {
-        /// The peer broke the rules of the wire.
+        /// The peer broke the rules of the protocol.
         Protocol = 1,
-        /// The sender failed inside.
+        /// The sender had an internal error.
         Internal = 2,
-        /// The stream was cancelled by the peer.
+        /// The peer cancelled the stream.
         Cancelled = 3,
-        /// Not started; combined with the retry-safe flag.
+        /// The request was not started. Sent with the flag RETRY_SAFE.
         Refused = 4,
-        /// More bytes than there was credit for.
+        /// The peer sent more bytes than it had credit for.
         Credit = 5,
-        /// A kind or extension that is not known.
+        /// A kind of frame or an extension is not supported.
         Unsupported = 6,
     }
 }
@@ -149,17 +150,17 @@ impl Opcode {
     }
 }
 
-/// Slot numbers as GOAWAY lists them: little-endian u32 each.
+/// The stream numbers in a GOAWAY: one little-endian u32 each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slots<'a>(&'a [u8]);
 
 impl<'a> Slots<'a> {
-    /// From the payload; its length must be a multiple of four.
+    /// Validates a payload. Its length must be a multiple of four.
     pub fn check(bytes: &'a [u8]) -> Option<Slots<'a>> {
         bytes.len().is_multiple_of(4).then_some(Slots(bytes))
     }
 
-    /// The slots in order.
+    /// The stream numbers in order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + use<'a> {
         self.0
             .chunks_exact(4)
@@ -168,7 +169,7 @@ impl<'a> Slots<'a> {
 }
 
 impl<'a> Data<'a> {
-    /// Gives the frame its meaning on a data socket.
+    /// Interprets a frame of a data socket.
     pub fn parse(frame: &Frame<'a>) -> Result<Data<'a>, FrameError> {
         frame.refuse_unknown_extensions()?;
         let name = frame.kind.name();
@@ -365,9 +366,9 @@ impl<'a> Data<'a> {
     }
 }
 
-/// Appends a REQUEST or RESPONSE whose head `head` writes straight into `out`.
+/// Appends a REQUEST or RESPONSE. The function `head` writes the head directly into `out`.
 ///
-/// On failure `out` is as it was before.
+/// On an error, `out` is unchanged.
 pub fn encode_head(
     out: &mut Vec<u8>,
     kind: Kind,
@@ -393,7 +394,7 @@ pub fn encode_head(
     Ok(())
 }
 
-/// Appends a GOAWAY that lists `slots`.
+/// Appends a GOAWAY that lists the streams `slots`.
 pub fn encode_goaway(out: &mut Vec<u8>, slots: impl IntoIterator<Item = u32>) {
     let open = OpenFrame::begin(out, Kind::Goaway, 0);
     for slot in slots {

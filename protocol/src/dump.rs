@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use crate::frame::{Flags, Frame, Kind};
 
-/// Longest piece of a payload that is shown.
+/// Maximum number of payload bytes that are shown.
 const SHOWN: usize = 120;
 
-/// One line about `frame`: kind, slot, flags, aux, extensions, and the payload as far as it can be read.
+/// Formats `frame` as one line: kind, stream, flags, aux, extensions, and the payload as far as it is readable.
 pub fn line(frame: &Frame<'_>) -> String {
     let mut line = format!("{} stream={}", frame.kind.name(), frame.stream);
     if let Kind::Unknown(number) = frame.kind {
@@ -42,7 +42,7 @@ pub fn line(frame: &Frame<'_>) -> String {
     line
 }
 
-/// A head as JSON, whichever codec it is in.
+/// Formats a head as JSON, whatever its codec.
 fn structured(bytes: &[u8]) -> String {
     let value: Option<serde_json::Value> = serde_json::from_slice(bytes)
         .ok()

@@ -1,29 +1,27 @@
-//! The frame: a fixed 16-byte little-endian header, extensions, payload. Pure functions over bytes.
+//! The frame: a fixed little-endian header of 16 bytes, extensions and payload. Pure functions over bytes.
 //!
-//! Refuses nothing but what breaks the framing itself; what a kind means is [`crate::control`]'s and
-//! [`crate::data`]'s business.
+//! This module refuses only what breaks the framing. [`crate::control`] and [`crate::data`] interpret each kind.
 
-/// Bytes of the fixed header.
+/// Length of the fixed header in bytes.
 pub const HEADER_LEN: usize = 16;
 
-/// Declares the kinds once: numbers, names and both directions between them.
+/// Declares all kinds in one place, with their numbers, their names and the conversions.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal;)*) => {
-        /// What a frame is. Numbers below 32 belong to control sockets, from 32 to
-        /// data sockets, from 64 to the socket between supervisor and gateway, which is no part of the
-        /// public wire.
+        /// The kind of a frame. Numbers below 32 belong to control sockets, numbers from 32 to data sockets, and
+        /// numbers from 64 to the socket between supervisor and gateway, which is not part of the public protocol.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Kind {
             $($(#[$doc])* $name,)*
-            /// A kind of a later version.
+            /// A kind that this version does not know.
             Unknown(u8),
         }
 
         impl Kind {
-            /// Every kind of this version.
+            /// All kinds of this version.
             pub const ALL: &[Kind] = &[$(Kind::$name),*];
 
-            /// The kind with this number.
+            /// Converts a number on the wire.
             pub fn from_number(number: u8) -> Kind {
                 match number {
                     $($number => Kind::$name,)*
@@ -31,7 +29,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// Its number on the wire.
+            /// The number on the wire.
             pub fn number(self) -> u8 {
                 match self {
                     $(Kind::$name => $number,)*
@@ -39,7 +37,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// Its name as the documentation writes it.
+            /// The name that the documentation uses.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Kind::$name => $text,)*
@@ -51,73 +49,73 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// Worker's first frame on its control socket.
+    /// The worker's first frame on its control socket.
     Hello = 1, "HELLO";
-    /// Supervisor's answer to HELLO.
+    /// The supervisor's answer to HELLO.
     Config = 2, "CONFIG";
-    /// The worker's state stands; it may be given data sockets.
+    /// The worker has created its state and can receive data sockets.
     Ready = 3, "READY";
-    /// The worker could not start, with a message.
+    /// The worker could not start; the payload is the reason.
     StartFailed = 4, "START_FAILED";
-    /// A data socket for the worker, passed with this frame.
+    /// A data socket for the worker, passed with the frame.
     Attach = 5, "ATTACH";
     /// A log record of the worker.
     Log = 6, "LOG";
-    /// Are you there?
+    /// Requests a PONG.
     Ping = 7, "PING";
-    /// Yes.
+    /// The answer to PING.
     Pong = 8, "PONG";
-    /// Finish what you started and exit.
+    /// The worker finishes the requests that it has started, and exits.
     Drain = 9, "DRAIN";
-    /// Exit.
+    /// The worker exits.
     Stop = 10, "STOP";
-    /// Which addresses has this host of a resource? The answer comes over a socket passed along.
+    /// Requests the addresses of a resource's host. The frame passes a socket, and the answer arrives on it.
     Resolve = 11, "RESOLVE";
-    /// The addresses, or why there are none.
+    /// The addresses, or the reason why there are none.
     Resolved = 12, "RESOLVED";
-    /// Opens a stream with a request's head.
+    /// Opens a stream with the head of a request.
     Request = 32, "REQUEST";
-    /// A response's head.
+    /// The head of a response.
     Response = 33, "RESPONSE";
     /// Bytes of a body.
     Data = 34, "DATA";
-    /// Trailing header fields; ends its direction of the stream.
+    /// Trailers. They end the sender's direction of the stream.
     Trailers = 35, "TRAILERS";
-    /// Gives credit for more DATA or MESSAGE bytes.
+    /// Gives credit for further DATA or MESSAGE bytes.
     Window = 36, "WINDOW";
     /// A WebSocket message.
     Message = 37, "MESSAGE";
-    /// The gateway no longer wants the answer.
+    /// The gateway no longer needs the response.
     Cancel = 38, "CANCEL";
-    /// Ends a stream, or on slot 0 the connection, with a reason.
+    /// Ends a stream, or on stream 0 the connection, with a reason.
     Error = 39, "ERROR";
-    /// The worker takes no more requests and lists slots it did not start.
+    /// The worker takes no more requests, and lists the streams that it did not start.
     Goaway = 40, "GOAWAY";
-    /// Supervisor to gateway: certificates and keys, in a sealed memory file passed along.
+    /// Supervisor to gateway: certificates and keys, in a sealed memory file that is passed with the frame.
     Certificates = 64, "CERTIFICATES";
-    /// Supervisor to gateway: a worker and its data sockets, passed along.
+    /// Supervisor to gateway: a worker, and its data sockets, which are passed with the frame.
     WorkerAdd = 65, "WORKER_ADD";
-    /// Supervisor to gateway: a worker that takes no more requests.
+    /// Supervisor to gateway: a worker gets no more requests.
     WorkerDrop = 66, "WORKER_DROP";
     /// Supervisor to gateway: what to serve from now on.
     Snapshot = 67, "SNAPSHOT";
-    /// Gateway to supervisor: a snapshot is being served.
+    /// Gateway to supervisor: the gateway serves a snapshot.
     Ack = 68, "ACK";
     /// Gateway to supervisor: a worker's data socket has ended.
     WorkerLost = 69, "WORKER_LOST";
-    /// Gateway to supervisor: what was counted in the last second.
+    /// Gateway to supervisor: the counts of the last second.
     Stats = 70, "STATS";
-    /// Gateway to supervisor: how busy a function that scales is.
+    /// Gateway to supervisor: the load of a function that scales.
     Pressure = 71, "PRESSURE";
-    /// Supervisor to gateway: a function cannot be started, or may be again.
+    /// Supervisor to gateway: a function cannot be started, or its requests may wait for a worker again.
     Unavailable = 72, "UNAVAILABLE";
-    /// Supervisor to gateway: ask this worker whether it is well.
+    /// Supervisor to gateway: check the health of a worker.
     Probe = 73, "PROBE";
-    /// Gateway to supervisor: what came of it.
+    /// Gateway to supervisor: the result of a probe.
     Health = 74, "HEALTH";
 }
 
-/// Flag bits of a frame. Unknown bits are ignored by receivers and sent as zero.
+/// The flag bits of a frame. Receivers ignore unknown bits, and senders send them as zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(pub u8);
 
@@ -134,75 +132,75 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
-    /// `flag` if `on`, else nothing.
+    /// Returns `flag` if `on` is set, otherwise no flag.
     pub fn when(on: bool, flag: Flags) -> Flags {
         if on { flag } else { Flags::NONE }
     }
 }
 
-/// One frame, its variable parts borrowed from the bytes it was read from.
+/// One frame. Its extensions and payload are borrowed from the bytes that it was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// The slot, or 0 for the connection itself.
+    /// The stream, or 0 for the connection itself.
     pub stream: u32,
-    /// What it is.
+    /// The kind of the frame.
     pub kind: Kind,
     /// Flag bits.
     pub flags: Flags,
     /// A number whose meaning depends on the kind.
     pub aux: u32,
-    /// Type-length-value extensions, already checked to be well formed.
+    /// Type-length-value extensions, already validated.
     pub extensions: Extensions<'a>,
-    /// The rest.
+    /// The bytes after the extensions.
     pub payload: &'a [u8],
 }
 
-/// Why bytes are not a frame. The connection cannot go on after any of these.
+/// Why bytes are not a valid frame. After any of these errors, the connection must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// `len` is larger than this socket allows.
     #[error("frame of {len} bytes after its header, at most {max} are allowed")]
     TooLong {
-        /// What the header said.
+        /// The length in the header.
         len: u32,
-        /// What is allowed.
+        /// The longest length allowed.
         max: u32,
     },
-    /// `ext_len` reaches beyond the frame.
+    /// `ext_len` is larger than `len`.
     #[error("{ext_len} bytes of extensions in a frame of {len}")]
     ExtensionsBeyondFrame {
-        /// Bytes of extensions announced.
+        /// Length of the extensions in the header.
         ext_len: u16,
-        /// Bytes after the header.
+        /// Number of bytes after the header.
         len: u32,
     },
-    /// An extension's own length reaches beyond the extensions.
+    /// The length of an extension reaches beyond the end of the extensions.
     #[error("extension cut off at byte {at} of the extensions")]
     ExtensionCutOff {
         /// Offset of that extension.
         at: usize,
     },
-    /// An extension that must be understood is not.
+    /// A critical extension is unknown.
     #[error("extension {0:#06x} must be understood and is not")]
     UnknownCriticalExtension(u16),
     /// A frame of a known kind whose fields contradict its kind.
     #[error("{kind} frame: {what}")]
     Malformed {
-        /// Its kind's name.
+        /// The name of the kind.
         kind: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the frame.
         what: &'static str,
     },
-    /// A frame that this kind of socket or this direction does not carry.
+    /// This kind of socket or this direction does not carry such a frame.
     #[error("{0} frame where none is allowed")]
     Misplaced(&'static str),
 }
 
 impl<'a> Frame<'a> {
-    /// Takes one frame off the front of `bytes`.
+    /// Decodes the frame at the start of `bytes`.
     ///
-    /// Returns the frame and how many bytes it took, or `None` if more bytes are needed. Refuses a
-    /// `len` above `max_len` as soon as the header is there, so that a caller never makes room for it.
+    /// Returns the frame and the number of bytes that it occupies, or `None` if more bytes are needed. A `len` above
+    /// `max_len` is refused as soon as the header has arrived, so that a caller never reserves memory for it.
     pub fn decode(bytes: &'a [u8], max_len: u32) -> Result<Option<(Frame<'a>, usize)>, FrameError> {
         let Some((header, rest)) = bytes.split_first_chunk::<HEADER_LEN>() else {
             return Ok(None);
@@ -236,8 +234,7 @@ impl<'a> Frame<'a> {
     /// Appends the frame to `out`.
     ///
     /// # Panics
-    /// If the parts are longer than the header's fields can say; senders keep to
-    /// [`crate::MAX_CONTROL_LEN`].
+    /// If a part is longer than its length field in the header can express. Senders keep to [`crate::MAX_CONTROL_LEN`].
     pub fn encode(&self, out: &mut Vec<u8>) {
         let open = OpenFrame::begin(out, self.kind, self.stream);
         out.extend_from_slice(self.extensions.0);
@@ -245,13 +242,13 @@ impl<'a> Frame<'a> {
         open.finish_with_extensions(out, self.flags, self.aux, self.extensions.0.len());
     }
 
-    /// Bytes it takes on the wire.
+    /// Length of the encoded frame in bytes.
     pub fn encoded_len(&self) -> usize {
         HEADER_LEN + self.extensions.0.len() + self.payload.len()
     }
 
-    /// Refuses the frame if it carries an extension whose high bit says that it must be understood.
-    /// Version 1 defines no extension, so every such type is unknown.
+    /// Fails if the frame carries a critical extension: one that a receiver must refuse if it does not know it. Version
+    /// 1 defines no extensions, so every critical extension is unknown.
     pub fn refuse_unknown_extensions(&self) -> Result<(), FrameError> {
         match self.extensions.iter().find(|ext| ext.is_critical()) {
             Some(ext) => Err(FrameError::UnknownCriticalExtension(ext.kind)),
@@ -260,8 +257,8 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// A frame being written straight into its buffer: the header's place is kept until the payload,
-/// whose length is not known before, stands behind it.
+/// A frame that is being written directly into its buffer. Space is reserved for its header, which is written when the
+/// length of the payload is known.
 #[must_use = "a frame that is not finished has no header"]
 pub struct OpenFrame {
     start: usize,
@@ -270,7 +267,8 @@ pub struct OpenFrame {
 }
 
 impl OpenFrame {
-    /// Keeps room for a header at the end of `out`; the caller appends the payload and finishes.
+    /// Reserves space for a header at the end of `out`. The caller then appends the payload and calls
+    /// [`OpenFrame::finish`].
     pub fn begin(out: &mut Vec<u8>, kind: Kind, stream: u32) -> OpenFrame {
         let start = out.len();
         out.extend_from_slice(&[0; HEADER_LEN]);
@@ -281,17 +279,17 @@ impl OpenFrame {
         }
     }
 
-    /// Bytes written after the header so far.
+    /// Number of bytes written after the header so far.
     pub fn written(&self, out: &[u8]) -> usize {
         out.len() - self.start - HEADER_LEN
     }
 
-    /// Writes the header. No extensions.
+    /// Writes the header of a frame without extensions.
     pub fn finish(self, out: &mut [u8], flags: Flags, aux: u32) {
         self.finish_with_extensions(out, flags, aux, 0);
     }
 
-    /// Takes the unfinished frame off `out` again.
+    /// Removes the unfinished frame from `out`.
     pub fn abandon(self, out: &mut Vec<u8>) {
         out.truncate(self.start);
     }
@@ -309,31 +307,31 @@ impl OpenFrame {
     }
 }
 
-/// The extensions of a frame, known to be well formed.
+/// The extensions of a frame, already validated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extensions<'a>(&'a [u8]);
 
 /// One extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extension<'a> {
-    /// Its type; the high bit says "refuse if unknown".
+    /// The type. The high bit marks a critical extension.
     pub kind: u16,
-    /// Its value.
+    /// The value.
     pub value: &'a [u8],
 }
 
 impl Extension<'_> {
-    /// Whether a receiver that does not know it must refuse the frame.
+    /// Whether a receiver must refuse the frame if it does not know the extension.
     pub fn is_critical(&self) -> bool {
         self.kind & 0x8000 != 0
     }
 }
 
 impl<'a> Extensions<'a> {
-    /// None.
+    /// No extensions.
     pub const NONE: Extensions<'static> = Extensions(&[]);
 
-    /// Checks that `bytes` are a row of `type u16 | len u16 | value`.
+    /// Validates that `bytes` are a sequence of `type u16 | len u16 | value`.
     pub fn check(bytes: &'a [u8]) -> Result<Extensions<'a>, FrameError> {
         let mut at = 0;
         while at < bytes.len() {

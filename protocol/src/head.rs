@@ -1,8 +1,8 @@
-//! What MessagePack or JSON carry: heads of requests and responses, trailers, CONFIG and LOG.
+//! The structures that are encoded as MessagePack or JSON: heads of requests and responses, trailers, CONFIG and LOG.
 //!
-//! One type for both directions and both codecs: text is borrowed from the frame where the codec
-//! allows it. Structures travel as maps with the field names below; unknown fields are skipped, so
-//! that a later version may add some.
+//! Each structure has one type for both directions and both codecs. Text is borrowed from the frame where the codec
+//! allows it. Structures are encoded as maps with the field names below. Unknown fields are skipped, so that a later
+//! version may add fields.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,9 +11,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use crate::msgpack::{Malformed, Wrong};
-use crate::packed;
 
-/// How heads are written. The worker chooses in HELLO.
+/// The codec of heads. The worker chooses it in HELLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {
     /// MessagePack, structures as maps.
@@ -22,38 +21,38 @@ pub enum Codec {
     Json,
 }
 
-/// Why a head could not be written or read.
+/// Why a head could not be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum HeadError {
-    /// MessagePack could not be written.
+    /// MessagePack could not be encoded.
     #[error("cannot encode a head as MessagePack")]
     EncodeMessagePack(#[source] rmp_serde::encode::Error),
-    /// MessagePack could not be read.
+    /// MessagePack could not be decoded.
     #[error("cannot decode a head from MessagePack")]
     DecodeMessagePack(#[source] rmp_serde::decode::Error),
-    /// MessagePack is not that of the structure.
+    /// The MessagePack does not match the structure.
     #[error("cannot decode a head from MessagePack")]
     Malformed(#[source] Malformed),
-    /// JSON could not be written or read.
+    /// JSON could not be encoded or decoded.
     #[error("cannot convert a head to or from JSON")]
     Json(#[source] serde_json::Error),
-    /// A head that does not fit into a frame.
+    /// The head and the body do not fit into one frame.
     #[error("head and body of {len} bytes do not fit into one frame")]
     TooLong {
-        /// Bytes it would take.
+        /// Length of the head and the body in bytes.
         len: usize,
     },
 }
 
 impl HeadError {
-    /// The codec's own words, if it failed in the codec.
+    /// The message of the codec's error, if the codec failed.
     pub fn source_text(&self) -> Option<String> {
         std::error::Error::source(self).map(ToString::to_string)
     }
 }
 
 impl Codec {
-    /// Its number in HELLO.
+    /// The codec's number in HELLO.
     pub fn number(self) -> u8 {
         match self {
             Codec::MessagePack => 1,
@@ -61,7 +60,7 @@ impl Codec {
         }
     }
 
-    /// The codec with this number.
+    /// Converts a codec's number in HELLO.
     pub fn from_number(number: u8) -> Option<Codec> {
         match number {
             1 => Some(Codec::MessagePack),
@@ -70,7 +69,7 @@ impl Codec {
         }
     }
 
-    /// Appends `value` to `out`. On failure, what was appended so far stays.
+    /// Appends `value` to `out`. After an error, `out` may contain a part of the encoded value.
     pub fn encode<T: Serialize>(self, value: &T, out: &mut Vec<u8>) -> Result<(), HeadError> {
         match self {
             Codec::MessagePack => {
@@ -83,7 +82,7 @@ impl Codec {
         }
     }
 
-    /// Reads one value that fills `bytes`.
+    /// Decodes one value that occupies all of `bytes`.
     pub fn decode<'a, T: Deserialize<'a>>(self, bytes: &'a [u8]) -> Result<T, HeadError> {
         match self {
             Codec::MessagePack => {
@@ -94,7 +93,7 @@ impl Codec {
     }
 }
 
-/// Text borrowed from a frame where the codec allows it (JSON escapes do not).
+/// Text that is borrowed from the frame where the codec allows it. JSON text with escapes is owned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
@@ -134,112 +133,61 @@ impl fmt::Display for Text<'_> {
 /// Name and value of a header field, a trailer or a path parameter.
 pub type Pair<'a> = (Text<'a>, Text<'a>);
 
-/// The head of a request as a worker gets it.
+/// The head of a request, as a worker receives it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestHead<'a> {
-    /// The request's id, as in logs and in `x-request-id`.
+    /// The request's id, as in the logs and in `x-request-id`.
     #[serde(borrow)]
     pub id: Text<'a>,
-    /// Upper case, as the client sent it.
+    /// As the client sent it. Standard methods are in upper case.
     #[serde(borrow)]
     pub method: Text<'a>,
-    /// As the client sent it, percent-encoded, without query.
+    /// As the client sent it, percent-encoded, without the query.
     #[serde(borrow)]
     pub path: Text<'a>,
-    /// What follows `?`, percent-encoded; empty without one.
+    /// The part after `?`, percent-encoded. Empty if the request has no query.
     #[serde(borrow, default)]
     pub query: Text<'a>,
-    /// The pattern of the manifest that matched: `/items/{id}`.
+    /// The manifest's pattern that matched: `/items/{id}`.
     #[serde(borrow)]
     pub route: Text<'a>,
-    /// The pattern's parameters in its order, percent-decoded.
+    /// The parameters of the pattern, in its order, percent-decoded.
     #[serde(borrow, default)]
     pub params: Vec<Pair<'a>>,
-    /// `http` or `https`, as the client spoke.
+    /// `http` or `https`, as the client connected.
     #[serde(borrow)]
     pub scheme: Text<'a>,
-    /// Host of the request, lower case, without port.
+    /// The host of the request, in lower case, without the port.
     #[serde(borrow)]
     pub host: Text<'a>,
     /// The client's address and port.
     #[serde(borrow)]
     pub client: Text<'a>,
-    /// Header fields in order, names in lower case, without those of the hop. A value that is not
-    /// UTF-8 is read as Latin-1.
+    /// Header fields in order, without hop-by-hop fields. Names are in lower case. A value that is not UTF-8 is read as
+    /// Latin-1.
     #[serde(borrow, default)]
     pub headers: Vec<Pair<'a>>,
-    /// Milliseconds that are left until the head of the response must have been seen.
+    /// Milliseconds that are left until the head of the response must arrive at the gateway.
     pub deadline_ms: u64,
-    /// W3C `traceparent` of the request, if there is one.
+    /// The W3C `traceparent` field, if the request has one.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<Text<'a>>,
 }
 
-impl<'a> RequestHead<'a> {
-    /// Reads one; as [`Codec::decode`], faster.
-    pub fn decode(codec: Codec, bytes: &'a [u8]) -> Result<RequestHead<'a>, HeadError> {
-        match codec {
-            Codec::MessagePack => packed::request_head(bytes).map_err(HeadError::Malformed),
-            Codec::Json => codec.decode(bytes),
-        }
-    }
-
-    /// Appends it; the same bytes as [`Codec::encode`], faster.
-    pub fn encode(&self, codec: Codec, out: &mut Vec<u8>) -> Result<(), HeadError> {
-        match codec {
-            Codec::MessagePack => {
-                packed::put_request_head(self, out);
-                Ok(())
-            }
-            Codec::Json => codec.encode(self, out),
-        }
-    }
-}
-
-/// The head of a response as the gateway gets it.
+/// The head of a response, as the gateway receives it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResponseHead<'a> {
-    /// 200 to 599; 1xx is not carried.
+    /// 200 to 599. Informational responses (1xx) are not transferred.
     pub status: u16,
     /// Header fields in order.
     #[serde(borrow, default)]
     pub headers: Vec<Pair<'a>>,
 }
 
-impl<'a> ResponseHead<'a> {
-    /// Reads one; as [`Codec::decode`], faster.
-    pub fn decode(codec: Codec, bytes: &'a [u8]) -> Result<ResponseHead<'a>, HeadError> {
-        match codec {
-            Codec::MessagePack => packed::response_head(bytes).map_err(HeadError::Malformed),
-            Codec::Json => codec.decode(bytes),
-        }
-    }
-
-    /// Appends the head of these fields; the same as [`Codec::encode`] of a `ResponseHead`, faster.
-    pub fn encode<'h>(
-        codec: Codec,
-        status: u16,
-        headers: impl ExactSizeIterator<Item = (&'h str, &'h str)>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), HeadError> {
-        match codec {
-            Codec::MessagePack => {
-                packed::put_response_head(status, headers, out);
-                Ok(())
-            }
-            Codec::Json => {
-                let headers = headers.map(|(name, value)| (name.into(), value.into()));
-                let headers = headers.collect();
-                codec.encode(&ResponseHead { status, headers }, out)
-            }
-        }
-    }
-}
-
-/// What a worker is told before it starts.
+/// The configuration that a worker receives before it starts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// The version of the wire both speak from now on.
+    /// The version of the protocol that both sides use from now on.
     pub version: u8,
     /// The function's name.
     pub function: String,
@@ -249,39 +197,29 @@ pub struct Config {
     pub generation: u64,
     /// Handlers that may run at once.
     pub concurrency: u32,
-    /// As in the manifest.
+    /// The function's resources, as in the manifest.
     #[serde(default)]
     pub resources: BTreeMap<String, serde_json::Value>,
-    /// As in the manifest.
+    /// The function's environment, as in the manifest.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// Values of secrets by name.
+    /// The values of secrets, by name.
     #[serde(default)]
     pub secrets: BTreeMap<String, String>,
-    /// The machine's trusted CA certificates, PEM, one each.
+    /// The machine's trusted CA certificates, each in PEM.
     #[serde(default)]
     pub ca_certificates: Vec<String>,
-    /// Sizes both keep to.
+    /// Sizes that both sides keep to.
     pub limits: Limits,
 }
 
 /// Sizes in bytes that both ends of a data socket keep to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Credit each direction of a stream starts with.
+    /// Credit that each direction of a stream starts with.
     pub credit: u32,
-    /// Largest request body that the gateway lets through.
+    /// Size of the largest request body that the gateway accepts.
     pub body_bytes: u64,
-}
-
-impl Config {
-    /// Reads one; as [`Codec::decode`], with less machine code.
-    pub fn decode(codec: Codec, bytes: &[u8]) -> Result<Config, HeadError> {
-        match codec {
-            Codec::MessagePack => packed::config(bytes).map_err(HeadError::Malformed),
-            Codec::Json => codec.decode(bytes),
-        }
-    }
 }
 
 impl Default for Limits {
@@ -302,23 +240,10 @@ pub struct LogRecord<'a> {
     /// What happened.
     #[serde(borrow)]
     pub message: Text<'a>,
-    /// The request it belongs to, if any.
+    /// The id of the request that the record belongs to, if any.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Text<'a>>,
-    /// Anything else worth searching for.
+    /// Further fields to search for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, serde_json::Value>,
-}
-
-impl LogRecord<'_> {
-    /// Appends it; the same bytes as [`Codec::encode`], with less machine code.
-    pub fn encode(&self, codec: Codec, out: &mut Vec<u8>) -> Result<(), HeadError> {
-        match codec {
-            Codec::MessagePack => {
-                packed::put_log_record(self, out);
-                Ok(())
-            }
-            Codec::Json => codec.encode(self, out),
-        }
-    }
 }

@@ -1,5 +1,5 @@
-//! What travels between supervisor and gateway, as types. Both are of one build, so this part may
-//! change with every release; the framing is that of the public wire.
+//! Messages between supervisor and gateway, as types. Both come from the same build, so these messages may change with
+//! every release. The frames have the format of the public protocol.
 
 use std::collections::BTreeMap;
 
@@ -9,136 +9,138 @@ use crate::data::{put, text};
 use crate::frame::{Flags, Frame, FrameError, Kind};
 use crate::head::{Codec, HeadError};
 
-/// Heads on this socket are always MessagePack.
+/// The codec of all structures on this socket.
 pub const CODEC: Codec = Codec::MessagePack;
 
 /// One message of the socket between supervisor and gateway.
 #[expect(missing_docs, reason = "each variant's sentence explains its fields")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link<'a> {
-    /// Supervisor: a sealed memory file with a list of [`CertifiedKey`] goes with this frame.
+    /// From the supervisor: certificates. A sealed memory file with a list of [`CertifiedKey`] is passed with the
+    /// frame.
     Certificates,
-    /// Supervisor: a [`WorkerAdd`]; one data socket per gateway thread goes with this frame.
+    /// From the supervisor: a [`WorkerAdd`]. One data socket for each gateway thread is passed with the frame.
     WorkerAdd { worker: &'a [u8] },
-    /// Supervisor: this worker gets nothing new; how it ended, if it has, or nothing.
+    /// From the supervisor: the worker gets no new requests. `why` says how it ended, and is empty if it has not ended.
     WorkerDrop { worker: u32, why: &'a str },
-    /// Supervisor: a [`Snapshot`].
+    /// From the supervisor: a [`Snapshot`].
     Snapshot { snapshot: &'a [u8] },
-    /// Gateway: the snapshot of this generation is being served.
+    /// From the gateway: it serves the snapshot of this generation.
     Ack { generation: u32 },
-    /// Supervisor: this worker does not answer PING. If it has nothing to do, it is lost.
+    /// From the supervisor: the worker does not answer PING. If it has no requests, the gateway reports it as lost.
     Silent { worker: u32 },
-    /// Gateway: a data socket of this worker has ended, or it is stuck; why, if it is to blame.
+    /// From the gateway: a data socket of the worker has ended, or the worker is stuck. `why` names the worker's fault,
+    /// and is empty if it is not to blame.
     WorkerLost { worker: u32, why: &'a str },
-    /// Gateway: a [`Pressure`]. Said when it has changed, and not for every request.
+    /// From the gateway: a [`Pressure`]. It is sent when the load has changed, not for every request.
     Pressure { pressure: &'a [u8] },
-    /// Supervisor: an [`Unavailable`].
+    /// From the supervisor: an [`Unavailable`].
     Unavailable { function: &'a [u8] },
-    /// Supervisor: a [`Probe`].
+    /// From the supervisor: a [`Probe`].
     Probe { probe: &'a [u8] },
-    /// Gateway: a [`Health`], the answer to it.
+    /// From the gateway: a [`Health`], the result of a probe.
     Health { health: &'a [u8] },
-    /// Gateway: a list of [`crate::head::LogRecord`].
+    /// From the gateway: a list of [`crate::head::LogRecord`].
     Log { records: &'a [u8] },
-    /// Gateway: [`crate::stats::Stats`], once a second while there is news.
+    /// From the gateway: a [`crate::stats::Stats`], once a second if something has changed.
     Stats { stats: &'a [u8] },
-    /// Supervisor: finish within so many milliseconds, then exit.
+    /// From the supervisor: finish all requests within `deadline_ms`, then exit.
     Stop { deadline_ms: u32 },
 }
 
-/// A worker that is ready, and what the gateway must know to use it.
+/// A worker that is ready, and what the gateway needs to know about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerAdd {
-    /// Unique while the platform runs.
+    /// The worker's id, unique while the platform runs.
     pub worker: u32,
-    /// Whose requests it answers.
+    /// The function that the worker belongs to.
     pub function: String,
-    /// The codec it chose in HELLO: its number there.
+    /// The number of the codec that the worker chose in HELLO.
     pub codec: u8,
-    /// Handlers that may run at once in it.
+    /// Handlers that may run at the same time in the worker.
     pub concurrency: u32,
 }
 
-/// How busy a function is that has more workers or fewer by its load.
+/// The load of a function whose number of workers follows its load.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pressure {
-    /// Its name.
+    /// The name of the function.
     pub function: String,
     /// Requests that wait for a worker.
     pub waiting: u32,
-    /// What one request takes of one worker's time, in microseconds: as measured, or as long as the
-    /// worker has been at one.
+    /// How long a worker takes for one request, in microseconds: the measured time, or the time that the worker has
+    /// already spent on a request if that is longer.
     pub service_us: u32,
-    /// Handlers that were busy on average, in thousandths; 0 only if nothing was asked for.
+    /// Average number of busy handlers, in thousandths. It is 0 only if the function had no requests.
     pub busy: u32,
-    /// In that time a request found no worker free.
+    /// In the same time, a request found no worker available.
     pub queued: bool,
 }
 
-/// A function that has no worker and gets none for now.
+/// A function that has no worker and gets none for now, or whose requests may wait for a worker again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unavailable {
-    /// Its name.
+    /// The name of the function.
     pub function: String,
-    /// Why: its requests are refused with this. Without a reason they may wait for a worker again.
+    /// Why the function's requests are refused. Without a reason, they may wait for a worker again.
     pub why: Option<String>,
 }
 
-/// A question to a worker whether it is well: a request of its own, past all routes.
+/// A probe of a worker's health: a request that belongs to no client and no route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
-    /// Which.
+    /// The worker to probe.
     pub worker: u32,
-    /// The path to ask for.
+    /// The path of the request.
     pub path: String,
-    /// For so many milliseconds the head of its answer may take.
+    /// How long the head of the response may take, in milliseconds.
     pub timeout_ms: u32,
 }
 
-/// What came of a question to a worker.
+/// The result of a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// Which.
+    /// The worker that was probed.
     pub worker: u32,
-    /// What it showed.
+    /// The worker's health.
     pub verdict: Verdict,
 }
 
-/// Whether a worker is well.
+/// The health of a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
-    /// It is.
+    /// The worker is healthy.
     Well,
-    /// It has not come to the question: it is at other requests, and is judged by those.
+    /// Other requests occupy the worker, so it has not answered the probe. It is judged by those requests.
     Busy,
-    /// It is not, and this is how it showed.
+    /// The worker is unhealthy, for this reason.
     Sick(String),
 }
 
-/// What to serve: a whole picture, swapped in at once.
+/// What the gateway serves. It replaces the previous snapshot as a whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot<M> {
-    /// Which version of the manifest.
+    /// The generation of the snapshot.
     pub generation: u32,
-    /// The manifest, in the type of the `hearth-manifest` crate, which this crate does not know.
+    /// The manifest, with a type of the `hearth-manifest` crate, which this crate does not depend on.
     pub manifest: M,
-    /// Workers by function, all announced by WORKER_ADD before.
+    /// Workers by function. Each was announced by an earlier WORKER_ADD.
     pub workers: BTreeMap<String, Vec<u32>>,
 }
 
-/// One certificate chain with its key.
+/// A certificate chain with its key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertifiedKey {
-    /// The names it answers for, `*.` allowed in front. A client that asks for none of all names
-    /// gets the last certificate of the list.
+    /// The names that the certificate is used for; a name may start with `*.`. A client that requests a name without a
+    /// certificate gets the last certificate of the list.
     pub domains: Vec<String>,
-    /// PEM, leaf first.
+    /// The chain in PEM, leaf certificate first.
     pub chain: String,
-    /// PEM.
+    /// The key in PEM.
     pub key: String,
 }
 
-/// The text that is all of a frame's payload.
+/// The payload of a frame as text.
 fn reason<'a>(frame: &Frame<'a>) -> Result<&'a str, FrameError> {
     text(frame.payload).ok_or(FrameError::Malformed {
         kind: frame.kind.name(),
@@ -147,7 +149,7 @@ fn reason<'a>(frame: &Frame<'a>) -> Result<&'a str, FrameError> {
 }
 
 impl<'a> Link<'a> {
-    /// Gives the frame its meaning on this socket.
+    /// Interprets a frame of this socket.
     pub fn parse(frame: &Frame<'a>) -> Result<Link<'a>, FrameError> {
         Ok(match frame.kind {
             Kind::Certificates => Link::Certificates,
@@ -216,7 +218,7 @@ impl<'a> Link<'a> {
     }
 }
 
-/// Serialises what a message of this socket carries.
+/// Encodes the structure that a message of this socket carries.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, HeadError> {
     let mut bytes = Vec::new();
     CODEC.encode(value, &mut bytes)?;

@@ -1,51 +1,51 @@
-//! MessagePack by hand, as far as this crate's structures need it.
+//! Encoder and decoder for the subset of MessagePack that this crate's structures need.
 //!
-//! A reader takes any width of any type, skips fields it does not know, and says what is wrong and
-//! where. It exists beside `rmp_serde` because workers carry it: the decoders that serde derives for the
-//! heads and CONFIG are 70 KiB of machine code, a third of the smallest worker.
+//! The reader accepts every width of every type, skips unknown fields, and reports what is wrong and where. It exists
+//! in addition to `rmp_serde` because it is part of every worker: the decoders that serde derives for the heads and
+//! CONFIG are 70 KiB of machine code, a third of the smallest worker.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// How deep a value may be nested.
+/// Maximum nesting depth of a value.
 const DEPTH: u32 = 64;
 
-/// Why bytes are not what they should be.
+/// Why bytes cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{wrong} at byte {at}")]
 pub struct Malformed {
     /// What is wrong.
     pub wrong: Wrong,
-    /// Where, counted from the first byte of the structure.
+    /// The offset of the error from the first byte of the structure.
     pub at: usize,
 }
 
-/// What can be wrong with bytes.
+/// Errors in MessagePack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Wrong {
-    /// They end too soon.
+    /// The bytes end within a value.
     #[error("they end within a value")]
     Ends,
-    /// They go on behind the structure.
+    /// Bytes follow the structure.
     #[error("something comes behind the structure")]
     Trailing,
-    /// Another type, or a value out of its range.
+    /// A value has another type, or is out of range.
     #[error("expected {0}")]
     Expected(&'static str),
-    /// A field that must be there is not.
+    /// A required field is missing.
     #[error("the field `{0}` is missing")]
     Missing(&'static str),
     /// A field comes twice.
     #[error("the field `{0}` comes twice")]
     Twice(&'static str),
-    /// A value within a value, too often.
+    /// Values are nested too deeply.
     #[error("nested deeper than {DEPTH}")]
     TooDeep,
 }
 
-/// Reads a structure, field by field: `structure!(reader, Type { must: text; may: pairs })`, where the
-/// words behind the colons are methods of [`Reader`]. A field behind the semicolon has a default.
+/// Reads a structure field by field: `structure!(reader, Type { must: text; may: pairs })`. The names after the colons
+/// are methods of [`Reader`]. A field after the semicolon is optional and has a default.
 macro_rules! structure {
     ($reader:ident, $name:ident { $($must:ident: $read:ident),*; $($may:ident: $read_may:ident),* }) => {{
         $(let mut $must = None;)*
@@ -72,14 +72,14 @@ macro_rules! structure {
 }
 pub(crate) use structure;
 
-/// What is left to read.
+/// Reads values from the start of a byte slice.
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
     len: usize,
 }
 
 impl<'a> Reader<'a> {
-    /// All of `bytes` as what `read` makes of them.
+    /// Reads a value with `read`, which must consume all of `bytes`.
     pub(crate) fn whole<T>(
         bytes: &'a [u8],
         read: impl FnOnce(&mut Reader<'a>) -> Result<T, Malformed>,
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
         Err(self.wrong(Wrong::Expected(what)))
     }
 
-    /// Gives a field its value, if it has none yet.
+    /// Sets a field. Fails if the field already has a value.
     pub(crate) fn once<T>(
         &self,
         field: &mut Option<T>,
@@ -147,11 +147,11 @@ impl<'a> Reader<'a> {
     }
 
     fn len32(&mut self) -> Result<usize, Malformed> {
-        // No target of this crate has addresses of 16 bits.
+        // The conversion loses nothing, because no target of this crate has 16-bit addresses.
         Ok(u32::from_be_bytes(self.take()?) as usize)
     }
 
-    /// How many pairs of a map come.
+    /// Reads the start of a map. Returns the number of its pairs.
     pub(crate) fn map(&mut self) -> Result<usize, Malformed> {
         match self.byte()? {
             byte @ 0x80..=0x8f => Ok(usize::from(byte & 0x0f)),
@@ -170,7 +170,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The name of a field, as bytes: those of the fields we know are text.
+    /// Reads text as bytes. It is not validated as UTF-8, because the name of a field is only compared with the names
+    /// of known fields.
     #[inline]
     pub(crate) fn name(&mut self) -> Result<&'a [u8], Malformed> {
         let len = match self.byte()? {
@@ -190,7 +191,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Text, or nil.
+    /// Reads text or nil.
     pub(crate) fn text_or_nil<T: From<&'a str>>(&mut self) -> Result<Option<T>, Malformed> {
         match self.rest.first() {
             Some(0xc0) => self.byte().map(|_| None),
@@ -198,7 +199,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A whole number that is not negative, whichever type it came as.
+    /// Reads a non-negative integer of any type.
     pub(crate) fn number(&mut self) -> Result<u64, Malformed> {
         let signed = match self.byte()? {
             byte @ 0..=0x7f => return Ok(byte.into()),
@@ -234,14 +235,14 @@ impl<'a> Reader<'a> {
         self.small()
     }
 
-    /// A list of values of at least `least` bytes each.
+    /// Reads a list of values that take at least `least` bytes each.
     fn list<T>(
         &mut self,
         least: usize,
         mut read: impl FnMut(&mut Self) -> Result<T, Malformed>,
     ) -> Result<Vec<T>, Malformed> {
         let count = self.array()?;
-        // No more memory than the bytes justify.
+        // The bytes that are left limit how much memory the announced length can reserve.
         let mut list = Vec::with_capacity(count.min(self.rest.len() / least));
         for _ in 0..count {
             list.push(read(self)?);
@@ -249,9 +250,9 @@ impl<'a> Reader<'a> {
         Ok(list)
     }
 
-    /// A list of pairs of text.
+    /// Reads a list of pairs of text.
     pub(crate) fn pairs<P: From<&'a str>>(&mut self) -> Result<Vec<(P, P)>, Malformed> {
-        // Two texts and their frame.
+        // A pair takes at least 3 bytes: the start of an array and two empty texts.
         self.list(3, |reader| match reader.array()? {
             2 => Ok((reader.text()?, reader.text()?)),
             _ => reader.expected("a pair"),
@@ -262,7 +263,7 @@ impl<'a> Reader<'a> {
         self.list(1, Reader::text)
     }
 
-    // One entry after the other: collecting them would bring a sort.
+    // Entries are inserted one by one, because `collect` would add the code of a sort.
     fn entries<T>(
         &mut self,
         mut read: impl FnMut(&mut Self) -> Result<T, Malformed>,
@@ -275,17 +276,17 @@ impl<'a> Reader<'a> {
         Ok(map)
     }
 
-    /// A map of text to text.
+    /// Reads a map of text to text.
     pub(crate) fn string_map(&mut self) -> Result<BTreeMap<String, String>, Malformed> {
         self.entries(Reader::text)
     }
 
-    /// A map of text to anything that JSON can say.
+    /// Reads a map of text to values that JSON can represent.
     pub(crate) fn value_map(&mut self) -> Result<BTreeMap<String, Value>, Malformed> {
         self.entries(|reader| reader.value(DEPTH))
     }
 
-    /// Anything that JSON can say.
+    /// Reads any value that JSON can represent.
     fn value(&mut self, depth: u32) -> Result<Value, Malformed> {
         let Some(depth) = depth.checked_sub(1) else {
             return Err(self.wrong(Wrong::TooDeep));
@@ -324,11 +325,11 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Leaves out a value, whatever it is.
+    /// Skips a value of any type.
     pub(crate) fn skip(&mut self) -> Result<(), Malformed> {
         let mut left = 1u64;
         while let Some(others) = left.checked_sub(1) {
-            // What it is made of, and the values within it.
+            // The number of bytes after the marker and the length, and the number of values within the value.
             let (len, within) = match self.byte()? {
                 byte @ 0x80..=0x8f => (0, 2 * u64::from(byte & 0x0f)),
                 byte @ 0x90..=0x9f => (0, u64::from(byte & 0x0f)),
@@ -338,7 +339,7 @@ impl<'a> Reader<'a> {
                 0xc4 | 0xd9 => (self.len8()?, 0),
                 0xc5 | 0xda => (self.len16()?, 0),
                 0xc6 | 0xdb => (self.len32()?, 0),
-                // Extensions: their length, then a byte that says which.
+                // Extensions: their data is preceded by one byte for their type.
                 0xc7 => (self.len8()? + 1, 0),
                 0xc8 => (self.len16()? + 1, 0),
                 0xc9 => (self.len32()?.saturating_add(1), 0),
@@ -362,17 +363,17 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends the begin of a map of so many pairs.
+/// Appends the start of a map of `pairs` pairs.
 pub(crate) fn put_map(out: &mut Vec<u8>, pairs: usize) {
     put_len(out, pairs, [0x80, 0xde, 0xdf]);
 }
 
-/// Appends the begin of an array of so many values.
+/// Appends the start of an array of `values` values.
 pub(crate) fn put_array(out: &mut Vec<u8>, values: usize) {
     put_len(out, values, [0x90, 0xdc, 0xdd]);
 }
 
-/// A length of up to 15, of 16 bits, or of 32.
+/// Appends a length in the shortest of three forms: up to 15, 16 bits, or 32 bits.
 fn put_len(out: &mut Vec<u8>, len: usize, [short, long, longest]: [u8; 3]) {
     match len {
         0..16 => out.push(short | len as u8),
@@ -485,7 +486,7 @@ mod tests {
     }
 
     proptest! {
-        /// Ours reads what `rmp_serde` writes, and `rmp_serde` what ours writes.
+        /// This reader decodes what `rmp_serde` writes, and `rmp_serde` decodes what this module writes.
         #[test]
         fn values_are_those_of_the_library(value in values()) {
             let theirs = rmp_serde::to_vec_named(&value).unwrap();

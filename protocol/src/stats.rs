@@ -1,19 +1,19 @@
-//! What the gateway counts, as it tells the supervisor once a second: how many answers there were of
-//! each duration since it last told. Part of the link, which is no part of the public wire.
+//! The gateway's counts, as it reports them to the supervisor once a second: the number of responses of each duration
+//! since the last report. This module is part of the link, which is not part of the public protocol.
 
 use serde::{Deserialize, Serialize};
 
-/// Buckets of one power of ten: steps of a quarter at most, and 1, 2.5 and 5 among them, which the
-/// metrics show.
+/// Bounds of the buckets in one power of ten. Each bound is at most a third above the previous one. The metrics show
+/// the bounds 1, 2.5 and 5.
 const STEPS: [u32; 10] = [10, 12, 15, 20, 25, 30, 40, 50, 60, 80];
 
-/// Powers of ten, from 10 microseconds to 100 seconds.
+/// Number of powers of ten: from 10 microseconds to 100 seconds.
 const DECADES: usize = 7;
 
-/// Buckets of durations, the last one for everything that is longer.
+/// Number of buckets. The last one is for all longer durations.
 pub const BUCKETS: usize = STEPS.len() * DECADES + 1;
 
-/// The longest duration of each bucket but the last, in microseconds.
+/// The longest duration of each bucket except the last, in microseconds.
 pub const BOUNDS: [u32; BUCKETS - 1] = {
     let mut bounds = [0; BUCKETS - 1];
     let mut place = 0;
@@ -28,50 +28,50 @@ pub const BOUNDS: [u32; BUCKETS - 1] = {
     bounds
 };
 
-/// The bucket of a duration.
+/// Returns the index of the bucket for a duration.
 pub fn bucket(micros: u64) -> usize {
     BOUNDS.partition_point(|bound| u64::from(*bound) < micros)
 }
 
-/// Answers by their duration: from the request's head to the answer's.
+/// Responses by duration, from the arrival of the request's head to the head of the response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// All durations together, in microseconds.
+    /// Sum of all durations, in microseconds.
     pub sum_us: u64,
-    /// Buckets in which there were any: number and count.
+    /// Buckets that are not empty: index and count.
     pub buckets: Vec<(u8, u32)>,
 }
 
-/// A worker.
+/// The statistics of a worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStats {
-    /// Which.
+    /// The worker.
     pub worker: u32,
-    /// Requests that are with it now.
+    /// Requests that the worker has now.
     pub in_flight: u32,
-    /// Answers since the last message, of whatever status.
+    /// Responses of any status since the last message.
     pub answers: Counts,
 }
 
-/// A function; without a name, what went to no function.
+/// The statistics of a function, or with an empty name, of requests that belong to no function.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunctionStats {
-    /// Its name.
+    /// The name of the function.
     pub name: String,
     /// Requests that wait for a worker now.
     pub waiting: u32,
-    /// Answers since the last message by the hundreds of their status.
+    /// Responses since the last message, by class of status (1 for 1xx to 5 for 5xx).
     pub answers: Vec<(u8, Counts)>,
 }
 
 /// What has changed since the last message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
-    /// Connections of clients that are open now.
+    /// Client connections that are open now.
     pub connections: u32,
-    /// Functions of which there is news.
+    /// Functions whose statistics have changed.
     pub functions: Vec<FunctionStats>,
-    /// Workers of which there is news.
+    /// Workers whose statistics have changed.
     pub workers: Vec<WorkerStats>,
 }
 

@@ -1,5 +1,5 @@
-//! Properties of the codec: what is written is read again, however the stream is cut; arbitrary
-//! bytes never panic and never make a reader take more memory than the limit allows.
+//! Properties of the codec. Encoded frames are decoded again, however the byte stream is split. Arbitrary bytes never
+//! cause a panic and never make a reader use more memory than the limit allows.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -51,7 +51,8 @@ fn parts() -> impl Strategy<Value = Parts> {
         })
 }
 
-/// Writes `frames`, feeds the bytes in pieces cut at `cuts`, and returns what comes out, written again.
+/// Encodes `frames` and feeds the bytes into a buffer in pieces of the lengths `cuts`. Returns the encoded bytes, and
+/// the decoded frames encoded again.
 fn through_buffer(frames: &[Parts], cuts: &[usize]) -> (Vec<u8>, Vec<u8>) {
     let mut sent = Vec::new();
     for parts in frames {

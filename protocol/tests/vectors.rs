@@ -1,6 +1,6 @@
-//! The vectors in `protocol/vectors/`: bytes that any implementation can be held against.
+//! The test vectors in `protocol/vectors/`, which any implementation can be tested with.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p hearth-protocol` writes them anew.
+//! `UPDATE_GOLDEN=1 cargo test -p hearth-protocol` writes them again.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -277,7 +277,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The outcome as it stands in the file: the frame in words, or why it is refused.
+/// The expected result as the vector file contains it: the frame as text, or why it is refused.
 fn outcome(name: &str, bytes: &[u8]) -> String {
     let frame = match Frame::decode(bytes, MAX_DATA_LEN) {
         Ok(Some((frame, taken))) => {
