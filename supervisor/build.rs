@@ -1,16 +1,16 @@
-//! Names the sources of what makes cells, so that two programs can tell whether they are of the same.
+//! Hashes the sources of the sandbox code, so that two programs can check whether they were built from the same ones.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-/// Ours, and those of what a cell calls the kernel by.
+/// The sources of this crate, and of the crate that makes its system calls.
 const SOURCES: [&str; 2] = ["src", "../sys/src"];
 
 fn main() -> io::Result<()> {
     let here = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let here = here.ok_or(io::ErrorKind::NotFound)?;
-    // Not to be proof against forgers: who can put another program there needs none.
+    // The hash does not protect against forgery: an attacker who can replace the program does not need a forged hash.
     let mut hasher = DefaultHasher::new();
     for sources in SOURCES {
         println!("cargo::rerun-if-changed={sources}");

@@ -1,8 +1,8 @@
-//! Says one thing to the system's journal, as a platform with `--log journal` does: so that a test can
-//! look at what comes out at the other end.
+//! Sends one record to the system's journal, as a platform with `--log journal` does, so that a test can check what
+//! arrives there.
 //!
-//! `journal_says LEVEL LENGTH`: a record of that level about worker 3 of the function `items`, whose
-//! message has that many letters.
+//! `journal_says LEVEL LENGTH`: the record has this level, is about worker 3 of the function `items`, and its message
+//! has LENGTH letters.
 
 use std::error::Error;
 

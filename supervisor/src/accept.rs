@@ -1,5 +1,5 @@
-//! What a platform is started with, and how a version of its manifest is accepted: everything it
-//! names is read and checked before anything is changed.
+//! The options of a platform, and the acceptance of a manifest: the supervisor reads and checks everything that the
+//! manifest names before it changes anything that is served.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,47 +25,47 @@ use crate::state::{Held, StateDir, StateError};
 use crate::versions::Whole;
 use crate::watch::Stamps;
 
-/// What a platform is started with.
+/// The options that a platform is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The manifest's file.
     pub manifest: PathBuf,
-    /// Where its state is kept; see [`StateDir`].
+    /// The state directory; see [`StateDir`].
     pub state: StateDir,
-    /// Listeners that replace the manifest's.
+    /// Listeners that replace those of the manifest.
     pub listen: Overrides,
     /// How records are printed.
     pub format: Format,
-    /// The program that is the gateway.
+    /// The gateway's program.
     pub gateway: gateway::Program,
-    /// The program that makes a cell of itself.
+    /// The sandbox helper: the program that runs as the zygote.
     pub cell: gateway::Program,
-    /// Sandboxes are strict, whatever the manifest says.
+    /// Whether all sandboxes are strict, whatever the manifest sets.
     pub strict: bool,
-    /// The directory with values of secrets.
+    /// The directory that holds the values of secrets.
     pub secrets: PathBuf,
-    /// Most bytes of the log that are kept on disk; 0: none.
+    /// Maximum size of the log on disk in bytes; 0 turns the log on disk off.
     pub log_bytes: u64,
-    /// Where to answer as the system's journal.
+    /// Path of the socket on which the platform serves the protocol of systemd's journal, if it does.
     pub journal_socket: Option<PathBuf>,
-    /// How many versions are kept.
+    /// How many versions are kept: this many from the manifest's file, and as many from rollbacks.
     pub versions: usize,
 }
 
-/// Listeners of the command line: outer `None` leaves the manifest's word, inner `None` is `off`.
+/// Listeners that the command line sets. An outer `None` keeps the manifest's listener, an inner `None` turns it off.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Overrides {
-    /// Plain HTTP.
+    /// The listener for HTTP.
     pub http: Option<Option<SocketAddr>>,
-    /// TLS.
+    /// The listener for HTTPS.
     pub https: Option<Option<SocketAddr>>,
-    /// What the manifest opens to its own machine alone, as one does where one writes it, is opened to all, at
-    /// the ports of the protocols: on a machine that is there to serve others.
+    /// Whether listeners that the manifest binds to a loopback address are bound to all addresses instead, on ports 80
+    /// and 443. Meant for appliances, whose manifests are usually written for the developer's machine.
     pub outward: bool,
 }
 
 impl Overrides {
-    /// Applies them.
+    /// Applies the command line to the manifest's listeners.
     fn apply(&self, listen: &mut Listen) {
         listen.http = self.http.unwrap_or(self.turned(listen.http, 80));
         listen.https = self.https.unwrap_or(self.turned(listen.https, 443));
@@ -81,78 +81,78 @@ impl Overrides {
     }
 }
 
-/// Why a platform did not start, or could not be told from one that had to end.
+/// Why a platform cannot start, or a manifest cannot be accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The manifest.
+    /// The manifest cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The state directory.
+    /// The state directory cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The certificates.
+    /// A certificate cannot be read, used or generated.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// A listener.
+    /// A listener cannot be bound.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The address for metrics.
+    /// The address for metrics cannot be bound.
     #[error(
         "cannot listen on {address} for metrics; choose another address with `gateway.metrics.listen`"
     )]
     Metrics {
-        /// Which.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// No journal where records were to go.
+    /// No journal answers, but the log was to go there (`--log journal`).
     #[error(
         "no journal answers at {}; leave out `--log journal`",
         journald::SOCKET
     )]
     NoJournal(#[source] io::Error),
-    /// The place of the journal.
+    /// The platform cannot serve the journal's protocol at the given path.
     #[error(transparent)]
     Receiver(#[from] ReceiverError),
-    /// A function's program.
+    /// A function's program cannot be read or copied.
     #[error("functions.{function}.binary")]
     Program {
-        /// Whose.
+        /// The function.
         function: String,
-        /// What is wrong.
+        /// The cause.
         source: ProgramError,
     },
-    /// What cells are made with.
+    /// The sandbox helper cannot be started, or the file of user ids cannot be read.
     #[error(transparent)]
     Machine(LookError),
-    /// Something of the system.
+    /// A system resource cannot be set up.
     #[error("cannot set up {what}")]
     SetUp {
-        /// What.
+        /// The resource.
         what: &'static str,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
 }
 
-/// One accepted version of the manifest and what goes with it.
+/// An accepted manifest, and everything that was read and checked for it.
 pub(crate) struct Accepted {
-    /// As it was read, and the programs.
+    /// The manifest as it was read, and the functions' programs.
     pub(crate) whole: Whole,
-    /// With the listeners of the command line.
+    /// The manifest with the listeners of the command line.
     pub(crate) manifest: Manifest,
     pub(crate) certificates: Chosen,
     pub(crate) threads: u32,
-    /// What each function's workers are, and the number of that.
+    /// For each function, what its workers are started from, and the function's version number.
     pub(crate) makes: BTreeMap<String, (Make, u32)>,
-    /// Where metrics are to be served over TCP.
+    /// The TCP listener for metrics, if the manifest sets one.
     pub(crate) metrics: Option<Rc<Door>>,
-    /// Every secret and certificate that was read for it, as it was just before.
+    /// The stamps of all secrets and certificates that were read, taken just before they were read.
     pub(crate) stamps: Stamps,
 }
 
-/// What makes a worker what it is. If any of it is another, so must the worker be.
+/// All settings that determine what a worker is. If one of them changes, the worker must be replaced.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Make {
     program: Program,
@@ -164,7 +164,7 @@ pub(crate) struct Make {
 }
 
 impl Accepted {
-    /// Whether it is the same in everything as `other`.
+    /// Whether everything that is served is the same as in `other`.
     pub(crate) fn is_same(&self, other: &Accepted) -> bool {
         self.manifest == other.manifest
             && self.certificates.list == other.certificates.list
@@ -172,7 +172,8 @@ impl Accepted {
             && self.makes == other.makes
     }
 
-    /// The function, what its secrets make of it, and its program, if it is of this version.
+    /// The function, its settings with the values of its secrets, and its program, if this is the function's accepted
+    /// version.
     pub(crate) fn version(
         &self,
         name: &str,
@@ -184,8 +185,8 @@ impl Accepted {
     }
 }
 
-/// Reads the manifest's file and the programs it names, of which copies are kept; the stamps are
-/// theirs.
+/// Reads the manifest and the programs that it names, and stores copies of the programs. Returns the stamps of all
+/// these files, too.
 pub(crate) fn read(
     options: &Options,
     programs: &mut Programs,
@@ -199,7 +200,7 @@ pub(crate) fn read(
     let manifest = parsed.manifest;
     let base = base(&options.manifest);
     check_binaries(&manifest, &base)?;
-    // Its own state, and that of platforms whose manifests lie beside its own.
+    // A sandbox must not reach this platform's state, nor that of platforms whose manifests lie in the same directory.
     let beside = StateDir::of(&options.manifest);
     for state in [&options.state, &beside] {
         check_sandboxes(&manifest, &base, state.whole())?;
@@ -221,7 +222,7 @@ pub(crate) fn read(
     Ok((Whole { manifest, programs }, stamps))
 }
 
-/// Accepts a manifest with its programs: all else that it names is read, before anything is changed.
+/// Accepts a manifest with its programs: reads everything else that it names, before anything that is served changes.
 pub(crate) fn accept(
     whole: Whole,
     options: &Options,
@@ -232,7 +233,7 @@ pub(crate) fn accept(
     let mut manifest = whole.manifest.clone();
     let base = base(&options.manifest);
     let secrets = Secrets::of(options.secrets.clone());
-    // Their files before their values: a change in between is then seen.
+    // The files are stamped before their values are read, so that a change in between is noticed.
     let files = Stamps::of(manifest.secrets().map(|name| secrets.path(name)));
     let makes = makes(&whole, &secrets, before)?;
     let certificates = manifest.gateway.tls.certificates.iter();
@@ -276,7 +277,7 @@ pub(crate) fn accept(
     })
 }
 
-/// What the functions' workers are; one that is what it was before keeps its number.
+/// What the functions' workers are started from. A function that has not changed keeps its version number.
 fn makes(
     Whole { manifest, programs }: &Whole,
     secrets: &Secrets,
@@ -324,7 +325,7 @@ pub(crate) fn wanted(accepted: &Accepted) -> Vec<Wanted> {
         .collect()
 }
 
-/// Half of the cores, at most four: the workers need the others, and one thread carries more than
+/// Half of the processors, at least one and at most four: workers need the others, and one gateway thread can fill
 /// most uplinks.
 fn threads_for_this_machine() -> u32 {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -353,10 +354,10 @@ mod tests {
             (at("[::]:80"), at("[::]:443"))
         );
         assert_eq!(applied(Overrides::default(), http, https), (http, https));
-        // What names an address, and what is off, stays as it is.
+        // A listener at another address stays as it is, and so does one that is off.
         let named = at("192.168.1.5:8080");
         assert_eq!(applied(outward, named, None), (named, None));
-        // The command line has the last word.
+        // The command line takes precedence.
         let told = Overrides {
             http: Some(None),
             ..outward

@@ -1,67 +1,67 @@
-//! What [`crate::plan`] decides to be done, and how that reads in a trace.
+//! The actions that [`crate::plan`] decides on. Tests compare their text form with traces.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// What is to be done.
+/// An action for the runner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Start the gateway's process.
     StartGateway,
-    /// Start a worker of this version of this function.
+    /// Start a worker: its id, the name of its function, and the version of the function.
     StartWorker(u32, String, u32),
-    /// Give this worker and the gateway data sockets to each other.
+    /// Connect this worker with the gateway: each gets one end of their data sockets.
     Introduce(u32),
-    /// Have the gateway ask this worker for this path, and wait so long for its answer.
+    /// Make the gateway probe this worker: the path of the request, and how long to wait for the response.
     Probe(u32, String, Duration),
-    /// Tell the gateway to give this worker nothing new.
+    /// Make the gateway send this worker no new requests. The text says how the worker ended, if it has ended.
     Withdraw(u32, Option<String>),
-    /// Send the gateway a snapshot with this number and these workers.
+    /// Send the gateway a snapshot: its number, and for each function the workers that serve it.
     Snapshot(u32, BTreeMap<String, Vec<u32>>),
-    /// Ask the gateway to end.
+    /// Request the gateway to finish its requests within this time, and to end.
     StopGateway(Duration),
-    /// Tell a worker, which gets nothing new, to finish what it has and end.
+    /// Request a worker that gets no new requests to finish those that it has within this time, and to end.
     DrainWorker(u32, Duration),
-    /// Ask a worker to end.
+    /// Request a worker to end within this time.
     StopWorker(u32, Duration),
     /// Kill the gateway.
     KillGateway,
-    /// Kill a worker and what it started.
+    /// Kill a worker and the processes that it started.
     KillWorker(u32),
-    /// Tell the gateway to refuse a function's requests with this reason, or no longer.
+    /// Make the gateway refuse the requests of a function for this reason, or accept them again if there is no reason.
     Refuse(String, Option<String>),
-    /// Say this in the log.
+    /// Write a message to the log: its level, its subject and its text.
     Say(Level, About, String),
-    /// Every function has a worker that is ready, or has shown that it has none.
+    /// For the first time, every function that should have a worker has one that is ready, or has failed repeatedly.
     Settled,
-    /// What [`crate::event::Event::Reload`] asked for is ready: from the next snapshot on it is what is served.
+    /// Everything that [`crate::event::Event::Reload`] needs is ready. From the next snapshot on, it is served.
     Commit,
-    /// The gateway serves what was committed.
+    /// The gateway serves the committed reload.
     Served,
-    /// What it asked for cannot be had, for this reason; what was served goes on.
+    /// The reload has failed, for this reason. The gateway serves the same as before.
     Abandon(String),
-    /// All has ended.
+    /// The gateway and all workers have ended.
     End,
 }
 
-/// How loud.
+/// The level of a log message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// As it should be.
+    /// Normal operation.
     Info,
-    /// Not as it should be, and dealt with.
+    /// A problem that the supervisor handles itself.
     Warn,
-    /// Somebody should look.
+    /// A problem that the operator should look at.
     Error,
 }
 
-/// What a line of the log is about.
+/// The subject of a log message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum About {
     /// The gateway.
     Gateway,
-    /// A worker of a function.
+    /// A worker: its id, and the name of its function.
     Worker(u32, String),
     /// A function as a whole.
     Function(String),

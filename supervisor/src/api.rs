@@ -1,8 +1,8 @@
-//! The control API's types: what can be asked of a platform, and what it answers.
+//! The types of the control API: the requests to a platform, and its answers.
 //!
-//! JSON over HTTP/1.1 on the Unix socket in the state directory; `docs/control-api.yaml` describes it
-//! and a test holds the two against each other. How a request is read is in [`route`], what is said
-//! where it cannot be answered in [`problem`]; [`client`] asks, [`crate::control`] answers.
+//! The API is JSON over HTTP/1.1 on the Unix socket in the state directory. `docs/control-api.yaml` describes it, and a
+//! test compares the two. [`route`] parses requests, [`problem`] contains the error responses, [`client`] sends
+//! requests, and [`crate::control`] answers them.
 
 pub mod client;
 pub mod problem;
@@ -19,104 +19,105 @@ use crate::versions::Change;
 pub use client::{AskError, Client};
 pub use problem::Problem;
 
-/// What can be asked, whatever carried it.
+/// A request, on any transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// How things stand.
+    /// The status of the platform.
     Status,
     /// Records of the log.
     Logs(LogQuery),
     /// Read the manifest again and serve it.
     Reload,
-    /// What is measured, for Prometheus.
+    /// Metrics for Prometheus.
     Metrics,
-    /// The box that it runs on.
+    /// The status of the device.
     Device,
-    /// Something of the box.
+    /// An action of the device, such as a reboot.
     AskDevice(Ask),
-    /// What was accepted so far, as far as it is kept.
+    /// The kept versions.
     Versions,
-    /// Serve what was served before.
+    /// Serve an earlier version.
     Rollback {
-        /// This function alone.
+        /// Only this function; `None` for the whole manifest.
         function: Option<String>,
-        /// As it was in this version; without it, as it was before.
+        /// The version to return to; `None` for the one before.
         to: Option<u64>,
     },
 }
 
-/// What the runner answers.
+/// An answer of the runner.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// To `status`.
     Status(Box<Status>),
-    /// To `reload`: done; this many functions are served.
+    /// To `reload`: it has succeeded.
     Reloaded {
-        /// How many.
+        /// How many functions are served.
         functions: usize,
     },
     /// To `versions`.
     Versions(Box<VersionsStatus>),
-    /// To `rollback`: done.
+    /// To `rollback`: it has succeeded.
     RolledBack(RolledBack),
-    /// It was not done, and why.
+    /// The request has failed, for this reason.
     Failed(String),
 }
 
-/// To `POST /v1/rollback`.
+/// The response to `POST /v1/rollback`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RolledBack {
-    /// The version that is served.
+    /// The version that is served now.
     pub version: u64,
-    /// In what it differs from what was served until then.
+    /// How it differs from what was served before.
     pub changes: Vec<Change>,
 }
 
-/// To `POST /v1/reload`.
+/// The response to `POST /v1/reload`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     /// How many functions are served.
     pub functions: usize,
 }
 
-/// A line among those of `GET /v1/logs`: records were passed over.
+/// A line in the response to `GET /v1/logs`: records have been skipped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
-    /// How many came too fast for this client.
+    /// How many records came too fast for this client.
     pub skipped: u64,
 }
 
-/// How things stand.
+/// The status of a platform.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The service's name.
     pub service: String,
     /// The manifest's file.
     pub manifest: String,
-    /// How often the manifest was accepted so far.
+    /// The number of the generation that is served. It starts at 1, and grows with each reload or rollback that changes
+    /// it.
     pub generation: u64,
     /// The version that is served, as `versions` numbers them.
     pub version: u64,
-    /// Somebody rolled back to it: it is not what the manifest's file says.
+    /// Whether this version comes from a rollback, and not from the manifest's file.
     pub rolled_back: bool,
-    /// Where it listens.
+    /// The listeners of the gateway.
     pub listeners: Vec<ListenerStatus>,
-    /// Where metrics are served over TCP.
+    /// The address at which metrics are served over TCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<String>,
-    /// The supervisor.
+    /// The supervisor's process.
     #[serde(flatten)]
     pub supervisor: ProcessStatus,
-    /// Connections of clients that are open.
+    /// Open connections of clients.
     pub connections: u32,
-    /// The gateway.
+    /// The gateway's process.
     pub gateway: ProcessStatus,
-    /// The functions in order of their names.
+    /// The functions in the order of their names.
     pub functions: Vec<FunctionStatus>,
 }
 
 impl Status {
-    /// Every process in it.
+    /// All processes.
     pub fn processes(&self) -> impl Iterator<Item = &ProcessStatus> {
         let functions = self.functions.iter();
         let workers = functions.flat_map(|function| &function.workers);
@@ -124,7 +125,7 @@ impl Status {
         own.chain(workers.map(|worker| &worker.process))
     }
 
-    /// The same, to fill in what they use.
+    /// All processes, to fill in their resource use.
     pub fn processes_mut(&mut self) -> impl Iterator<Item = &mut ProcessStatus> {
         let functions = self.functions.iter_mut();
         let workers = functions.flat_map(|function| &mut function.workers);
@@ -142,22 +143,22 @@ pub struct ListenerStatus {
     pub address: String,
 }
 
-/// A process. What cannot be told is not there.
+/// A process. Values that cannot be determined are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProcessStatus {
     /// Its id, if it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// Memory in bytes that it has in the machine, shared pages counted whole (RSS).
+    /// Resident memory in bytes, with shared pages in full (RSS).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rss_bytes: Option<u64>,
-    /// Its share of memory in bytes: its own pages, and its part of those it shares (PSS).
+    /// Its share of memory in bytes: its own pages, and its part of shared ones (PSS).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pss_bytes: Option<u64>,
     /// Seconds of processor time that it has used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<f64>,
-    /// Its part of one processor over the last seconds: 1 is all of it.
+    /// Its share of one processor over the last seconds; 1 is a whole processor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_share: Option<f64>,
     /// Milliseconds since it was started.
@@ -166,7 +167,7 @@ pub struct ProcessStatus {
 }
 
 impl ProcessStatus {
-    /// One of which only the id is known yet.
+    /// A process of which only the id is known yet.
     pub fn of(pid: Option<u32>) -> ProcessStatus {
         ProcessStatus {
             pid,
@@ -175,18 +176,17 @@ impl ProcessStatus {
     }
 }
 
-/// Requests, as the gateway counts them: told once a second.
+/// Requests, as the gateway counts them. It reports them once a second.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Requests {
-    /// Answered so far, with whatever status.
+    /// Requests that have been answered so far, with any status.
     pub requests: u64,
-    /// With a worker now.
+    /// Requests that workers have now.
     pub in_flight: u32,
-    /// Half of those of the last half to whole minute had the head of their answer within so many
-    /// milliseconds.
+    /// Median time to the head of the response over the last half to whole minute, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p50_ms: Option<f64>,
-    /// And 99 in 100 of them within so many.
+    /// 99th percentile of the same times, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p99_ms: Option<f64>,
 }
@@ -196,17 +196,17 @@ pub struct Requests {
 pub struct FunctionStatus {
     /// Its name.
     pub name: String,
-    /// `ready`, `starting`, `crash-loop`, or `idle`: it has no worker until it is asked for.
+    /// `ready`, `starting`, `crash-loop`, or `idle`: it has no worker until it gets a request.
     pub state: String,
-    /// The number of what its workers are: another program, environment or secret makes another.
+    /// The version of the function. It changes with the program, the environment or a secret.
     pub version: u32,
-    /// How many workers it should have.
+    /// How many workers it should have, and may have.
     pub scale: ScaleStatus,
     /// `METHOD host/path` of each route.
     pub routes: Vec<String>,
-    /// Workers started again so far.
+    /// How many workers have been started to replace others so far.
     pub restarts: u32,
-    /// Why the last that failed did.
+    /// The fault of the last worker that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
     /// Requests that wait for a worker now.
@@ -214,20 +214,20 @@ pub struct FunctionStatus {
     /// Its requests.
     #[serde(flatten)]
     pub requests: Requests,
-    /// What its workers may have, by the manifest's keys and in its words.
+    /// The limits of its workers, by the manifest's keys and in its notation.
     pub limits: BTreeMap<String, String>,
     /// Its workers.
     pub workers: Vec<WorkerStatus>,
 }
 
-/// How many workers a function should have.
+/// How many workers a function should have, and may have.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScaleStatus {
-    /// Now.
+    /// How many it should have now.
     pub wanted: u32,
-    /// At least.
+    /// How many it has at least.
     pub min: u32,
-    /// At most.
+    /// How many it has at most.
     pub max: u32,
 }
 
@@ -236,11 +236,11 @@ pub struct ScaleStatus {
 pub struct WorkerStatus {
     /// Its id.
     pub id: u32,
-    /// `starting`, `checking` (ready, and not yet found well), `ready`, `draining`, `stopping` or `killed`.
+    /// `starting`, `checking` (ready, but has not passed a probe), `ready`, `draining`, `stopping` or `killed`.
     pub state: String,
-    /// Milliseconds it has been in that state.
+    /// Milliseconds since the worker was started, first waited for a probe, or became ready, whichever was last.
     pub for_ms: u64,
-    /// The function's version that it is of.
+    /// The version of the function that it belongs to.
     pub version: u32,
     /// Its process.
     #[serde(flatten)]
@@ -248,25 +248,25 @@ pub struct WorkerStatus {
     /// Its requests.
     #[serde(flatten)]
     pub requests: Requests,
-    /// What of its sandbox is enforced, and why the rest is not.
+    /// The mechanisms of its sandbox: how each is enforced, or why it is not.
     #[serde(default)]
     pub sandbox: Vec<Mechanism>,
-    /// How often which of its limits was met, by the manifest's keys.
+    /// How often it has reached each of its limits, by the manifest's keys.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limited: BTreeMap<String, u64>,
-    /// How often which system call was refused.
+    /// How often each system call was refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<String, u64>,
 }
 
-/// What was accepted so far, as far as it is kept.
+/// The kept versions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VersionsStatus {
-    /// The number of what is served.
+    /// The number of the version that is served.
     pub current: u64,
-    /// In order of their numbers.
+    /// The versions in the order of their numbers.
     pub versions: Vec<VersionStatus>,
-    /// By function, what can be gone back to.
+    /// The releases of each function that a rollback can return to.
     pub functions: BTreeMap<String, Vec<EditionStatus>>,
 }
 
@@ -277,25 +277,25 @@ pub struct VersionStatus {
     pub version: u64,
     /// When it was accepted, in milliseconds since 1970.
     pub time: u64,
-    /// It is what is served.
+    /// Whether it is served.
     pub current: bool,
-    /// In what it differs from what was served before.
+    /// How it differs from what was served before.
     pub changes: Vec<Change>,
-    /// It was made by rolling this function back, and is in no file.
+    /// The function whose rollback made this version. Such a version is not in the manifest's file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolled_back: Option<String>,
-    /// Of each function, the version that it came with as it is.
+    /// The number of each function's release.
     pub functions: BTreeMap<String, u64>,
 }
 
-/// What a function was from a version on.
+/// A release of a function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EditionStatus {
-    /// The number of that version.
+    /// The number of the version that introduced it.
     pub version: u64,
     /// When it was accepted, in milliseconds since 1970.
     pub time: u64,
-    /// It is what is served.
+    /// Whether it is served.
     pub current: bool,
     /// SHA-256 of its program.
     pub sha256: String,

@@ -1,9 +1,10 @@
-//! Certificates of the authorities that this machine trusts, for workers: a cell has no way to the files.
+//! The certificate authorities that this machine trusts. The supervisor sends them to workers, because a sandbox
+//! cannot read their files.
 
 use std::path::PathBuf;
 use std::{env, fs};
 
-/// Where distributions keep them, in one file: Debian and Alpine, Fedora, others.
+/// The files in which distributions keep all of them: Debian and Alpine, Fedora, others.
 const PLACES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -11,8 +12,9 @@ const PLACES: [&str; 4] = [
     "/etc/ssl/ca-bundle.pem",
 ];
 
-/// The file that the environment names (SSL_CERT_FILE, as OpenSSL reads it), or the first that is there,
-/// as PEM. Without one, an encrypted connection needs a `ca` of its resource.
+/// The certificates as PEM, from the first of these files that can be read: the one that the environment variable
+/// SSL_CERT_FILE names (as for OpenSSL), then those of the distributions. Without any, an encrypted connection needs
+/// the `ca` of its resource.
 pub fn trusted() -> Vec<String> {
     let named = env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let places = named

@@ -1,29 +1,29 @@
-//! When to start again what has died. Pure: time and chance are passed in.
+//! Decides when to restart a process that has ended. Pure: the caller passes in time and randomness.
 
 use std::time::Duration;
 
-/// The delay after the second death in a row; it doubles from there.
+/// The delay after the second failure in a row. It doubles with each further failure.
 const FIRST: Duration = Duration::from_millis(100);
 
-/// The longest delay: a database that comes back is not kept waiting for more than this.
+/// The longest delay before jitter. When a database is back, the workers that need it follow within this time.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Who lives for so long is healthy, and its death the first of a new row.
+/// A process that ran for this long counts as healthy: its end is the first failure of a new row.
 pub const HEALTHY: Duration = Duration::from_secs(10);
 
-/// Deaths in a row from which on this is called a crash loop.
+/// The number of failures in a row from which the state is called a crash loop.
 pub const CRASH_LOOP: u32 = 5;
 
-/// Counts deaths in a row.
+/// Counts failures in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// Books the death of something that had lived for `lived`; returns how long to wait before the
-    /// next start. `chance` is any random number: it moves the delay by up to a quarter either way,
-    /// so that what died together does not start together.
+    /// Records the end of a process that had run for `lived`, and returns the delay before the next start. `chance` is
+    /// any random number: it changes the delay by up to a quarter in either direction, so that processes that ended
+    /// together do not restart together.
     pub fn died(&mut self, lived: Duration, chance: u32) -> Duration {
         if lived >= HEALTHY {
             self.failures = 0;
@@ -38,7 +38,7 @@ impl Backoff {
         delay - spread / 2 + spread * (chance % 1024) / 1024
     }
 
-    /// Deaths in a row.
+    /// The number of failures in a row.
     pub fn failures(self) -> u32 {
         self.failures
     }

@@ -1,8 +1,8 @@
-//! Errors with what caused them, in one line.
+//! Formats an error with its causes in one line.
 
 use std::error::Error;
 
-/// An error and its causes, the nearest first.
+/// Formats an error and its causes, separated by colons, the outermost first.
 pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,8 +1,8 @@
-//! Cells: what a process of ours is started in, so that it gets what its manifest says and nothing else.
+//! Sandboxes, which the code calls cells: a process in one gets what the manifest grants it and nothing else.
 //!
-//! `plan` derives a [`Plan`] from the manifest and the machine, purely. A copy of the [`zygote()`] becomes the
-//! worker: step by step it gives up what the plan does not name, tells the supervisor what holds
-//! ([`Word`]), and executes the program. The order of the steps is that of `enter.rs`.
+//! `plan` derives a [`Plan`] from the manifest and the machine, without I/O. A copy of the [`zygote()`] becomes the
+//! worker: step by step it gives up everything that the plan does not name, reports to the supervisor which mechanisms
+//! are enforced ([`Word`]), and executes the program. The order of the steps is that in `enter.rs`.
 
 mod calls;
 pub mod choice;
@@ -25,66 +25,66 @@ pub use plan::{Host, for_gateway, for_worker};
 pub use program::Program;
 pub use zygote::{LONGEST, serve, zygote};
 
-/// What a cell is made of.
+/// The plan of a sandbox: everything that its process gets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// What cannot be enforced is a reason not to start.
+    /// Whether the process fails to start if a mechanism cannot be enforced.
     pub strict: bool,
-    /// Its host name, where that is its own.
+    /// The host name, if the sandbox has its own namespaces.
     pub name: String,
-    /// The program, where it is kept.
+    /// The path of the program's stored copy.
     pub program: PathBuf,
-    /// Where it is seen from within.
+    /// The path of the program inside the sandbox.
     pub shown: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
     /// Its working directory.
     pub directory: PathBuf,
-    /// Who it is.
+    /// The user and group that it runs as.
     pub identity: Identity,
-    /// Whose namespaces it begins in.
+    /// Which namespaces it starts in.
     pub apart: Apart,
-    /// The empty namespaces that it enters, which come as descriptors in this order.
+    /// The empty namespaces that it enters. Their descriptors are passed in this order.
     pub enters: Vec<Empty>,
-    /// Files and directories that it reaches; all others it does not.
+    /// The files and directories that it can access; it can access no others.
     pub files: Vec<Reach>,
-    /// Bytes of its `/tmp`.
+    /// The size of its `/tmp` in bytes; 0 for no `/tmp`.
     pub tmp: u64,
-    /// What it reaches of networks.
+    /// Its access to networks.
     pub network: Network,
-    /// Its system calls.
+    /// The system calls that it may make.
     pub calls: Calls,
     /// Limits of its process: name and value (setrlimit(2)).
     pub limits: Vec<(Limit, u64)>,
-    /// What is known of it before it begins: the cgroup's part.
+    /// Mechanisms that are known before the process starts, such as those of its control group.
     pub known: Vec<Mechanism>,
 }
 
-/// Who a process is.
+/// The user and group that a process runs as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Identity {
-    /// A user and group of its own, that root made it.
+    /// A user and group of this id, for this sandbox alone. Only root can set them.
     Own(u32),
-    /// The user that runs the platform, and the group.
+    /// The user and the group that the platform runs as.
     Same(u32, u32),
 }
 
-/// The namespaces of a process.
+/// Which namespaces a process starts in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Apart {
-    /// Its own, by root's right.
+    /// New ones, created with root's privileges.
     ByRoot,
-    /// Its own, within a user namespace.
+    /// New ones, inside a new user namespace.
     ByUser,
-    /// The platform's.
+    /// Those of the platform.
     Not,
 }
 
-/// A kind of namespace of which there is an empty one for all cells that need nothing of it. Nothing can be put
-/// into it either: their system calls do not allow that.
+/// A kind of namespace of which all sandboxes that need nothing in it share an empty one. Their system call filters
+/// allow no call that would put something into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Empty {
@@ -95,7 +95,7 @@ pub enum Empty {
 }
 
 impl Empty {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Empty; 2] = [Empty::Ipc, Empty::Net];
 
     /// The kernel's flag, and the name in `/proc` (namespaces(7)).
@@ -108,7 +108,7 @@ impl Empty {
 }
 
 impl Plan {
-    /// The namespaces to start it in.
+    /// The new namespaces that the process starts in.
     pub fn namespaces(&self) -> CloneFlags {
         let mut own = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWUTS;
         if !self.enters.contains(&Empty::Ipc) {
@@ -122,41 +122,41 @@ impl Plan {
     }
 }
 
-/// A file or directory that is reached.
+/// A file or directory that a sandbox can access.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reach {
-    /// Where.
+    /// Its path.
     pub path: PathBuf,
-    /// For what.
+    /// The kind of access.
     pub to: Access,
 }
 
-/// What may be done with what is reached.
+/// The kind of access to a file or directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
     /// Read.
     Read,
-    /// Read, and execute: libraries, interpreters.
+    /// Read and execute, for libraries and interpreters.
     Execute,
     /// Read and write.
     Write,
-    /// A device that is harmless: read and write.
+    /// Read and write a harmless device.
     Device,
-    /// Sockets in it can be connected to.
+    /// Connect to the sockets in a directory.
     Connect,
 }
 
-/// What is reached of networks.
+/// The access of a process to networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
-    /// Sockets of families that reach out can be made at all, and TCP ports connected to.
+    /// TCP ports that it may connect to. If there are none, it cannot create TCP sockets.
     pub ports: Vec<u16>,
-    /// Unix sockets with a name can be connected to.
+    /// Whether it may connect to Unix sockets with a path.
     pub unix: bool,
-    /// It accepts on listeners that it was given.
+    /// Whether it may accept connections on inherited listeners.
     pub serve: bool,
 }
 
@@ -164,41 +164,41 @@ pub struct Network {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calls {
-    /// It may send signals: only where they cannot leave the cell.
+    /// Whether it may send signals: only if they cannot leave the sandbox.
     pub signals: bool,
 }
 
-/// A limit of a process, in the words of getrlimit(2).
+/// A limit of a process (getrlimit(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
     /// Bytes of a core dump.
     Core,
-    /// Bytes of private memory that can be written.
+    /// Bytes of private, writable memory.
     Data,
     /// Processes and threads of its user.
     Processes,
     /// Open descriptors.
     OpenFiles,
-    /// Bytes of memory kept from being swapped.
+    /// Bytes of memory that is locked against swapping.
     Locked,
     /// Bytes of POSIX message queues.
     Queues,
 }
 
-/// What is enforced of a cell, or why it is not.
+/// A mechanism of a sandbox: how it is enforced, or why it is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mechanism {
     /// `user`, `namespaces`, `files`, `network`, `capabilities`, `landlock`, `seccomp`, `memory`, ...
     pub name: String,
-    /// Whether it is.
+    /// Whether it is enforced.
     pub enforced: bool,
-    /// How, or why not.
+    /// How it is enforced, or why it is not.
     pub detail: String,
 }
 
 impl Mechanism {
-    /// One that holds.
+    /// A mechanism that is enforced.
     pub fn enforced(name: &str, detail: impl Into<String>) -> Mechanism {
         Mechanism {
             name: name.to_owned(),
@@ -207,7 +207,7 @@ impl Mechanism {
         }
     }
 
-    /// One that does not.
+    /// A mechanism that is not enforced.
     pub fn missing(name: &str, why: impl Into<String>) -> Mechanism {
         Mechanism {
             name: name.to_owned(),
@@ -217,39 +217,39 @@ impl Mechanism {
     }
 }
 
-/// A cell to be made, and what its program is given. Descriptors come with it, in this order: stdout, stderr, the
-/// socket that the supervisor is told on, the filter of system calls, the cgroup's directory if there is one, the
-/// empty namespaces that the plan enters, and those that the program finds from number 3 on.
+/// An order for a sandbox, and what its program gets. Descriptors come with it, in this sequence: stdout, stderr, the
+/// socket for reports to the supervisor, the system call filter, the directory of the control group if there is one,
+/// the empty namespaces that the plan enters, and the descriptors that the program inherits from number 3 on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
-    /// The cell.
+    /// The plan of the sandbox.
     pub plan: Plan,
     /// The program's whole environment.
     pub env: Vec<(String, String)>,
-    /// It is scheduled as SCHED_BATCH (sched(7)).
+    /// Whether it is scheduled as SCHED_BATCH (sched(7)).
     pub batch: bool,
-    /// It begins in a cgroup of its own.
+    /// Whether it starts in its own control group.
     pub cgroup: bool,
 }
 
-/// What comes of an order: one JSON object a line.
+/// The zygote's reply to an order: one JSON object on a line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Born {
-    /// This process.
+    /// The id of the process that has been started.
     As(i32),
-    /// None, and why.
+    /// No process has been started, for this reason.
     Not(String),
 }
 
-/// What a cell says before it becomes its program: one JSON object a line. With the first word comes
-/// the listener of refused system calls, if there is one.
+/// A report of the process in a sandbox before it executes its program: one JSON object on a line. With the first
+/// report, the process passes the seccomp listener for refused system calls, if there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Word {
-    /// This holds.
+    /// All mechanisms of the sandbox, each with its state.
     Stands(Vec<Mechanism>),
-    /// It could not be made, and why.
+    /// The sandbox could not be made, or the program could not be executed, for this reason.
     Failed(String),
 }

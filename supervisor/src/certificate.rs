@@ -1,5 +1,5 @@
-//! Certificates: read from files as the manifest says, and one signed by itself for every name that
-//! has none, made once and kept.
+//! Certificates: those that the manifest names, read from files, and a self-signed one for all domains that they do
+//! not cover. The self-signed certificate is generated once and stored.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,27 +14,27 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 
-/// How long a certificate of our own holds; browsers refuse more than 398 days.
+/// Validity of the self-signed certificate; browsers reject certificates that are valid for more than 398 days.
 const LIFE: Duration = Duration::from_secs(397 * 24 * 3600);
 
-/// It is made anew when it holds for less than this.
+/// The self-signed certificate is replaced when less than this remains of its validity.
 const RENEW: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Names that always stand in it, so that the platform can be tried where it runs.
+/// Names that the self-signed certificate always contains, so that the platform can be tried on its own machine.
 const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// Why there are no certificates.
+/// Why a certificate cannot be read, used or generated.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// A file of the manifest cannot be read.
+    /// A certificate or key that the manifest names cannot be read.
     #[error("cannot read {path}, a certificate or key of the manifest")]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// They are no certificate, no key, or do not belong together.
+    /// The files contain no certificate or no key, or the two do not belong together.
     #[error("{cert} and {key} cannot be used together as certificate and key: {why}")]
     Unusable {
         /// The chain's file.
@@ -44,29 +44,29 @@ pub enum CertificateError {
         /// What is wrong.
         why: String,
     },
-    /// Our own cannot be made.
+    /// The self-signed certificate cannot be generated.
     #[error("cannot make a self-signed certificate")]
     Make(#[from] rcgen::Error),
-    /// Our own cannot be kept.
+    /// The self-signed certificate cannot be stored.
     #[error("cannot keep the self-signed certificate in {path}")]
     Keep {
-        /// Where.
+        /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
 }
 
-/// What the gateway is to show, and what to say about it.
+/// The certificates that the gateway presents.
 #[derive(Debug)]
 pub struct Chosen {
-    /// In the order the gateway wants them: its fallback last.
+    /// The certificates in the order that the gateway expects: its fallback is the last.
     pub list: Vec<CertifiedKey>,
-    /// The domains that our own certificate stands for, if there is one, and where it is kept.
+    /// The domains that need the self-signed certificate, and its file, if it is used.
     pub self_signed: Option<(Vec<String>, PathBuf)>,
 }
 
-/// What a kept certificate was made for.
+/// Describes a stored self-signed certificate.
 #[derive(Debug, Serialize, Deserialize)]
 struct Made {
     names: Vec<String>,
@@ -74,7 +74,8 @@ struct Made {
     expires: u64,
 }
 
-/// Reads and makes what `manifest` needs; relative paths start at `base`.
+/// Reads the manifest's certificates. If necessary, generates the self-signed one and stores it in `keep`. Relative
+/// paths start at `base`.
 pub fn choose(manifest: &Manifest, base: &Path, keep: &Path) -> Result<Chosen, CertificateError> {
     let mut list = Vec::new();
     for certificate in &manifest.gateway.tls.certificates {
@@ -87,7 +88,7 @@ pub fn choose(manifest: &Manifest, base: &Path, keep: &Path) -> Result<Chosen, C
             chain: read(base, &certificate.cert)?,
             key: read(base, &certificate.key)?,
         };
-        // The gateway would find out too late: it has nowhere to go back to.
+        // Checked here, because an error in the gateway would come too late: by then the new manifest is served.
         check(&key).map_err(|why| CertificateError::Unusable {
             cert: base.join(&certificate.cert),
             key: base.join(&certificate.key),
@@ -110,7 +111,7 @@ pub fn choose(manifest: &Manifest, base: &Path, keep: &Path) -> Result<Chosen, C
     })
 }
 
-/// The manifest's domains that no certificate of its covers.
+/// The manifest's domains that none of its certificates covers.
 fn uncovered(manifest: &Manifest) -> Vec<String> {
     let certificates = &manifest.gateway.tls.certificates;
     let covers = |domain: &Domain| {
@@ -133,7 +134,7 @@ fn uncovered(manifest: &Manifest) -> Vec<String> {
         .collect()
 }
 
-/// Whether the gateway will be able to use it.
+/// Checks that the gateway can use this certificate with its key.
 fn check(key: &CertifiedKey) -> Result<(), String> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(key.chain.as_bytes())
         .collect::<Result<_, _>>()
@@ -166,7 +167,7 @@ fn kept_or_made(
     }
     let mut params = rcgen::CertificateParams::new(wanted.clone())?;
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    // A day early, for clients whose clock is behind.
+    // Valid since yesterday, for clients whose clocks are slow.
     params.not_before = epoch + now.saturating_sub(Duration::from_secs(24 * 3600));
     params.not_after = epoch + now + LIFE;
     params
@@ -190,7 +191,7 @@ fn kept_or_made(
     })
 }
 
-/// The kept one, if it still holds and was made for these names.
+/// The stored certificate, if it was generated for these names and stays valid for long enough.
 fn kept(wanted: &[String], keep: &Path, now: Duration) -> Option<CertifiedKey> {
     let made: Made = serde_json::from_slice(&fs::read(keep.join("self-signed.json")).ok()?).ok()?;
     if made.names != wanted || made.expires < (now + RENEW).as_secs() {
@@ -205,7 +206,8 @@ fn kept(wanted: &[String], keep: &Path, now: Duration) -> Option<CertifiedKey> {
     })
 }
 
-/// Writes all three, the one that says what they are last.
+/// Writes the certificate, its key and their description. The description is written last, so that an interrupted
+/// write leaves none.
 fn store(keep: &Path, chain: &str, key: &str, made: &Made) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)

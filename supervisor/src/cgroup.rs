@@ -1,7 +1,8 @@
-//! Control groups, version 2 (cgroups(7)): what a process may use of the machine, and what came of it.
+//! Control groups, version 2 (cgroups(7)): limits of processes, and how often processes reached them.
 //!
-//! The platform takes a part of the tree for itself, with a group in it for each process. Every limit
-//! is read back: where a controller is not passed on, its files are not there and nothing says so.
+//! The platform takes over the group that it was started in, and makes a group below it for each process. Each limit
+//! is read back after it is written: the kernel does not report that a controller is not enabled for a group, its
+//! files are only missing.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -15,47 +16,48 @@ use hearth_manifest::WorkerLimits;
 
 use crate::cell::Mechanism;
 
-/// Controllers whose limits a worker has; the first three must be there for a strict sandbox.
+/// Controllers that limit workers. A strict sandbox needs the first three.
 const CONTROLLERS: [&str; 4] = ["memory", "pids", "cpu", "io"];
 
-/// How long a turn of the processor's share is, in microseconds (`cpu.max`).
+/// Period of the limit of processor time, in microseconds (`cpu.max`).
 const PERIOD: u64 = 100_000;
 
-/// Longest value that is read back.
+/// Maximum length in bytes of a value that is read back.
 const VALUE: usize = 256;
 
-/// The platform's part of the tree.
+/// The platform's group, which contains the groups of its processes.
 #[derive(Debug)]
 pub struct Cgroups {
     directory: PathBuf,
     controllers: Vec<String>,
-    /// What happened in all groups, when that was last asked; none where the kernel does not sum it up.
+    /// Kills and failed forks in all groups together, when they were last read. `None` if the kernel does not sum them
+    /// up.
     sums: Option<Cell<(u64, u64)>>,
 }
 
-/// One process's group. Dropping it kills what is left in it and removes it.
+/// The group of one process. Dropping it kills the processes in it, and removes it.
 #[derive(Debug)]
 pub struct Cgroup {
     directory: PathBuf,
-    /// Its share of the processors has a limit.
+    /// Whether its processor time is limited.
     throttles: bool,
 }
 
-/// What happened in a group since it was made.
+/// How often the processes of a group have reached its limits since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Events {
-    /// Processes killed because its memory did not suffice.
+    /// Processes that were killed because the group had reached its memory limit.
     pub memory_kills: u64,
-    /// Threads or processes that could not be started.
+    /// Threads and processes that could not be started.
     pub pids_refused: u64,
-    /// Turns in which its share of the processor did not suffice.
+    /// Periods in which the group used up its processor time.
     pub throttled: u64,
-    /// Microseconds that it waited for the next turn in all.
+    /// Total time that the group waited for the next period, in microseconds.
     pub throttled_us: u64,
 }
 
 impl Events {
-    /// By the manifest's keys, how often each limit was met.
+    /// How often each limit was reached, by the manifest's keys. Limits that were never reached are left out.
     pub fn by_key(&self) -> BTreeMap<String, u64> {
         [
             ("limits.memory", self.memory_kills),
@@ -68,7 +70,7 @@ impl Events {
         .collect()
     }
 
-    /// What to say of what was not so `before`: the first time, and no more while it goes on.
+    /// Messages about limits that had not been reached at the time of `before`: each limit is reported once.
     pub fn news(&self, before: &Events) -> Vec<String> {
         let mut news = Vec::new();
         if self.pids_refused > 0 && before.pids_refused == 0 {
@@ -85,10 +87,10 @@ impl Events {
 }
 
 impl Cgroups {
-    /// Takes the part of the tree that this process is in.
+    /// Takes over the group that this process is in.
     ///
     /// # Errors
-    /// Why there is none, in words for whoever started the platform.
+    /// Why control groups cannot be used, as a text for the operator.
     pub fn take() -> Result<Cgroups, String> {
         let mounted = mount_point().ok_or("no cgroup v2 file system is mounted")?;
         let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
@@ -121,8 +123,8 @@ impl Cgroups {
             controllers,
             sums: sums_up().then(Cell::default),
         };
-        // Groups with processes of their own cannot pass controllers on (but for the root): we go into
-        // a leaf.
+        // Except for the root, a group that contains processes cannot enable controllers for other groups. So the
+        // supervisor moves into a leaf.
         let leaf = groups.directory.join("supervisor");
         fs::create_dir_all(&leaf)
             .and_then(|()| fs::write(leaf.join("cgroup.procs"), "0"))
@@ -150,7 +152,7 @@ impl Cgroups {
         Ok(groups)
     }
 
-    /// A new group of this name with a worker's limits, and what of them holds.
+    /// Makes a group with this name and a worker's limits. Also returns which of the limits are enforced.
     pub fn worker(
         &self,
         name: &str,
@@ -160,7 +162,7 @@ impl Cgroups {
         group.throttles = limits.cpu.is_some();
         let page = page_size();
         let memory = (limits.memory / page * page).to_string();
-        // Just below, it is made to wait for memory to be given back, before it is killed.
+        // Above this level the kernel slows the group down and reclaims its memory, before it kills at `memory.max`.
         let high = ((limits.memory - limits.memory / 16) / page * page).to_string();
         let cpu = match limits.cpu {
             Some(share) => format!("{} {PERIOD}", (share * PERIOD as f64) as u64),
@@ -183,7 +185,7 @@ impl Cgroups {
         };
         let mebibytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
         let mut kept = vec![("memory.max", memory.as_str()), ("memory.high", &high)];
-        // A kernel without swap has no such file.
+        // A kernel without swap does not have this file.
         if group.directory.join("memory.swap.max").exists() {
             kept.push(("memory.swap.max", "0"));
         }
@@ -211,10 +213,10 @@ impl Cgroups {
         Ok((group, list))
     }
 
-    /// Whether a worker may have met a limit of its memory or its processes since this was last asked: two files
-    /// tell it, however many groups there are.
+    /// Whether a worker may have reached its limit of memory or of processes since the last call. Reads only two files,
+    /// however many groups exist. Always `true` if the kernel does not sum events up.
     pub fn has_news(&self) -> bool {
-        // Before Linux 6.11 each group counted for itself.
+        // Before Linux 6.11, or with mount options that say so, each group counts only its own events.
         let Some(sums) = &self.sums else {
             return true;
         };
@@ -227,7 +229,7 @@ impl Cgroups {
         }
     }
 
-    /// A new group without limits: for the gateway.
+    /// Makes a group without limits, such as the gateway's.
     pub fn group(&self, name: &str) -> io::Result<Cgroup> {
         let directory = self.directory.join(name);
         match fs::create_dir(&directory) {
@@ -242,7 +244,7 @@ impl Cgroups {
 
 impl Drop for Cgroups {
     fn drop(&mut self) {
-        // Back to where we came from, so that nothing of ours stays behind.
+        // Tries to return to the group that the supervisor was started in, so that the platform's group can be removed.
         if let Some(parent) = self.directory.parent() {
             let _ = fs::write(parent.join("cgroup.procs"), "0");
         }
@@ -251,28 +253,28 @@ impl Drop for Cgroups {
 }
 
 impl Cgroup {
-    /// Its directory, for a process to begin in.
+    /// Opens the group's directory, so that a process can be started in the group.
     pub fn open(&self) -> io::Result<OwnedFd> {
         Ok(File::open(&self.directory)?.into())
     }
 
-    /// Kills all that is in it.
+    /// Kills all processes in the group.
     pub fn kill(&self) {
         let _ = fs::write(self.directory.join("cgroup.kill"), "1");
     }
 
-    /// Its share of the processors has a limit, which no sum tells of.
+    /// Whether its processor time is limited. [`Cgroups::has_news`] does not notice that this limit is reached.
     pub fn throttles(&self) -> bool {
         self.throttles
     }
 
-    /// What happened in it.
+    /// How often the limits were reached.
     ///
     /// # Errors
-    /// It cannot be read now.
+    /// A file of the group cannot be read.
     pub fn events(&self) -> io::Result<Events> {
-        // The kernel sums it up over all groups when it is asked for: with a thousand of them, only where it can say
-        // something.
+        // Reading this file makes the kernel sum up the statistics of all groups. With a thousand groups that is
+        // expensive, so it is read only for groups that have a limit.
         let cpu = match self.throttles {
             true => read(&self.directory.join("cpu.stat"))?,
             false => String::new(),
@@ -286,12 +288,12 @@ impl Cgroup {
         })
     }
 
-    /// Writes a value and reads it back.
+    /// Writes a value, then reads it back to check that it is in effect.
     fn set(&self, file: &str, value: &str) -> io::Result<()> {
         let told = |what: &str, error: io::Error| {
             io::Error::new(error.kind(), format!("{file} {what}: {error}"))
         };
-        // Opened once: every start of a worker waits for these.
+        // Opened once for both: every start of a worker waits for these calls.
         let opened = File::options()
             .read(true)
             .write(true)
@@ -316,20 +318,20 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         self.kill();
-        // What was killed may not be gone yet; the group is then removed with the platform's own, or by
-        // the next platform.
+        // Killed processes may not have ended yet. The group is then removed with the platform's own, or by the next
+        // platform.
         let _ = fs::remove_dir(&self.directory);
     }
 }
 
-/// How often something was killed for memory in a group, and how often no process could be started.
+/// How many processes of a group were killed for memory, and how many could not be started.
 fn happened(group: &Path) -> io::Result<(u64, u64)> {
     let memory = read(&group.join("memory.events"))?;
     let pids = read(&group.join("pids.events"))?;
     Ok((number(&memory, "oom_kill "), number(&pids, "max ")))
 }
 
-/// A file of a group; without its controller there is none, and nothing in it.
+/// Reads a file of a group; empty if it does not exist, because its controller is not enabled.
 fn read(path: &Path) -> io::Result<String> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
@@ -337,7 +339,7 @@ fn read(path: &Path) -> io::Result<String> {
     }
 }
 
-/// The number behind a key at the beginning of a line; 0 if there is none.
+/// The number that follows `key` at the beginning of a line; 0 if no line begins with `key`.
 fn number(text: &str, key: &str) -> u64 {
     let found = text.lines().find_map(|line| line.strip_prefix(key));
     found.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
@@ -352,25 +354,25 @@ fn page_size() -> u64 {
     size.unwrap_or(4096)
 }
 
-/// Where cgroup v2 is mounted: alone, or beside the controllers of version 1.
+/// Where cgroup v2 is mounted, alone or next to controllers of version 1.
 fn mount_point() -> Option<PathBuf> {
     mounted()?.split(' ').nth(4).map(PathBuf::from)
 }
 
-/// The line of cgroup v2 among the mounts (proc_pid_mountinfo(5)).
+/// The line of cgroup v2 in the list of mounts (proc_pid_mountinfo(5)).
 fn mounted() -> Option<String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let found = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
     Some(found.to_owned())
 }
 
-/// Whether events of a group are counted in those above it, too: the mount's options `memory_localevents` and
-/// `pids_localevents` say not.
+/// Whether events of a group are also counted in the groups above it. The mount options `memory_localevents` and
+/// `pids_localevents` turn that off.
 fn sums_up() -> bool {
     mounted().is_some_and(|line| !line.contains("_localevents"))
 }
 
-/// Removes what dead platforms left.
+/// Removes the groups of platforms that have ended.
 fn sweep(begin: &Path) {
     let groups = fs::read_dir(begin).into_iter().flatten().flatten();
     for group in groups {
@@ -382,7 +384,7 @@ fn sweep(begin: &Path) {
     }
 }
 
-/// Removes a group and those in it, as far as nobody is in them.
+/// Removes a group and the groups below it, except those that still contain processes.
 fn remove(group: &Path) {
     let below = fs::read_dir(group).into_iter().flatten().flatten();
     for entry in below.filter(|one| one.file_type().is_ok_and(|kind| kind.is_dir())) {

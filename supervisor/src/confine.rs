@@ -1,5 +1,5 @@
-//! A cell as the supervisor sees it: what it said before it became its program, and which system calls
-//! were refused to it since.
+//! A sandbox as the supervisor sees it: what it reports before it executes its program, and which system calls were
+//! refused since.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,14 +20,14 @@ use crate::cell::{Mechanism, Word};
 use crate::journal::Journal;
 use crate::process::Who;
 
-/// Longest word of a cell.
+/// Maximum length in bytes of a message from a sandbox.
 const LONGEST: usize = 64 * 1024;
 
-/// After so many refused calls nobody is asked any more: they go on to fail, by the kernel alone. A
+/// After this many refused calls the supervisor closes the listener, and the kernel alone fails further calls. A
 /// worker must not be able to keep the supervisor busy.
 const MOST_REFUSED: u64 = 100;
 
-/// What is known of a cell. Cheap to clone; of one thread.
+/// The state of a sandbox. Cheap to clone; for one thread only.
 #[derive(Clone, Debug)]
 pub struct Confinement(Rc<Inner>);
 
@@ -48,7 +48,7 @@ struct State {
 }
 
 impl Confinement {
-    /// Listens to what the cell at the other end says.
+    /// Starts to receive the messages of the sandbox at the other end of the socket.
     pub fn listen(socket: StdUnixStream, who: Who, journal: Journal) -> io::Result<Confinement> {
         socket.set_nonblocking(true)?;
         let cell = Confinement(Rc::new(Inner {
@@ -64,23 +64,24 @@ impl Confinement {
         Ok(cell)
     }
 
-    /// What of it is enforced, and what is not.
+    /// Which mechanisms are enforced, and why others are not.
     pub fn stands(&self) -> Vec<Mechanism> {
         self.0.state.borrow().stands.clone()
     }
 
-    /// How often which system call was refused.
+    /// How often each system call was refused.
     pub fn refused(&self) -> BTreeMap<String, u64> {
         self.0.state.borrow().refused.clone()
     }
 
-    /// Why it did not become its program, if so. Asked once its process has ended, when all has been said.
+    /// Why the sandbox did not execute its program, if it did not. To be called after its process has ended: all its
+    /// messages have arrived then.
     pub fn failed(&self) -> Option<String> {
         self.hear();
         self.0.state.borrow().failed.clone()
     }
 
-    /// Takes what has come; `false` once no more will.
+    /// Reads the messages that have arrived. Returns `false` if no more can arrive.
     fn hear(&self) -> bool {
         loop {
             let mut room = [0; 4096];
@@ -114,7 +115,7 @@ impl Confinement {
         }
     }
 
-    /// Refuses the calls that are not on its list, and says which they were.
+    /// Refuses the calls that the sandbox does not allow, and logs them.
     async fn answer(&self, listener: OwnedFd) {
         #[expect(
             deprecated,
@@ -125,7 +126,7 @@ impl Confinement {
         };
         let mut count = 0;
         while let Ok(mut ready) = listener.readable().await {
-            // Its process has ended, and with it all that could ask.
+            // All processes that could make such a call have ended.
             if ready.ready().is_read_closed() {
                 return;
             }
@@ -150,7 +151,7 @@ impl Confinement {
         let call = notice.call;
         let sysno = usize::try_from(call).ok().and_then(Sysno::new);
         let name = sysno.map_or_else(|| format!("call {call}"), |known| known.name().to_owned());
-        // C libraries look for a cache of user names so, and do without: no reason for a warning.
+        // C libraries try to reach a cache of user names this way, and work without it. That is not worth a warning.
         let unix = notice.args[0] == u64::from(libc::AF_UNIX.unsigned_abs());
         let level = match sysno {
             Some(Sysno::socket) if unix => "info",
@@ -162,7 +163,7 @@ impl Confinement {
             *seen += 1;
             *seen
         };
-        // The first of each kind: the rest is counted.
+        // The first call of each kind is logged, the others are only counted.
         if seen == 1 {
             let text = format!("the system call `{name}` was refused (sandbox: seccomp)");
             self.0.journal.add(&self.0.who.record(level, text));

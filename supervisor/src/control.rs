@@ -1,9 +1,8 @@
-//! The control socket's listening side: HTTP/1.1 for those who may ask, within limits.
+//! The server of the control API: HTTP/1.1 on the control socket, for permitted users and within limits.
 //!
-//! Only the user who runs the platform and root may: the state directory's mode (0700) says so, and
-//! the kernel's word about who is at the other end (SO_PEERCRED, unix(7)) says it again. What a
-//! request means is [`crate::api::route`]'s business; what is not about the log alone goes to the
-//! runner.
+//! Only root and the user who runs the platform are permitted. The mode of the state directory (0700) ensures this, and
+//! so does a check of the peer's credentials from the kernel (SO_PEERCRED, unix(7)). [`crate::api::route`] parses the
+//! requests. This module answers requests for the log and the device itself; all others need the runner.
 
 pub mod door;
 mod patient;
@@ -39,49 +38,49 @@ use crate::{host, metrics};
 use patient::Patient;
 use reply::Reply;
 
-/// Clients that are served at once. Each may follow the log.
+/// Maximum number of clients at the same time. Each may follow the log.
 const CLIENTS: usize = 64;
 
-/// Clients that are told at once that they are too many, or may not ask.
+/// Maximum number of further clients at the same time that get an error response: too many clients, or not permitted.
 const TURNED_AWAY: usize = 16;
 
-/// For so long a client may take for a head, and be without a request.
+/// How long a client may take to send a request head, and how long a connection may have no request.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 
-/// For so long a client may take nothing of what it is sent.
+/// How long a client may read nothing of a response.
 const WRITE_TIME: Duration = Duration::from_secs(30);
 
-/// For so long the machine may take to tell of its disks and sensors.
+/// How long reading the metrics of the machine may take, such as those of disks and sensors.
 const HOST_TIME: Duration = Duration::from_secs(2);
 
-/// After a failure to accept: what it was may have passed.
+/// Pause after accept has failed. The cause may be temporary.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Largest head of a request.
+/// Maximum size of a request head in bytes.
 const HEAD_BYTES: usize = 16 * 1024;
 
 /// A request that the runner must answer.
 #[derive(Debug)]
 pub struct Asked {
-    /// What.
+    /// The request.
     pub request: Request,
-    /// Where the answer goes.
+    /// Where to send the answer.
     pub answer: oneshot::Sender<Answer>,
 }
 
-/// What answers: the same for every connection, whatever carries it.
+/// Answers requests. All connections share it, on any transport.
 #[derive(Debug)]
 pub struct Service {
     journal: Journal,
     asked: mpsc::UnboundedSender<Asked>,
     figures: Figures,
     meter: Arc<Mutex<Meter>>,
-    /// Held while the machine is asked.
+    /// Locked while a thread reads the metrics of the machine.
     machine: Arc<Mutex<()>>,
 }
 
 impl Service {
-    /// Answers from the journal, and from the runner behind `asked`.
+    /// Answers from `journal` and `figures`, and sends requests for the runner to `asked`.
     pub fn new(journal: Journal, figures: Figures, asked: mpsc::UnboundedSender<Asked>) -> Service {
         Service {
             journal,
@@ -100,7 +99,7 @@ impl Service {
         }
     }
 
-    /// Answers one request.
+    /// Answers a request that has been parsed.
     pub async fn respond(&self, request: Request) -> Response<Reply> {
         let answered = match request {
             Request::Logs(query) => {
@@ -132,7 +131,8 @@ impl Service {
         answered.unwrap_or_else(|problem| Reply::problem(&problem))
     }
 
-    /// The status, with what its processes use. Many of them take a while, so another thread looks.
+    /// The status, with the resource use of its processes. Measuring many processes takes a while, so another thread
+    /// does it.
     async fn status(&self) -> Result<Box<Status>, Problem> {
         let mut status = match self.ask(Request::Status).await? {
             Answer::Status(status) => status,
@@ -153,7 +153,8 @@ impl Service {
         let mut text = Exposition::default();
         metrics::tell(&mut text, &status, &answers);
         let mut text = text.into_text();
-        // What the machine does not tell in time is left out; while it still does not, nobody asks again.
+        // Metrics of the machine that are not ready in time are left out. While that read still blocks, no other is
+        // started.
         let machine = Arc::clone(&self.machine);
         let asking = tokio::task::spawn_blocking(move || {
             let _alone = machine.try_lock().ok()?;
@@ -178,7 +179,7 @@ impl Service {
     }
 }
 
-/// Looks at the box, or has it do something, on a thread that may wait for its disk.
+/// Queries or controls the device, on a thread that may wait for the disk.
 async fn device<T: Serialize + Send + 'static>(
     what: impl FnOnce(&Device) -> Result<T, DeviceError> + Send + 'static,
 ) -> Result<Response<Reply>, Problem> {
@@ -194,7 +195,7 @@ fn unexpected(answer: &Answer) -> Problem {
     Problem::internal(format!("the runner answers something else: {answer:?}"))
 }
 
-/// Listens at `path`.
+/// Serves the control API at `path`.
 pub fn listen(path: &Path, service: Rc<Service>) -> io::Result<()> {
     let listener = hearth_sys::unix::bind(path)?;
     listener.set_nonblocking(true)?;
@@ -202,7 +203,7 @@ pub fn listen(path: &Path, service: Rc<Service>) -> io::Result<()> {
     tokio::task::spawn_local(async move {
         let clients = Arc::new(Semaphore::new(CLIENTS));
         let away = Arc::new(Semaphore::new(TURNED_AWAY));
-        // Of more than all of these, the kernel keeps the rest waiting.
+        // Further clients wait in the kernel's queue.
         while let Ok(room) = Arc::clone(&away).acquire_owned().await {
             let Ok((stream, _)) = listener.accept().await else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -238,7 +239,7 @@ pub fn listen(path: &Path, service: Rc<Service>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether `user` may ask a platform that `own` runs.
+/// Whether `user` may send requests to a platform that the user `own` runs.
 fn may_ask(user: u32, own: u32) -> bool {
     user == own || user == 0
 }
@@ -258,11 +259,11 @@ async fn converse(stream: Patient<UnixStream>, service: &Rc<Service>) {
             Ok::<_, Infallible>(response)
         }
     };
-    // What goes wrong with a client is the client's own affair.
+    // An error of a connection concerns only its client.
     let _ = connection(stream, service_fn(answer)).await;
 }
 
-/// Speaks HTTP/1.1 within the limits of this API.
+/// Serves HTTP/1.1 on a connection within the limits of this API.
 async fn connection<I, S>(stream: I, service: S) -> Result<(), hyper::Error>
 where
     I: AsyncRead + AsyncWrite + Unpin,
@@ -277,7 +278,7 @@ where
         .await
 }
 
-/// Reads something of the request, so that the answer is not lost with what was not read, and says no.
+/// Reads the request head and sends an error response. Unread data could cause the response to be lost.
 async fn turn_away(mut stream: UnixStream, problem: &Problem) -> io::Result<()> {
     let mut head = vec![0; HEAD_BYTES];
     let mut read = 0;

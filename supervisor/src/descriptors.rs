@@ -1,20 +1,20 @@
-//! Open files: each connection is one, and each worker takes a handful of its supervisor's.
+//! The limit of open files. Each connection needs one file, and each worker several files of its supervisor.
 
 use std::{fs, io};
 
 use nix::libc::EMFILE;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// What is enough, where we may have it: more than a million only makes those slow that look at each.
+/// A limit that is enough. More than a million only slows down programs that examine each possible descriptor.
 const ENOUGH: u64 = 1 << 20;
 
-/// As many as we may have. Children inherit it.
+/// Raises the limit of open files of this process as far as useful and allowed. Children inherit the limit.
 pub(crate) fn raise() {
     let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return;
     };
-    // Root may have as many as the kernel gives anybody (nr_open, proc_sys_fs(5)); what a first process is given
-    // is 4,096, which 800 workers take.
+    // Root may have as many as the kernel allows any process (nr_open, proc_sys_fs(5)). The first process of a system
+    // gets 4,096, which 800 workers use up.
     let most = fs::read_to_string("/proc/sys/fs/nr_open").ok();
     let most: Option<u64> = most.and_then(|text| text.trim().parse().ok());
     let most = most.unwrap_or(hard);
@@ -25,7 +25,7 @@ pub(crate) fn raise() {
     }
 }
 
-/// An error, and where the limit is if it is this one.
+/// The text of an error. If the limit of open files is the cause, the text names it and how to raise it.
 pub(crate) fn explained(error: &io::Error) -> String {
     match (error.raw_os_error(), getrlimit(Resource::RLIMIT_NOFILE)) {
         (Some(EMFILE), Ok((soft, _))) => format!(

@@ -1,5 +1,5 @@
-//! The box that a platform runs on, where it is an appliance: what init and the network's process tell of it,
-//! and what init is asked to do. Elsewhere there is none.
+//! The appliance that a platform runs on: its state as init and `hearth-net` record it, and requests to init. On
+//! other machines every call fails.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,107 +10,107 @@ use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// How the box has started, as init writes it before it starts anything else.
+/// How the device started, as init records it before it starts anything else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Boot {
-    /// `a`, `b`, or `none` where no disk was found.
+    /// The slot: `a`, `b`, or `none` if no disk was found.
     pub slot: String,
-    /// The slot was started once, to be tried.
+    /// Whether this start is a trial of the slot.
     pub trial: bool,
     /// The board that the image was made for.
     pub board: String,
     /// The image's version.
     pub version: String,
-    /// What the data partition is: `mounted`, `repaired`, `remade`, or `memory` where there is none.
+    /// State of the data partition: `mounted`, `repaired`, `remade`, or `memory` if there is none.
     pub data: String,
-    /// Its bytes.
+    /// Size of the data partition in bytes.
     pub data_bytes: u64,
-    /// What went wrong, in words.
+    /// What went wrong during the start, as texts.
     #[serde(default)]
     pub reasons: Vec<String>,
-    /// How the kernel died before this start, where it did.
+    /// The kernel panic that ended the previous run, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub panic: Option<String>,
 }
 
-/// How the box is reached, as the network's process writes it at each change.
+/// The device's network, as `hearth-net` records it at each change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
-    /// The network card.
+    /// The network interface.
     pub interface: Option<String>,
     /// Its hardware address.
     pub mac: Option<String>,
-    /// The box's name.
+    /// The device's host name.
     pub hostname: String,
-    /// What it is found by on its local network.
+    /// The device's name on its local network (mDNS).
     pub mdns: Option<String>,
-    /// Of both families.
+    /// The addresses, IPv4 and IPv6.
     pub addresses: Vec<String>,
     /// The router.
     pub gateway: Option<String>,
     /// Name servers.
     pub dns: Vec<String>,
-    /// `synchronised`, or `unset`.
+    /// State of the clock: `synchronised` or `unset`.
     pub clock: String,
 }
 
-/// A box.
+/// The state of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceStatus {
-    /// How it has started.
+    /// How the device started.
     pub boot: Boot,
-    /// How it is reached; not there before the network's process has told it.
+    /// The device's network; `None` until `hearth-net` has recorded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
 }
 
-/// What init can be asked to do. Each ends the platform.
+/// What init can be requested to do. Each request ends the platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// Start again.
+    /// Restart the device.
     Reboot,
-    /// Switch off.
+    /// Switch the device off.
     PowerOff,
-    /// Start again with a data partition made anew: log, secrets, versions and certificates are gone. What makes
-    /// the box itself, its identity, stays.
+    /// Restart the device with a new data partition: log, secrets, versions and certificates are lost. The identity of
+    /// the device stays.
     FactoryReset,
 }
 
-/// It has been asked for.
+/// The response to such a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// `reboot`, `power-off` or `factory-reset`.
     pub begun: String,
 }
 
-/// Why not.
+/// Why the state cannot be read, or the request cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    /// No init of ours runs here.
+    /// This machine is not an appliance.
     #[error("this machine is no appliance: {} is not there", .0.display())]
     None(PathBuf),
-    /// What was told is not understood.
+    /// A state file cannot be read or parsed.
     #[error("cannot read {path}")]
     Read {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// The wish cannot be written down.
+    /// The request for a factory reset cannot be recorded.
     #[error("cannot write {path}")]
     Write {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// Init cannot be told.
+    /// The signal cannot be sent to init.
     #[error("cannot tell init")]
     Tell(#[source] nix::Error),
 }
 
-/// Where things are on an appliance.
+/// The directories of an appliance.
 #[derive(Clone, Debug)]
 pub struct Device {
     run: PathBuf,
@@ -127,7 +127,7 @@ impl Default for Device {
 }
 
 impl Device {
-    /// How the box stands.
+    /// Reads the state of the device.
     pub fn status(&self) -> Result<DeviceStatus, DeviceError> {
         let boot = self.run.join("boot.json");
         let Some(found) = read(&boot)? else {
@@ -139,7 +139,8 @@ impl Device {
         })
     }
 
-    /// Has init do it. Before a reset the wish is on disk: power that is cut now does not undo it.
+    /// Requests an action from init. A factory reset is recorded on disk first, so that a power failure does not undo
+    /// the request.
     pub fn ask(&self, what: Ask) -> Result<Asked, DeviceError> {
         self.status()?;
         if what == Ask::FactoryReset {
@@ -157,7 +158,7 @@ impl Device {
 }
 
 impl Ask {
-    /// What it is called.
+    /// The name of the action in the control API.
     pub fn name(self) -> &'static str {
         match self {
             Ask::Reboot => "reboot",
@@ -166,7 +167,7 @@ impl Ask {
         }
     }
 
-    /// What init understands.
+    /// The signal by which init is requested to do it.
     fn signal(self) -> Signal {
         match self {
             Ask::Reboot | Ask::FactoryReset => Signal::SIGTERM,
@@ -175,7 +176,7 @@ impl Ask {
     }
 }
 
-/// What a file tells, if it is there.
+/// Reads a JSON file; `None` if it does not exist.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, DeviceError> {
     let failed = |source| DeviceError::Read {
         path: path.to_owned(),
@@ -205,7 +206,7 @@ mod tests {
         };
         let none = device.status().unwrap_err();
         assert!(matches!(none, DeviceError::None(_)), "{none}");
-        // Nothing is written, and nobody told, where there is no box.
+        // Where no appliance is, nothing is written and init gets no signal.
         device.ask(Ask::FactoryReset).unwrap_err();
         assert!(!place.join("system").exists());
         let boot = r#"{"slot":"a","trial":false,"board":"nuc","version":"1","disk":"/dev/sda","data":"mounted",

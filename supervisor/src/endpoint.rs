@@ -1,4 +1,4 @@
-//! Asks the platform's own listener, as a client would: the one proof that it answers.
+//! Checks that the platform responds: connects to its listener as a client does.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -20,32 +20,32 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// A gateway that has not answered by then does not answer: its own time for a client's head is longer, but
-/// nothing lies between it and this one.
+/// How long the gateway may take to respond. It gives clients more time to send a request head, but no network lies
+/// between it and this check.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where to ask, and how.
+/// Where and how to connect.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     address: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
 }
 
-/// How much is asked.
+/// How much is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Depth {
-    /// A handshake, which leaves no trace in the access log; without TLS, as `Answer`.
+    /// A TLS handshake, which leaves no trace in the access log. Without TLS, the same as `Answer`.
     Handshake,
-    /// Any answer to a request.
+    /// A response to a request, of any status.
     Answer,
 }
 
 impl Endpoint {
-    /// At this listener; with TLS, one of these certificates must be shown.
+    /// The endpoint at this listener. With TLS, the gateway must present one of these certificates.
     pub(crate) fn of(listener: SocketAddr, certificates: Option<&[CertifiedKey]>) -> Endpoint {
         let mut address = listener;
         if address.ip().is_unspecified() {
-            // `[::]` serves both families, and IPv6 may be off.
+            // A listener at `[::]` accepts both families, and IPv6 may be off.
             address.set_ip(Ipv4Addr::LOCALHOST.into());
         }
         Endpoint {
@@ -54,7 +54,7 @@ impl Endpoint {
         }
     }
 
-    /// Asks; why there was no answer comes in words.
+    /// Checks that the gateway responds. The error says in words why it does not.
     pub(crate) async fn ask(&self, depth: Depth) -> Result<(), String> {
         let asked = tokio::time::timeout(PATIENCE, self.talk(depth)).await;
         let answered = asked.unwrap_or_else(|_| Err(format!("no answer in {PATIENCE:?}")));
@@ -78,13 +78,13 @@ impl Endpoint {
     }
 }
 
-/// One request; whatever its status, it was answered.
+/// Sends one request and waits for the response; every status counts as a response.
 async fn request(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Result<(), String> {
     let failed = |error: hyper::Error| error.to_string();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(failed)?;
-    // It ends with the sender.
+    // The task ends when `sender` is dropped.
     tokio::task::spawn_local(connection);
     let request = http::Request::get("/")
         .header(http::header::HOST, "localhost")
@@ -94,7 +94,7 @@ async fn request(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Resul
     Ok(())
 }
 
-/// `None` where there is nothing that could be shown.
+/// The TLS configuration for these certificates; `None` if the crypto provider supports no version of TLS.
 fn config(certificates: &[CertifiedKey]) -> Option<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
     let leaf = |one: &CertifiedKey| CertificateDer::from_pem_slice(one.chain.as_bytes()).ok();
@@ -111,8 +111,8 @@ fn config(certificates: &[CertifiedKey]) -> Option<ClientConfig> {
     Some(config)
 }
 
-/// Trusts the very certificates that the gateway was given, whoever signed them, whatever their names and
-/// dates: that whoever answers has their keys is what is to be known.
+/// Accepts exactly the certificates that the gateway was given, whoever issued them and whatever their names and
+/// dates are. The check only has to prove that the peer holds one of their keys.
 #[derive(Debug)]
 struct Ours {
     shown: Vec<CertificateDer<'static>>,

@@ -1,4 +1,4 @@
-//! What can happen to a platform, as far as [`crate::plan`] must know it.
+//! The events that [`crate::plan`] reacts to.
 
 use std::time::Duration;
 
@@ -6,58 +6,58 @@ use hearth_protocol::link::Verdict;
 
 use crate::plan::Wanted;
 
-/// How busy a function is, as the gateway sees it.
+/// The load of a function, as the gateway reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pressure {
-    /// Which.
+    /// The name of the function.
     pub function: String,
     /// Requests that wait for a worker.
     pub waiting: u32,
-    /// What one request takes of a worker's time.
+    /// How long a worker takes for one request.
     pub service: Duration,
-    /// Handlers that were busy on average, in thousandths; 0 only if nothing was asked for.
+    /// Average number of busy handlers, in thousandths. It is 0 only if the function had no requests.
     pub busy: u32,
-    /// In that time a request found no worker free.
+    /// In the same time, a request found no worker available.
     pub queued: bool,
 }
 
-/// What has happened.
+/// Something that has happened to the platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The platform begins.
+    /// The platform starts.
     Begin,
-    /// The gateway's process runs.
+    /// The gateway's process has been started.
     GatewayStarted,
-    /// The gateway serves this snapshot.
+    /// The gateway serves the snapshot with this number.
     GatewayServes(u32),
-    /// The gateway ended, or could not be started: how.
+    /// The gateway's process has ended, or could not be started. The text says how.
     GatewayEnded(String),
-    /// A worker has said HELLO.
+    /// A worker has sent HELLO.
     WorkerUp(u32),
-    /// A worker said READY.
+    /// A worker has sent READY.
     WorkerReady(u32),
-    /// A worker said START_FAILED and is about to end: why.
+    /// A worker has sent START_FAILED for this reason, and is about to end.
     WorkerGaveUp(u32, String),
-    /// A worker broke the protocol: how.
+    /// A worker cannot be used any more, for example because it has broken the protocol. The text says why.
     WorkerFailed(u32, String),
-    /// A worker's process ended, or could not be started: how.
+    /// A worker's process has ended, or could not be started. The text says how.
     WorkerEnded(u32, String),
-    /// A worker was asked whether it is well: what it showed.
+    /// The result of a probe of a worker's health.
     WorkerHealth(u32, Verdict),
-    /// A function is so busy.
+    /// The gateway has reported the load of a function.
     Pressure(Pressure),
-    /// This is wanted from now on, in the place of what is; `new_gateway`: and the gateway must be
-    /// started anew for it.
+    /// The platform is to serve these functions instead of the current ones.
     Reload {
-        /// The functions.
+        /// The functions to serve.
         wanted: Vec<Wanted>,
-        /// Its listeners or threads are others.
+        /// The gateway has to be started again, because its listeners or its number of threads have changed.
         new_gateway: bool,
     },
-    /// What was asked for last and is not served yet is not wanted any more: why.
+    /// The reload that is under way is to be abandoned, for this reason. A reload that has been committed is not
+    /// affected.
     GiveUp(String),
-    /// Somebody asked to stop; the second time it is urgent.
+    /// The platform is to stop. The second time, the gateway and all workers are killed.
     Stop,
-    /// The time that `Platform::deadline` named has come.
+    /// The time that `Platform::deadline` returned has come.
     Timer,
 }

@@ -1,5 +1,4 @@
-//! The text that Prometheus reads (its exposition format 0.0.4): families of samples, each with a help
-//! and a type, once.
+//! The text format of Prometheus (version 0.0.4): families of samples, each with one help line and one type line.
 
 use std::fmt::{Display, Write};
 
@@ -7,11 +6,11 @@ use hearth_protocol::stats::BOUNDS;
 
 use crate::histogram::Histogram;
 
-/// The content type of such a text.
+/// The content type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Bounds of the histograms that are shown, in microseconds: 1, 2.5 and 5 of each power of ten from a
-/// tenth of a millisecond to ten seconds. All are bounds of what was counted, so nothing is guessed.
+/// Bounds of the buckets that are exported, in microseconds: 1, 2.5 and 5 in each power of ten, from a tenth of a
+/// millisecond to ten seconds. Durations are counted by these bounds, too, so the exported counts are exact.
 const SHOWN: [u32; 16] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
     1_000_000, 2_500_000, 5_000_000, 10_000_000,
@@ -32,14 +31,14 @@ const _: () = {
     );
 };
 
-/// What kind of thing a family is.
+/// The type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only rises, but for restarts.
+    /// Only increases, except at restarts.
     Counter,
-    /// Rises and falls.
+    /// Increases and decreases.
     Gauge,
-    /// Counts by size.
+    /// Counts values in buckets.
     Histogram,
 }
 
@@ -53,11 +52,11 @@ impl Kind {
     }
 }
 
-/// The text as it grows.
+/// The text, to which families are added.
 #[derive(Debug, Default)]
 pub struct Exposition(String);
 
-/// A family. One without samples is not told of.
+/// A family of samples. A family without samples does not appear in the text.
 #[derive(Debug)]
 pub struct Family<'e> {
     text: &'e mut String,
@@ -71,7 +70,7 @@ pub struct Family<'e> {
 pub type Labels<'l> = &'l [(&'static str, &'l str)];
 
 impl Exposition {
-    /// Begins a family. Each name is used once.
+    /// Begins a family. Each name may be used only once.
     pub fn family(&mut self, name: &'static str, kind: Kind, help: &'static str) -> Family<'_> {
         Family {
             text: &mut self.0,
@@ -82,27 +81,27 @@ impl Exposition {
         }
     }
 
-    /// All of it.
+    /// The complete text.
     pub fn into_text(self) -> String {
         self.0
     }
 }
 
 impl Family<'_> {
-    /// One sample.
+    /// Adds a sample.
     pub fn sample(&mut self, labels: Labels<'_>, value: impl Display) {
         self.begin();
         line(self.text, (self.name, ""), labels, None, value);
     }
 
-    /// The same, if there is a value.
+    /// Adds a sample, if there is a value.
     pub fn maybe(&mut self, labels: Labels<'_>, value: Option<impl Display>) {
         if let Some(value) = value {
             self.sample(labels, value);
         }
     }
 
-    /// A histogram: its buckets, its sum in seconds, its count.
+    /// Adds a histogram: its buckets, its sum in seconds, its count.
     pub fn histogram(&mut self, labels: Labels<'_>, histogram: &Histogram) {
         self.begin();
         let count = histogram.count();

@@ -1,7 +1,7 @@
-//! What the gateway has told of requests so far, kept for `status` and for the metrics.
+//! Statistics of requests, as the gateway reports them, for `hearth status` and the metrics.
 //!
-//! Totals live as long as the platform, over deaths of the gateway; what is so at the moment is what
-//! the last message said.
+//! Totals live as long as the platform and survive restarts of the gateway. Current values are those of the gateway's
+//! last report.
 
 use std::cell::{Ref, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -13,35 +13,35 @@ use hearth_protocol::stats::Stats;
 use crate::api::{Requests, Status};
 use crate::histogram::Histogram;
 
-/// Latencies of a worker are told over this time at least, and twice this at most.
+/// Latencies of a worker are computed over at least this time, and at most twice this time.
 const WINDOW: Duration = Duration::from_secs(30);
 
-/// What went to no function has this name.
+/// The name under which requests are counted that match no function.
 pub const NO_FUNCTION: &str = "";
 
-/// A function's answers by the hundreds of their status, from 100 on.
+/// A function's name, and its responses by status class, from 1xx on.
 pub type Answers = (String, [Option<Box<Histogram>>; 5]);
 
-/// The figures; cheap to clone, of one thread.
+/// The statistics. Cheap to clone; for one thread only.
 #[derive(Clone, Debug, Default)]
 pub struct Figures(Rc<RefCell<Told>>);
 
-/// All that was told.
+/// All reported values.
 #[derive(Debug, Default)]
 pub struct Told {
-    /// Connections of clients that are open.
+    /// Open connections of clients.
     pub connections: u32,
-    /// By name; what went to no function has none.
+    /// By function name; requests that match no function are under `NO_FUNCTION`.
     pub functions: BTreeMap<String, FunctionFigures>,
     workers: HashMap<u32, WorkerFigures>,
 }
 
-/// A function's.
+/// The statistics of one function.
 #[derive(Debug, Default)]
 pub struct FunctionFigures {
     /// Requests that wait for a worker.
     pub waiting: u32,
-    /// Answers by the hundreds of their status, from 100 on.
+    /// Responses by status class, from 1xx on.
     pub classes: [Option<Box<Histogram>>; 5],
     recent: Recent,
 }
@@ -53,7 +53,7 @@ struct WorkerFigures {
     recent: Recent,
 }
 
-/// The last half minute, and what came since.
+/// Durations of the previous period of `WINDOW`, and of the current one.
 #[derive(Debug, Default)]
 struct Recent {
     since: Option<Instant>,
@@ -83,7 +83,7 @@ impl Recent {
 }
 
 impl Figures {
-    /// Takes a message of the gateway.
+    /// Adds a report of the gateway.
     pub fn take(&self, stats: Stats, now: Instant) {
         let told = &mut *self.0.borrow_mut();
         told.connections = stats.connections;
@@ -109,12 +109,12 @@ impl Figures {
         }
     }
 
-    /// A worker has ended.
+    /// Removes a worker that has ended.
     pub fn forget(&self, worker: u32) {
         self.0.borrow_mut().workers.remove(&worker);
     }
 
-    /// The gateway has ended, and with it all that was under way.
+    /// Resets all current values: the gateway has ended, and all connections and requests with it.
     pub fn gateway_ended(&self) {
         let told = &mut *self.0.borrow_mut();
         told.connections = 0;
@@ -126,7 +126,7 @@ impl Figures {
         }
     }
 
-    /// Fills a status in.
+    /// Adds the statistics to a status. Removes those of functions and workers that are not in the status.
     pub fn fill(&self, status: &mut Status, now: Instant) {
         let told = &mut *self.0.borrow_mut();
         told.functions.retain(|name, _| {
@@ -136,7 +136,7 @@ impl Figures {
                     .iter()
                     .any(|function| function.name == *name)
         });
-        // A last message about a worker may come after its end.
+        // The gateway's last report about a worker may arrive after the worker's end.
         let functions = status.functions.iter();
         let workers: Vec<u32> = functions
             .flat_map(|one| one.workers.iter().map(|worker| worker.id))
@@ -175,7 +175,7 @@ impl Figures {
         }
     }
 
-    /// All answers, by function.
+    /// All responses, by function.
     pub fn answers(&self) -> Vec<Answers> {
         let told = self.0.borrow();
         let functions = told.functions.iter();
@@ -184,7 +184,7 @@ impl Figures {
             .collect()
     }
 
-    /// All of it.
+    /// All reported values.
     pub fn told(&self) -> Ref<'_, Told> {
         self.0.borrow()
     }

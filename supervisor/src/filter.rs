@@ -1,4 +1,4 @@
-//! Which records of the log are wanted: read once from what was asked, then a pure question to each.
+//! Selects records of the log: a query is parsed once, and its filter is then applied to each record. Pure.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::journal::Record;
 
-/// Levels, the gravest first.
+/// Levels, the most severe first.
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
-/// How grave a record is.
+/// The severity of a record. The most severe level is the smallest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Level(usize);
 
 impl Level {
-    /// Of this name.
+    /// The level with this name.
     pub fn of(name: &str) -> Option<Level> {
         LEVELS.iter().position(|known| *known == name).map(Level)
     }
 
-    /// Reads what was asked.
+    /// Parses a level of a query. The error is a text for the user.
     pub fn parse(text: &str) -> Result<Level, String> {
         Level::of(text).ok_or(format!(
             "`{text}` is no level; write one of {}",
@@ -29,17 +29,17 @@ impl Level {
     }
 }
 
-/// A beginning in time.
+/// The time from which on records are selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// So long ago.
+    /// This long before the query.
     Ago(Duration),
     /// Milliseconds since 1970, UTC.
     At(u64),
 }
 
 impl Since {
-    /// Reads `10m` or `2026-11-24T14:00:00Z`.
+    /// Parses a duration such as `10m`, or a time such as `2026-11-24T14:00:00Z` (RFC 3339).
     pub fn parse(text: &str) -> Result<Since, String> {
         if let Some(ago) = hearth_manifest::read_duration(text) {
             return Ok(Since::Ago(ago));
@@ -66,24 +66,24 @@ impl Since {
     }
 }
 
-/// Which records somebody asks for.
+/// A query for records of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogQuery {
-    /// How many of the past.
+    /// Maximum number of past records.
     pub lines: usize,
-    /// Go on with those to come.
+    /// Whether later records follow.
     pub follow: bool,
-    /// Only of this function.
+    /// Selects records of this function.
     pub function: Option<String>,
-    /// Only those as grave as this, or graver.
+    /// Selects records of this level and of more severe ones.
     pub level: Option<Level>,
-    /// Only later ones.
+    /// Selects records from this time on.
     pub since: Option<Since>,
-    /// Only of this request.
+    /// Selects records of this request.
     pub request: Option<String>,
 }
 
-/// The same at one moment.
+/// The conditions of a query, with its start as an absolute time.
 #[derive(Clone, Debug)]
 pub struct Filter {
     function: Option<String>,
@@ -93,7 +93,7 @@ pub struct Filter {
 }
 
 impl LogQuery {
-    /// As of `now`, in milliseconds since 1970.
+    /// The filter of a query that is made at `now`, in milliseconds since 1970.
     pub fn filter(&self, now: u64) -> Filter {
         Filter {
             function: self.function.clone(),
@@ -105,8 +105,8 @@ impl LogQuery {
 }
 
 impl Filter {
-    /// Whether this record is wanted. One of an unknown level is as grave as can be: it must not be
-    /// missed.
+    /// Whether a record meets all conditions. An unknown level counts as the most severe one, so that such a record is
+    /// not missed.
     pub fn wants(&self, record: &Record) -> bool {
         let same = |wanted: &Option<String>, is: &Option<String>| wanted.is_none() || wanted == is;
         let grave = |least| Level::of(&record.level).is_none_or(|level| level <= least);

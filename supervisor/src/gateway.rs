@@ -26,12 +26,12 @@ use crate::run::News;
 use crate::wire::{Wire, WireError};
 use crate::worker;
 
-/// The program that is the gateway, and the arguments before its own.
+/// A program, and its first arguments.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// Where it is.
+    /// The path of the program.
     pub path: PathBuf,
-    /// What it is told first: `hearth` is many programs in one.
+    /// The first arguments. They select the part of `hearth`, which contains several programs.
     pub args: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts it on these listeners and shows it the certificates.
+    /// Starts the gateway with these listeners, and sends it the certificates.
     pub fn start(
         program: &Program,
         machine: &Machine,
@@ -97,7 +97,8 @@ impl Gateway {
             ours,
             move |frame, _| hear(frame, &journal, &figures, &heard),
             move |why| {
-                // Its end is news of its own; here only what it did wrong before.
+                // The runner learns the gateway's end from its process. Here only a violation of the protocol is
+                // logged.
                 if let Some(why @ (WireError::Frame(_) | WireError::OutOfTurn(_))) = why {
                     trouble.add(&Record::new(
                         "gateway",
@@ -112,7 +113,7 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// Gives it the certificates to show from now on.
+    /// Sends the certificates that the gateway presents from now on.
     pub fn show(&self, certificates: &[CertifiedKey]) -> io::Result<()> {
         let list = encode(&certificates).map_err(io::Error::other)?;
         let file = hearth_sys::memfile::sealed("certificates", &list)?;
@@ -120,24 +121,24 @@ impl Gateway {
         Ok(())
     }
 
-    /// Announces a worker with its data sockets, one per thread.
+    /// Announces a worker, and sends its data sockets, one for each gateway thread.
     pub fn add_worker(&self, worker: &WorkerAdd, sockets: Vec<OwnedFd>) {
         if let Ok(worker) = encode(worker) {
             self.tell(Link::WorkerAdd { worker: &worker }, sockets);
         }
     }
 
-    /// Takes a worker away.
+    /// Removes a worker from the gateway.
     pub fn drop_worker(&self, worker: u32, why: &str) {
         self.tell(Link::WorkerDrop { worker, why }, vec![]);
     }
 
-    /// Asks it to judge a worker that does not answer.
+    /// Reports a worker that does not answer PING. If the worker has no requests, the gateway reports it as lost.
     pub fn silent(&self, worker: u32) {
         self.tell(Link::Silent { worker }, vec![]);
     }
 
-    /// Says what to serve.
+    /// Sends a snapshot: what the gateway serves from now on.
     pub fn serve(&self, generation: u32, manifest: &Manifest, workers: BTreeMap<String, Vec<u32>>) {
         if let Ok(snapshot) = encode(&Snapshot {
             generation,
@@ -153,7 +154,7 @@ impl Gateway {
         }
     }
 
-    /// Has a worker asked whether it is well.
+    /// Requests a health probe of a worker.
     pub fn probe(&self, worker: u32, path: String, timeout: Duration) {
         let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
         let probe = Probe {
@@ -166,7 +167,7 @@ impl Gateway {
         }
     }
 
-    /// Says that a function's requests are to be refused, or no longer.
+    /// Makes the gateway refuse all requests of a function for the reason `why`, or accept them again if it is `None`.
     pub fn refuse(&self, function: String, why: Option<String>) {
         if let Ok(function) = encode(&Unavailable { function, why }) {
             let function = &function;
@@ -174,7 +175,7 @@ impl Gateway {
         }
     }
 
-    /// Tells it to end.
+    /// Requests the gateway to end by the deadline.
     pub fn stop(&self, deadline: Duration) {
         let deadline_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
         self.tell(Link::Stop { deadline_ms }, vec![]);
@@ -258,7 +259,7 @@ fn hear(
     Ok(())
 }
 
-/// A record of the gateway; a request's line is about the function and worker that it names.
+/// Converts a log record of the gateway. A request's record is about the function and the worker that its fields name.
 fn to_record(mut log: LogRecord<'_>) -> Record {
     let source = if log.request.is_some() {
         "access"

@@ -1,8 +1,8 @@
-//! Answers by their durations, added up from what the gateway tells, and what can be read from that.
+//! Responses by duration, summed up from the gateway's reports, and quantiles of the durations.
 
 use hearth_protocol::stats::{BOUNDS, BUCKETS, Counts};
 
-/// Counts by bucket.
+/// The number of responses in each bucket of durations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
     counts: [u64; BUCKETS],
@@ -19,7 +19,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Adds what has come. Buckets that there are not, of a gateway that lies, are passed over.
+    /// Adds reported counts. Bucket numbers that do not exist, from a faulty gateway, are ignored.
     pub fn add(&mut self, counts: &Counts) {
         self.sum_us = self.sum_us.saturating_add(counts.sum_us);
         for (number, count) in &counts.buckets {
@@ -29,7 +29,7 @@ impl Histogram {
         }
     }
 
-    /// Adds another one.
+    /// Adds another histogram.
     pub fn merge(&mut self, other: &Histogram) {
         self.sum_us = self.sum_us.saturating_add(other.sum_us);
         for (bucket, count) in self.counts.iter_mut().zip(other.counts) {
@@ -37,17 +37,17 @@ impl Histogram {
         }
     }
 
-    /// How many there are.
+    /// The number of responses.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// All durations together, in seconds.
+    /// The sum of all durations in seconds.
     pub fn sum_seconds(&self) -> f64 {
         self.sum_us as f64 / 1e6
     }
 
-    /// How many took at most so many microseconds, which must be one of the bounds.
+    /// How many responses took at most this many microseconds, which must be the bound of a bucket.
     pub fn at_most(&self, micros: u32) -> u64 {
         let counts = BOUNDS.iter().zip(&self.counts);
         counts
@@ -56,8 +56,9 @@ impl Histogram {
             .sum()
     }
 
-    /// The duration in milliseconds that this part of all did not exceed, by the bucket it falls
-    /// into, evenly spread in it: within a quarter of the truth.
+    /// The duration in milliseconds that this part of all responses did not exceed, interpolated linearly within its
+    /// bucket. The error is less than the width of the bucket: at most a third of the true value, above 10
+    /// microseconds.
     pub fn quantile_ms(&self, part: f64) -> Option<f64> {
         let all = self.count();
         if all == 0 {
@@ -69,7 +70,7 @@ impl Histogram {
             let count = *count as f64;
             if before + count >= rank {
                 let low = place.checked_sub(1).map_or(0, |place| BOUNDS[place]);
-                // The last bucket has no upper end.
+                // The last bucket has no upper bound.
                 let high = BOUNDS.get(place).copied().unwrap_or(low);
                 let inside = (rank - before) / count;
                 let micros = f64::from(low) + f64::from(high - low) * inside;

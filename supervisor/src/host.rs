@@ -1,14 +1,14 @@
-//! The machine that the platform runs on: memory, load, disks, temperatures. Asking may take a while
-//! (a disk over a network that is gone), so it is done in a thread that may wait.
+//! Metrics of the machine: memory, load, disks, temperatures. Reading them can block, for example on a network disk
+//! that is not reachable, so it is done in a thread that may wait.
 
 use sysinfo::{Components, Disks, MemoryRefreshKind, System};
 
 use crate::exposition::{Exposition, Kind};
 
-/// File systems of this kind are the kernel's own and have no room to be told of.
+/// File systems of these types are left out: they have no disk space of their own.
 const NO_DISKS: [&str; 3] = ["overlay", "squashfs", "tmpfs"];
 
-/// Adds what there is to tell.
+/// Adds the metrics of the machine.
 pub fn tell(to: &mut Exposition) {
     let mut system = System::new();
     system.refresh_memory_specifics(MemoryRefreshKind::everything());
@@ -76,7 +76,7 @@ pub fn tell(to: &mut Exposition) {
 
 fn disks(to: &mut Exposition) {
     let disks = Disks::new_with_refreshed_list();
-    // A device that is mounted in many places is told of at the first of them.
+    // A device that is mounted several times is listed once, at its first mount point.
     let mut told = Vec::new();
     let mut rows = Vec::new();
     for disk in &disks {

@@ -1,8 +1,8 @@
-//! The platform's log: records of the supervisor, the gateway and the workers in one place.
+//! The platform's log: records of the supervisor, the gateway and the workers.
 //!
-//! Keeps the last ones in memory, written out, for `hearth logs` and those who follow it, prints each,
-//! and gives each to the log on disk ([`crate::store`]). Printing and writing have threads of their
-//! own: neither a terminal that has been stopped nor a slow disk must stop the supervisor.
+//! The journal keeps the last records in memory as JSON, for `hearth logs` and its followers. It prints each record,
+//! and passes it to the log on disk ([`crate::store`]). Separate threads print and write, so that neither a stopped
+//! terminal nor a slow disk stops the supervisor.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -21,20 +21,20 @@ use crate::queue::{Entrance, Exit, queue};
 use crate::store::writer::{self, Queue};
 use crate::store::{Found, Store};
 
-/// Bytes of records kept for `hearth logs`: some 5,000 of them.
+/// Maximum size in bytes of the records in memory: some 5,000 records.
 const KEPT_BYTES: usize = 1024 * 1024;
 
-/// Lines that may wait for the terminal before some are passed over.
+/// Maximum number of lines that wait for the terminal; further lines are dropped.
 const WAITING: usize = 1024;
 
-/// One record.
+/// A log record.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// Milliseconds since 1970, UTC.
     pub time: u64,
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: String,
-    /// `supervisor`, `gateway`, `worker`; `access` for a request's line.
+    /// `supervisor`, `gateway` or `worker`; `access` for a request, `journal` for another program's message.
     pub source: String,
     /// The function it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,7 +47,7 @@ pub struct Record {
     pub request: Option<String>,
     /// What happened.
     pub message: String,
-    /// Anything else.
+    /// Further fields.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, Value>,
 }
@@ -55,18 +55,18 @@ pub struct Record {
 /// How records are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// A line for people.
+    /// As a line of text.
     Text,
-    /// One JSON object a line.
+    /// As JSON, one object a line.
     Json,
-    /// Not at all.
+    /// Records are not printed.
     Quiet,
-    /// Not at all either: they go to the system's journal.
+    /// Records are not printed: they go to the system's journal.
     Journal,
 }
 
 impl Record {
-    /// A record of now.
+    /// A record with the current time.
     pub fn new(source: &str, level: &str, message: impl Into<String>) -> Record {
         Record {
             time: now(),
@@ -77,14 +77,14 @@ impl Record {
         }
     }
 
-    /// The same, about a function or one of its workers.
+    /// Sets the function that the record is about, and the worker if it is about one.
     pub fn about(mut self, function: &str, worker: Option<u32>) -> Record {
         self.function = Some(function.to_owned());
         self.worker = worker;
         self
     }
 
-    /// A line for people: time of day (UTC), who, how loud if not just info, what.
+    /// The record as a line of text: time of day (UTC), source, level unless it is `info`, message, fields.
     pub fn to_line(&self) -> String {
         let seconds = self.time / 1000;
         let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
@@ -104,7 +104,7 @@ impl Record {
             self.message
         );
         for (name, value) in &self.fields {
-            // What the line says already, or that only a machine asks for.
+            // These fields are part of the message already, or of interest only to programs.
             if !matches!(name.as_str(), "status" | "protocol" | "client" | "bytes") {
                 line.push_str(&format!(" {name}={value}"));
             }
@@ -116,7 +116,7 @@ impl Record {
     }
 }
 
-/// Milliseconds since 1970, UTC.
+/// The current time in milliseconds since 1970, UTC.
 pub fn now() -> u64 {
     let time = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -124,14 +124,14 @@ pub fn now() -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The journal. Cheap to clone; of one thread.
+/// The journal. Cheap to clone; for one thread only.
 #[derive(Clone, Debug)]
 pub struct Journal(Rc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     kept: RefCell<Kept>,
-    /// Tells those who follow that there is more.
+    /// Wakes followers when a record has been added.
     more: Notify,
     format: Format,
     printer: Option<Entrance<String>>,
@@ -140,7 +140,7 @@ struct Inner {
     threads: Threads,
 }
 
-/// The threads that print and write. They end once the last clone of the journal is gone.
+/// The threads that print and write. They end when the last clone of the journal is dropped.
 #[derive(Clone, Debug, Default)]
 pub struct Threads(Arc<Mutex<Vec<JoinHandle<()>>>>);
 
@@ -150,7 +150,7 @@ impl Threads {
         threads.push(thread);
     }
 
-    /// Waits until all is printed and written.
+    /// Waits until all records are printed and written.
     pub fn join(self) {
         let mut threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
@@ -159,12 +159,12 @@ impl Threads {
     }
 }
 
-/// Records as lines of JSON: a third of what they take when taken apart.
+/// Records as lines of JSON, which take a third of the memory of parsed records.
 #[derive(Debug, Default)]
 struct Kept {
     lines: VecDeque<Box<str>>,
     bytes: usize,
-    /// The number of the oldest line that is kept; lines are numbered as they come.
+    /// The number of the oldest line in memory. Lines are numbered in the order of their arrival.
     first: u64,
 }
 
@@ -181,28 +181,28 @@ impl Kept {
         }
     }
 
-    /// The number that the next line will have.
+    /// The number of the next line.
     fn next(&self) -> u64 {
         self.first + self.lines.len() as u64
     }
 
-    /// The record of this number, if it is kept.
+    /// The record with this number, if it is in memory.
     fn record(&self, number: u64) -> Option<Record> {
         let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
         serde_json::from_str(self.lines.get(place)?).ok()
     }
 }
 
-/// What comes to a follower.
+/// What a follower receives.
 #[derive(Debug, PartialEq)]
 pub enum News {
     /// The next record.
     Record(Record),
-    /// So many were pushed out before they could be read.
+    /// This many records were dropped before the follower could read them.
     Missed(u64),
 }
 
-/// Reads the journal on from some place.
+/// Reads the journal from a position on.
 #[derive(Debug)]
 pub struct Follower {
     journal: Journal,
@@ -210,7 +210,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Waits for what comes next.
+    /// Waits for the next record.
     pub async fn next(&mut self) -> News {
         loop {
             let more = self.journal.0.more.notified();
@@ -233,19 +233,19 @@ impl Follower {
     }
 }
 
-/// A journal that does not live on for this.
+/// A reference to a journal that does not keep it alive.
 #[derive(Debug)]
 pub struct WeakJournal(Weak<Inner>);
 
 impl WeakJournal {
-    /// The journal, while there is one.
+    /// The journal, if it still exists.
     pub fn upgrade(&self) -> Option<Journal> {
         self.0.upgrade().map(Journal)
     }
 }
 
 impl Journal {
-    /// A journal that prints to stderr in this format, and its threads.
+    /// Makes a journal that prints to stderr in this format, and its threads.
     pub fn new(format: Format) -> (Journal, Threads) {
         let threads = Threads::default();
         let printer = match format {
@@ -268,19 +268,19 @@ impl Journal {
         (journal, threads)
     }
 
-    /// Tells the system's journal each record from now on.
+    /// From now on also sends each record to the system's journal.
     pub fn tell_system(&self, (entrance, thread): (Entrance<Record>, JoinHandle<()>)) {
         self.0.threads.add(thread);
         *self.0.system.borrow_mut() = Some(entrance);
     }
 
-    /// A handle that does not keep it alive.
+    /// A reference that does not keep the journal alive.
     pub fn downgrade(&self) -> WeakJournal {
         WeakJournal(Rc::downgrade(&self.0))
     }
 
-    /// Keeps records on disk from now on, and those that there are already. Numbers go on from those
-    /// of earlier starts. Done once, before anybody follows.
+    /// From now on also writes records to disk, beginning with those in memory. Their numbers continue those of earlier
+    /// starts. To be called once, before the first follower exists.
     pub fn keep(&self, store: Store, found: &Found, notices: UnboundedSender<Record>) {
         let (queue, thread) = writer::start(store.clone(), notices);
         self.0.threads.add(thread);
@@ -294,7 +294,7 @@ impl Journal {
 
     /// Adds a record.
     pub fn add(&self, record: &Record) {
-        // A record is made of texts and numbers, which JSON takes all.
+        // A record consists of texts and numbers, so it can always be written as JSON.
         let line = serde_json::to_string(record).unwrap_or_default();
         match self.0.format {
             Format::Text => self.print(record.to_line()),
@@ -302,7 +302,7 @@ impl Journal {
             Format::Quiet | Format::Journal => {}
         }
         if let Some(system) = &*self.0.system.borrow() {
-            // A journal that does not keep up misses records; `hearth logs` has them.
+            // If the system's journal is too slow, it misses records; `hearth logs` has them.
             system.offer(record.clone());
         }
         let mut kept = self.0.kept.borrow_mut();
@@ -314,7 +314,7 @@ impl Journal {
         self.0.more.notify_waiters();
     }
 
-    /// Prints something that is for people and no record.
+    /// Prints a text that is for people and not a record.
     pub fn talk(&self, text: String) {
         if self.0.format == Format::Text {
             self.print(text);
@@ -323,20 +323,19 @@ impl Journal {
 
     fn print(&self, line: String) {
         if let Some(printer) = &self.0.printer {
-            // A terminal that does not keep up misses lines; `hearth logs` has them.
+            // If the terminal is too slow, it misses lines; `hearth logs` has them.
             printer.offer(line);
         }
     }
 
-    /// What is on disk only: the store, and the number that all its records are below.
+    /// The log on disk, and the number below which records are on disk only.
     pub fn on_disk(&self) -> Option<(Store, u64)> {
         let disk = self.0.disk.borrow();
         let (store, _) = disk.as_ref()?;
         Some((store.clone(), self.0.kept.borrow().first))
     }
 
-    /// The last `count` records in memory that `wanted` lets through, oldest first, and a follower for
-    /// what comes after them.
+    /// The last `count` records in memory that meet `wanted`, oldest first, and a follower for the records after them.
     pub fn last(&self, count: usize, wanted: impl Fn(&Record) -> bool) -> (Vec<Record>, Follower) {
         let kept = self.0.kept.borrow();
         let numbers = (kept.first..kept.next()).rev();
@@ -353,7 +352,7 @@ impl Journal {
 
 fn print(lines: &Exit<String>) {
     while let Some(line) = lines.next() {
-        // With nobody to read it there is nothing left to do about it.
+        // If stderr cannot be written to, the error cannot be reported either.
         let _ = writeln!(std::io::stderr(), "{line}");
     }
 }

@@ -1,5 +1,5 @@
-//! The log as one more program's in the system's journal: each record with its function, worker and
-//! request as fields of their own, by tracing-journald, in a thread that may wait for it.
+//! Sends the log to the system's journal with tracing-journald. Each record has its function, worker and request as
+//! separate fields. A thread sends the records, because the journal may make it wait.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -13,19 +13,19 @@ use tracing_subscriber::layer::SubscriberExt;
 use crate::journal::Record;
 use crate::queue::{Entrance, queue};
 
-/// Where a journal answers, if there is one; tracing-journald knows no other place.
+/// The socket of the system's journal; tracing-journald uses no other.
 pub const SOCKET: &str = "/run/systemd/journal/socket";
 
 /// Name of the program in the journal: `journalctl -t hearth`.
 const IDENTIFIER: &str = "hearth";
 
-/// What stands before the names of our fields: `HEARTH_FUNCTION`.
+/// Prefix of the names of Hearth's fields, as in `HEARTH_FUNCTION`.
 const PREFIX: &str = "HEARTH";
 
-/// Records that may wait for the journal before some are passed over.
+/// Maximum number of records that wait for the journal; further records are dropped.
 const WAITING: usize = 1024;
 
-/// Starts the thread, which ends with the last sender of records.
+/// Starts the thread. It ends when the last sender of records is dropped.
 ///
 /// # Errors
 /// No journal answers.
@@ -43,7 +43,7 @@ pub fn start() -> io::Result<(Entrance<Record>, JoinHandle<()>)> {
     let subscriber = Registry::default().with(layer);
     let (entrance, records) = queue::<Record>(WAITING);
     let thread = std::thread::spawn(move || {
-        // This thread's alone: nothing else of this process speaks by events.
+        // The subscriber is set for this thread only: nothing else in this process emits events.
         with_default(subscriber, || {
             while let Some(record) = records.next() {
                 say(&record);
@@ -53,8 +53,8 @@ pub fn start() -> io::Result<(Entrance<Record>, JoinHandle<()>)> {
     Ok((entrance, thread))
 }
 
-/// Whether stderr is the journal's already, as it is for a service of systemd (systemd.exec(5),
-/// `JOURNAL_STREAM`): what is printed there would be said twice.
+/// Whether stderr goes to the journal already, as it does for a service of systemd (systemd.exec(5),
+/// `JOURNAL_STREAM`). Records that are printed there would appear twice.
 pub fn is_stderr() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
         return false;
@@ -63,7 +63,7 @@ pub fn is_stderr() -> bool {
     stderr.is_ok_and(|meta| stream == format!("{}:{}", meta.dev(), meta.ino()))
 }
 
-/// One record as an event. The level of an event stands in its call.
+/// Sends a record as an event. A macro makes the event, because its level must be a constant.
 fn say(record: &Record) {
     macro_rules! event {
         ($level:ident) => {
@@ -88,7 +88,7 @@ fn say(record: &Record) {
     }
 }
 
-/// Whatever else it says, as JSON: its names are not known before.
+/// All other fields of a record as JSON, because their names are not known at compile time.
 fn fields(record: &Record) -> Option<String> {
     match record.fields.is_empty() {
         true => None,

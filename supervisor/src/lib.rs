@@ -1,6 +1,7 @@
-//! The supervisor: owns listeners, workers, the gateway's process, the log and the control API.
+//! The supervisor. It owns the listeners, the keys, the workers, the gateway's process, the log and the control API.
 //!
-//! Events come from processes, sockets, signals and clocks; [`plan`] decides, purely; [`run`](mod@run) does it.
+//! Processes, sockets, signals and timers cause events. [`plan`] decides what to do about an event, without any I/O;
+//! [`run`](mod@run) carries out the decisions.
 
 pub mod accept;
 pub mod action;

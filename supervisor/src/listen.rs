@@ -1,4 +1,4 @@
-//! The listeners: bound here, once, and passed down, so that no restart of the gateway closes them.
+//! The listeners. The supervisor binds them once and passes them on, so that they stay open when the gateway restarts.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use hearth_manifest::Listen;
 use nix::sys::socket::{Backlog, listen};
 
-/// Connections the kernel keeps for us until they are accepted; the standard library asks for 128.
+/// Connections that the kernel queues until they are accepted; the standard library uses 128.
 const BACKLOG: i32 = 4096;
 
 /// A bound listener.
@@ -14,9 +14,9 @@ const BACKLOG: i32 = 4096;
 pub struct Listener {
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// Where it really is, the kernel's choice of port filled in.
+    /// The actual address. If port 0 was configured, it contains the port that the kernel chose.
     pub address: SocketAddr,
-    /// What the manifest says.
+    /// The configured address.
     pub asked: SocketAddr,
     /// The socket.
     pub socket: TcpListener,
@@ -50,7 +50,7 @@ pub struct ListenError {
     source: io::Error,
 }
 
-/// Binds what `wanted` says; listeners of `old` that are wanted again stay as they are.
+/// Binds the listeners of `wanted`. Those of `old` that have the same configured address are used again.
 pub fn bind(wanted: &Listen, old: Vec<Listener>) -> Result<Vec<Listener>, ListenError> {
     let mut old = old;
     [("http", wanted.http), ("https", wanted.https)]
@@ -84,7 +84,7 @@ fn bind_one(scheme: &'static str, asked: SocketAddr) -> Result<Listener, ListenE
     };
     let socket = TcpListener::bind(asked).map_err(failed)?;
     let backlog = Backlog::new(BACKLOG).unwrap_or(Backlog::MAXCONN);
-    // Listening again only changes the length of the queue (listen(2)).
+    // A second listen(2) only changes the length of the queue.
     listen(&socket, backlog).map_err(|errno| failed(errno.into()))?;
     let address = socket.local_addr().map_err(failed)?;
     Ok(Listener {

@@ -1,4 +1,4 @@
-//! Manifests from files.
+//! Loads manifests from files.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,57 +8,57 @@ use hearth_manifest::{Faults, Manifest, Missing, Parsed, parse};
 
 use crate::secret::SecretError;
 
-/// More than the parser takes, so that it is the one to say that a text is too long.
+/// Maximum number of bytes that are read. The parser allows less, and reports a text that is too long.
 const MAX_BYTES: u64 = 2 * 1024 * 1024;
 
-/// Why there is no manifest.
+/// Why a manifest cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
     #[error("cannot read the manifest {path}")]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// It is a directory, a pipe or a device.
+    /// The path leads to a directory, a pipe or a device.
     #[error("the manifest {0} is not a file")]
     NotAFile(PathBuf),
-    /// It is wrong; each fault has a line of its own.
+    /// The manifest is not valid; each fault is on its own line.
     #[error("{0}")]
     Faults(Faults),
-    /// A function's program is not there, or is none.
+    /// A function's program does not exist or cannot be executed.
     #[error("functions.{function}.binary: {path} {what}")]
     Binary {
-        /// Whose.
+        /// The function.
         function: String,
-        /// Where it should be.
+        /// The path of the program.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the program.
         what: &'static str,
     },
-    /// A function's sandbox would show it what is the platform's.
+    /// A function's sandbox would give access to the platform's own state.
     #[error(
         "functions.{function}.sandbox.{key}: {path} holds the platform's own state, {state}; \
          name what is in it instead"
     )]
     Sandbox {
-        /// Whose.
+        /// The function.
         function: String,
         /// `read` or `write`.
         key: &'static str,
-        /// What it names.
+        /// The path that the manifest names.
         path: PathBuf,
-        /// What that holds.
+        /// The platform's state.
         state: PathBuf,
     },
     /// A secret that a function refers to has no value.
     #[error("functions.{function}.{}: secret `{}`: {}", .missing.place, .missing.name, .missing.why)]
     Secret {
-        /// Whose.
+        /// The function.
         function: String,
-        /// Which, and why.
+        /// The secret, and why it has no value.
         missing: Missing<SecretError>,
     },
 }
@@ -69,7 +69,7 @@ pub fn load(path: &Path) -> Result<Parsed, LoadError> {
         path: path.to_owned(),
         source,
     };
-    // Looked at before it is opened: opening a pipe would wait for its writer.
+    // Checked before the file is opened: opening a pipe waits for its writer.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
         return Err(LoadError::NotAFile(path.to_owned()));
     }
@@ -88,9 +88,10 @@ pub fn base(path: &Path) -> PathBuf {
     }
 }
 
-/// Looks whether no function's sandbox names a directory with the platform's state in it, or that itself.
+/// Checks that no function's sandbox names the platform's state directory, a directory that contains it, or a path
+/// in it.
 pub fn check_sandboxes(manifest: &Manifest, base: &Path, state: &Path) -> Result<(), LoadError> {
-    // As they are: a name may lead elsewhere.
+    // Symbolic links are resolved, because they may lead elsewhere.
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let state = real(state);
     for (name, function) in &manifest.functions {
@@ -113,7 +114,7 @@ pub fn check_sandboxes(manifest: &Manifest, base: &Path, state: &Path) -> Result
     Ok(())
 }
 
-/// Looks whether every function's program is there and can be run.
+/// Checks that every function's program exists and is executable.
 pub fn check_binaries(manifest: &Manifest, base: &Path) -> Result<(), LoadError> {
     for (name, function) in &manifest.functions {
         let path = base.join(&function.binary);

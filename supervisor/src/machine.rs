@@ -1,4 +1,4 @@
-//! What this machine offers to cells, found out once at the start, and who is who in them.
+//! What this machine offers for sandboxes, determined once at the start, and the user ids of functions.
 
 use std::cell::RefCell;
 use std::collections::hash_map::Entry;
@@ -18,70 +18,71 @@ use crate::cgroup::Cgroups;
 use crate::gateway::Program;
 use crate::zygote::Zygote;
 
-/// The first user of functions, as root has it; others follow. Where systemd and Debian have none.
+/// The first user id for functions if the platform runs as root; each further function gets the next one. systemd and
+/// Debian create no users from here on.
 const FIRST_USER: u32 = 100_000;
 
-/// The gateway's.
+/// The gateway's user id.
 pub const GATEWAY_USER: u32 = FIRST_USER - 1;
 
-/// Why the machine cannot be used.
+/// Why sandboxes cannot be set up on this machine.
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {
-    /// The file that keeps it.
+    /// The file of user ids cannot be read.
     #[error("cannot tell which function is which user")]
     Users(#[source] io::Error),
-    /// The program.
+    /// The sandbox helper cannot be started.
     #[error("cannot start what makes cells")]
     Zygote(#[source] io::Error),
 }
 
-/// What a cell's program is given, besides its order.
+/// The descriptors that a sandbox and its program get with the order.
 #[derive(Debug)]
 pub struct Given {
-    /// The directory of its cgroup, as the order says that there is one.
+    /// The directory of its control group, if the order says that it has one.
     pub cgroup: Option<OwnedFd>,
-    /// What it finds open from descriptor 3 on.
+    /// The descriptors that the program inherits, from number 3 on.
     pub descriptors: Vec<OwnedFd>,
 }
 
-/// A cell that has begun.
+/// A sandbox that has been started.
 #[derive(Debug)]
 pub struct Started {
-    /// Its process, to be waited for.
+    /// Its process, which is to be waited for.
     pub pid: Pid,
-    /// What it prints.
+    /// What it writes to stdout.
     pub stdout: OwnedFd,
-    /// What it complains about.
+    /// What it writes to stderr.
     pub stderr: OwnedFd,
-    /// Where it says what stands.
+    /// The socket on which it reports which mechanisms are enforced.
     pub told: UnixStream,
 }
 
-/// The machine, as far as cells need it.
+/// The machine, as far as sandboxes need it.
 #[derive(Debug)]
 pub struct Machine {
     /// What it offers.
     pub host: Host,
-    /// Dropped before the groups: it is in one of them.
+    /// Dropped before the control groups, because its process is in one of them.
     zygote: RefCell<Option<Zygote>>,
     /// The empty namespaces that could be made.
     empty: Vec<(Empty, OwnedFd)>,
     /// The platform's control groups, or why there are none.
     pub cgroups: Result<Cgroups, String>,
-    /// The program that copies of itself make cells of.
+    /// The sandbox helper: the zygote's program.
     pub cell: Program,
-    /// What cannot be enforced is a reason not to start, whatever the manifest says.
+    /// Whether a worker fails to start if a part of its sandbox cannot be enforced, whatever the manifest sets.
     pub strict: bool,
     users: Users,
-    /// Compiled once for each kind of plan, in sealed memory.
+    /// The filters of system calls, compiled once for each kind of plan, in sealed memory files.
     filters: RefCell<HashMap<Kind, OwnedFd>>,
 }
 
 impl Machine {
-    /// Looks. `users` is the file that keeps which function is which user.
+    /// Examines the machine and starts the zygote. `users` is the file of user ids.
     ///
     /// # Errors
-    /// That file cannot be read, or `cell` not be started.
+    /// The file cannot be read, or `cell` cannot be started.
     pub fn look(cell: Program, strict: bool, users: PathBuf) -> Result<Machine, LookError> {
         let user = (getuid().as_raw(), getgid().as_raw());
         let (apart, why_not_apart) = match user.0 {
@@ -102,7 +103,7 @@ impl Machine {
                 .collect(),
             Apart::ByUser | Apart::Not => Vec::new(),
         };
-        // Before anything is started: a group with other processes passes no controllers on.
+        // Before any process is started: a group that contains other processes cannot enable controllers.
         let cgroups = Cgroups::take();
         let zygote = Zygote::start(&cell).map_err(LookError::Zygote)?;
         Ok(Machine {
@@ -123,10 +124,10 @@ impl Machine {
         })
     }
 
-    /// Starts a cell: a child of this process, which it ends with (PR_SET_PDEATHSIG, prctl(2)).
+    /// Starts a sandbox. It is a child of this process, and ends with it (PR_SET_PDEATHSIG, prctl(2)).
     ///
     /// # Errors
-    /// It could not be made. What goes wrong within it, it says itself.
+    /// The process could not be started. The sandbox itself reports what fails within it.
     pub fn start(&self, order: &Order, given: &Given) -> io::Result<Started> {
         let flags = OFlag::O_CLOEXEC;
         let ((stdout, their_stdout), (stderr, their_stderr)) = (pipe2(flags)?, pipe2(flags)?);
@@ -159,7 +160,7 @@ impl Machine {
         })
     }
 
-    /// Asks the zygote, and a new one if there is none any more.
+    /// Sends an order to the zygote. Starts a new zygote if none is running or it does not accept the order.
     fn bear(&self, order: &Order, handed: &[BorrowedFd<'_>]) -> io::Result<Pid> {
         let mut kept = self.zygote.borrow_mut();
         let told = |zygote: Zygote| zygote.tell(order, handed).map(|()| zygote);
@@ -167,21 +168,22 @@ impl Machine {
             Some(Ok(zygote)) => zygote,
             Some(Err(_)) | None => told(Zygote::start(&self.cell)?)?,
         };
-        // One that fails here may have made the cell or not: it is not told again, nor kept.
+        // If this fails, it is unknown whether the sandbox was started. The order is not repeated, and the zygote is
+        // ended.
         let pid = asked.hear()?;
         *kept = Some(asked);
         Ok(pid)
     }
 
-    /// The user of a function: the same whenever it is asked for, and with `files` of its own also after
-    /// the next start.
+    /// The user id of a function, the same at every call. If the function has `files`, it is also the same after the
+    /// next start of the platform.
     ///
     /// # Errors
-    /// A new one cannot be kept.
+    /// A new user id cannot be stored.
     pub fn user(&mut self, function: &str, files: bool) -> io::Result<u32> {
         match self.host.user.0 {
             0 => self.users.of(function, files),
-            // Nobody else can be given.
+            // Only root can give functions other users.
             own => Ok(own),
         }
     }
@@ -192,7 +194,7 @@ fn make(empty: Empty) -> Option<(Empty, OwnedFd)> {
     Some((empty, privilege::empty_namespace(kind, name).ok()?))
 }
 
-/// Which function is which user: a JSON object, kept because files belong to users.
+/// The user ids of functions, stored as a JSON object because files belong to users.
 #[derive(Debug)]
 struct Users {
     file: PathBuf,
@@ -210,7 +212,7 @@ impl Users {
         Ok(Users { file, known, kept })
     }
 
-    /// Kept as soon as one of them has files that will belong to it.
+    /// The user id of a function. All ids are stored as soon as one of the functions has files.
     fn of(&mut self, function: &str, files: bool) -> io::Result<u32> {
         if let Some(user) = self.known.get(function) {
             let user = *user;
@@ -229,7 +231,7 @@ impl Users {
     }
 
     fn keep(&mut self) -> io::Result<()> {
-        // Whole or not at all: a torn file would give files of one function to another.
+        // The file is replaced as a whole: a torn one would give the files of one function to another.
         let next = self.file.with_extension("next");
         fs::write(&next, serde_json::to_vec(&self.known)?)?;
         File::open(&next)?.sync_all()?;

@@ -1,5 +1,5 @@
-//! `hearth-supervisor MANIFEST`: the supervisor without the command line around it, for machines where every page
-//! counts. It listens where the manifest says, and starts `hearth`, which lies beside it, as the gateway.
+//! `hearth-supervisor MANIFEST`: the supervisor without the command line, for machines with little memory. It listens
+//! at the addresses in the manifest, and starts the program `hearth` in its own directory as the gateway.
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
@@ -14,10 +14,10 @@ use hearth_supervisor::journal::Format;
 use hearth_supervisor::state::StateDir;
 use hearth_supervisor::{Options, Overrides};
 
-/// What the journal keeps on disk, as `hearth up` does.
+/// Maximum size of the log on disk in bytes: the default of `hearth up`.
 const LOG_BYTES: u64 = 16 << 20;
 
-/// Versions that can be gone back to, as with `hearth up`.
+/// How many versions are kept for rollbacks: the default of `hearth up`.
 const VERSIONS: usize = 3;
 
 fn main() -> ExitCode {
@@ -67,6 +67,6 @@ fn make_cells(descriptor: &OsStr) -> Result<(), Box<dyn Error>> {
 }
 
 fn tell(text: &str) {
-    // Nobody may be listening any more.
+    // An error is ignored, because it cannot be reported: stderr may be closed.
     let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -1,5 +1,5 @@
-//! What processes use, as the kernel tells it: memory, processor time, age. Reads /proc, which takes
-//! its time where there are many; never called on the supervisor's own thread.
+//! Resource use of processes: memory, processor time, age. Reads /proc, which takes a while with many processes, so
+//! it never runs on the supervisor's main thread.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -10,29 +10,29 @@ use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use crate::api::{ProcessStatus, Status};
 
-/// A share of the processor is told over at least this time; less says more about chance.
+/// Shortest time over which a share of the processor is computed; a shorter one measures mostly chance.
 const SHORTEST: Duration = Duration::from_millis(200);
 
-/// What was measured longer ago than this says nothing of now.
+/// Maximum age of a measurement; an older one says nothing about the present.
 const LONGEST: Duration = Duration::from_secs(15);
 
-/// A measurement this old makes way for the next one.
+/// Minimum age at which a measurement is replaced by the next one.
 const RENEWED: Duration = Duration::from_secs(1);
 
-/// Measures processes again and again.
+/// Measures processes repeatedly.
 #[derive(Debug, Default)]
 pub struct Meter(HashMap<u32, Track>);
 
-/// A process's processor time at earlier moments.
+/// A process's processor time at two earlier moments.
 #[derive(Clone, Copy, Debug)]
 struct Track {
-    /// Ticks of the clock after boot when it was started: another process of that id has another.
+    /// When the process started, in clock ticks after boot. Another process with the same id has another value.
     started: u64,
     older: (Instant, Duration),
     newer: (Instant, Duration),
 }
 
-/// What /proc/PID/stat says (proc_pid_stat(5)).
+/// The fields of /proc/PID/stat that are used (proc_pid_stat(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     started: u64,
@@ -40,7 +40,7 @@ struct Stat {
 }
 
 impl Meter {
-    /// Fills in what every process of a status uses. Takes `SHORTEST` where nobody has asked lately.
+    /// Fills in the resource use of every process of a status. Takes `SHORTEST` if there was no query recently.
     pub fn fill(&mut self, status: &mut Status) {
         let pids: HashSet<u32> = status.processes().filter_map(|one| one.pid).collect();
         self.0.retain(|pid, _| pids.contains(pid));
@@ -78,7 +78,7 @@ impl Meter {
         }
     }
 
-    /// Processor time used, and the share of it since an earlier measurement.
+    /// The processor time that a process has used, and its share of a processor since an earlier measurement.
     fn processor(
         &mut self,
         pid: u32,
@@ -108,7 +108,7 @@ impl Meter {
     }
 }
 
-/// Milliseconds since a moment that is told in ticks after boot.
+/// The age in milliseconds of a process that started at this clock tick after boot.
 fn age(started: u64) -> Option<u64> {
     let ticks = constant(SysconfVar::CLK_TCK)?;
     let since_boot = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?);
@@ -124,8 +124,8 @@ fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The name in the second field may hold anything, so fields are counted from its closing bracket,
-/// behind which the third begins.
+/// The name in the second field may contain any character. So fields are counted from the last closing bracket, after
+/// which the third field begins.
 fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
     let number = |field: usize| fields.get(field - 3)?.trim().parse().ok();
@@ -135,8 +135,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
-/// A process's share of memory in bytes (PSS, proc_pid_smaps(5)); hidden from an ordinary user where
-/// the process may not be looked into.
+/// A process's share of memory in bytes (PSS, proc_pid_smaps(5)); `None` if this process may not inspect the other.
 fn proportional_memory(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;

@@ -1,17 +1,18 @@
-//! What a status and the figures say, as metrics. Names follow Prometheus' conventions, and for
-//! requests those that others use for functions; `docs/operations.md` lists them.
+//! Metrics from a status and the statistics of requests. Names follow the conventions of Prometheus and, for requests,
+//! those of other function platforms; `docs/operations.md` lists them.
 
 use crate::api::{ProcessStatus, Status};
 use crate::exposition::{Exposition, Kind, Labels};
 use crate::figures::{Answers, NO_FUNCTION};
 
-/// Hundreds of a status, as the label tells them.
+/// The status classes, as the label shows them.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// States of a worker that are always told, so that each has a line to be drawn.
+/// The states of workers that are exported (`checking` is not one of them). Each always has a sample, so that its
+/// graph has no gaps.
 const STATES: [&str; 5] = ["starting", "ready", "draining", "stopping", "killed"];
 
-/// Tells of the platform.
+/// Adds the platform's metrics.
 pub fn tell(to: &mut Exposition, status: &Status, answers: &[Answers]) {
     let version = env!("CARGO_PKG_VERSION");
     to.family("hearth_info", Kind::Gauge, "1; what runs is in the labels.")
@@ -125,7 +126,7 @@ fn processes(to: &mut Exposition, status: &Status) {
                 ("function", function),
                 ("worker", worker),
             ];
-            // Only workers are somebody's.
+            // Only workers belong to a function.
             let labels: Labels<'_> = if worker.is_empty() { &all[..1] } else { &all };
             family.maybe(labels, value(one));
         }

@@ -1,6 +1,5 @@
-//! Names that workers ask for. A cell has no way to a name server, so the supervisor resolves for it:
-//! the hosts of the function's own resources, and nothing else, or a worker could tell the world
-//! anything by asking for it.
+//! Resolves host names for workers. A sandbox cannot reach a name server, so the supervisor resolves for it, but only
+//! the hosts of the function's own resources: otherwise a worker could send out data in the names that it queries.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -12,13 +11,13 @@ use hearth_manifest::Filled;
 use hearth_protocol::control::Control;
 use nix::sys::socket::{MsgFlags, send};
 
-/// Most questions of one worker at a time.
+/// Maximum number of open queries of one worker.
 const MOST: u32 = 8;
 
-/// So long an answer may take. Whoever asks waits less.
+/// How long a query may take; the worker waits for less.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a worker may ask for.
+/// The names that a worker may query.
 #[derive(Debug)]
 pub struct Names {
     hosts: BTreeSet<String>,
@@ -26,7 +25,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// The hosts of these resources.
+    /// Allows the hosts of these resources.
     pub fn of(filled: &Filled) -> Names {
         let hosts = filled.endpoints().into_iter();
         Names {
@@ -35,7 +34,7 @@ impl Names {
         }
     }
 
-    /// Sends the answer over `socket`, once there is one.
+    /// Sends the answer to a query over `socket`, when there is one.
     pub fn answer(&self, host: &str, socket: OwnedFd) {
         let host = host.to_ascii_lowercase();
         if !self.hosts.contains(&host) {
@@ -50,7 +49,7 @@ impl Names {
             let looked = tokio::net::lookup_host((host.as_str(), 0));
             match tokio::time::timeout(PATIENCE, looked).await {
                 Ok(Ok(found)) => {
-                    // In the order that the resolver thinks best.
+                    // The resolver puts the best address first.
                     let lines: Vec<String> = found.map(|one| one.ip().to_string()).collect();
                     reply(&socket, true, &lines.join("\n"));
                 }
@@ -66,11 +65,11 @@ fn refuse(socket: &OwnedFd, why: &str) {
     reply(socket, false, why);
 }
 
-/// A worker that has gone, or passed something that is no socket, gets nothing.
+/// Sends an answer. It is lost if the worker has ended, or has passed a descriptor that is not a socket.
 fn reply(socket: &OwnedFd, found: bool, text: &str) {
     let mut bytes = Vec::new();
     Control::Resolved { found, text }.encode(&mut bytes);
-    // A fresh socket takes it at once; one that does not is not waited for.
+    // A new socket has room for the answer. If this one has none, the supervisor does not wait.
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     let _ = send(socket.as_raw_fd(), &bytes, flags);
 }

@@ -1,33 +1,32 @@
-//! The journal's native protocol, read: fields of entries from the bytes of one message. Pure.
+//! Reads and writes systemd's "Native Journal Protocol": the fields of the entries in one message. Pure.
 //!
-//! A field is a line `NAME=value`, or where the value may hold line breaks the name alone, then the
-//! value's length as 64 bits little-endian, the value, and a line break. An empty line ends an entry.
-//! (systemd's "Native Journal Protocol".)
+//! A field is a line `NAME=value`. A field whose value may contain line breaks is the name alone on a line, the length
+//! of the value as 64 bits little-endian, the value, and a line break. An empty line ends an entry.
 
-/// Longest name of a field.
+/// Maximum length of a field's name in bytes.
 const NAME: usize = 64;
 
-/// Most fields of one entry.
+/// Maximum number of fields of one entry.
 const FIELDS: usize = 256;
 
-/// One entry: names and values in their order. A name may be there more than once.
+/// One entry: names and values in their order. A name may occur more than once.
 pub type Entry<'a> = Vec<(&'a str, &'a [u8])>;
 
-/// Why the rest of a message was not read. What came before it is good.
+/// Why the rest of a message was not read. The entries before it are good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// It ends within a field.
+    /// The message ends within a field.
     #[error("the message ends within a field")]
     Cut,
     /// A value is not followed by a line break.
     #[error("a value does not end where it says")]
     Unended,
-    /// There are more than an entry may have.
+    /// An entry has more than `FIELDS` fields.
     #[error("an entry has more than {FIELDS} fields")]
     TooMany,
 }
 
-/// The entries of a message, and what was wrong with the rest of it.
+/// Parses a message. Returns its entries, and what is wrong with the rest of it.
 pub fn parse(message: &[u8]) -> (Vec<Entry<'_>>, Option<Fault>) {
     let mut entries = Vec::new();
     let mut entry = Entry::new();
@@ -57,8 +56,8 @@ pub fn parse(message: &[u8]) -> (Vec<Entry<'_>>, Option<Fault>) {
                 Err(fault) => break Some(fault),
             },
         };
-        // What is named otherwise is left out, as are names with `_` in front, which say what only
-        // the receiver knows.
+        // Fields with other names are left out. Names that begin with `_` are reserved for what only the receiver
+        // knows.
         if let Some(name) = sound(name) {
             if entry.len() == FIELDS {
                 break Some(Fault::TooMany);
@@ -72,7 +71,7 @@ pub fn parse(message: &[u8]) -> (Vec<Entry<'_>>, Option<Fault>) {
     (entries, fault)
 }
 
-/// A value after its length, and what comes after it.
+/// Reads a value that follows its length. Returns the value and the bytes after it.
 fn long_value(bytes: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     let (length, rest) = bytes.split_first_chunk::<8>().ok_or(Fault::Cut)?;
     let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| Fault::Cut)?;
@@ -84,7 +83,7 @@ fn long_value(bytes: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     }
 }
 
-/// The name, if a field may have it.
+/// The name as text, if it is valid for a field.
 fn sound(name: &[u8]) -> Option<&str> {
     let of_field = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_';
     let sound = name.len() <= NAME
@@ -93,7 +92,7 @@ fn sound(name: &[u8]) -> Option<&str> {
     sound.then(|| std::str::from_utf8(name).ok()).flatten()
 }
 
-/// Appends one entry, its values behind their lengths, so that they may hold anything.
+/// Appends one entry. Each value follows its length, so it may contain anything.
 pub fn write(entry: &Entry<'_>, out: &mut Vec<u8>) {
     for (name, value) in entry {
         out.extend_from_slice(name.as_bytes());

@@ -1,4 +1,4 @@
-//! Tells whoever started the platform how it is: systemd, or the appliance's init. By the protocol of
+//! Notifies the service manager that started the platform: systemd, or the appliance's init. The protocol is that of
 //! sd_notify(3): `READY=1`, `STATUS=`, `WATCHDOG=1` and `STOPPING=1`, each a datagram to `$NOTIFY_SOCKET`.
 
 use std::ffi::OsString;
@@ -8,17 +8,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// Who wants to be told.
+/// The service manager.
 #[derive(Debug)]
 pub(crate) struct Notify {
     socket: UnixDatagram,
     to: SocketAddr,
-    /// So often it wants to hear that all is well, if at all.
+    /// The interval in which the service manager expects `WATCHDOG=1`, if it expects it at all.
     pub(crate) watchdog: Option<Duration>,
 }
 
 impl Notify {
-    /// Whom the environment names.
+    /// The service manager that the environment names.
     pub(crate) fn of_environment() -> io::Result<Option<Notify>> {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Ok(None);
@@ -38,13 +38,13 @@ impl Notify {
         }))
     }
 
-    /// Tells it. Where nobody listens, nobody is told.
+    /// Sends a notification. If the service manager does not receive it, the notification is lost.
     pub(crate) fn say(&self, text: &str) {
         let _ = self.socket.send_to_addr(text.as_bytes(), &self.to);
     }
 }
 
-/// A path, or with `@` in front a name without one.
+/// The address of a socket: a path, or after a leading `@` the name of an abstract socket.
 fn address(name: &OsString) -> io::Result<SocketAddr> {
     match name.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name),

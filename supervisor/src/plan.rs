@@ -1,7 +1,8 @@
-//! What the supervisor decides. Pure: events in, actions out; the runner in [`crate::run`](mod@crate::run) does them.
+//! The decisions of the supervisor. Pure: events in, actions out; the runner in [`crate::run`](mod@crate::run) carries
+//! out the actions.
 //!
-//! Knows workers and the gateway by their phases only: no process, no socket, no clock. Time comes
-//! with each event. The traces in this file's tests are the specification.
+//! The plan knows the gateway and the workers only by their phases. It has no access to processes, sockets or clocks:
+//! the time comes with each event. The traces in the tests of this module are the specification.
 
 mod health;
 mod reload;
@@ -25,36 +26,36 @@ pub use view::FunctionView;
 pub use workers::Phase;
 use workers::{Role, Worker, Workers};
 
-/// For so long the gateway may finish what it has begun when it is stopped.
+/// How long the gateway may take to finish its requests once it is requested to stop.
 pub const GATEWAY_STOP_TIME: Duration = Duration::from_secs(5);
 
-/// For so long a worker may take to end once it is told to.
+/// How long a worker may take to end once it is requested to.
 pub const WORKER_STOP_TIME: Duration = Duration::from_secs(2);
 
-/// For so long a worker that has a successor may finish what it has begun.
+/// How long a replaced worker may take to finish its requests.
 pub const DRAIN_TIME: Duration = Duration::from_secs(30);
 
-/// Between the end of somebody's time and its being killed: for news that is already under way.
+/// Time between the deadline of a process and its kill, for a report of its end that is already on its way.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// What is wanted of a function.
+/// The settings of a function that the plan needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Its name.
+    /// The name of the function.
     pub name: String,
-    /// Workers of another version cannot stand in for those of this one.
+    /// The version. A worker of another version cannot serve as a worker of this one.
     pub version: u32,
-    /// How many workers.
+    /// The limits of its number of workers.
     pub scale: Scale,
-    /// Handlers that run at once in one of them.
+    /// Handlers that may run at the same time in one worker.
     pub concurrency: u32,
-    /// From a worker's start to READY.
+    /// How long a worker may take from its start to READY.
     pub start_time: Duration,
-    /// How it is told whether a worker is well.
+    /// How the health of its workers is checked, if it is checked.
     pub health: Option<Health>,
 }
 
-/// The whole platform as the supervisor sees it.
+/// The state of the platform, as the plan knows it.
 #[derive(Debug)]
 pub struct Platform {
     functions: BTreeMap<String, Function>,
@@ -67,24 +68,24 @@ pub struct Platform {
     settled: bool,
     chance: u32,
     next: Option<Next>,
-    /// Said to be served once the gateway has this snapshot.
+    /// The snapshot that contains a committed reload, until the gateway serves it.
     committed: Option<u32>,
 }
 
 #[derive(Debug)]
 struct Function {
     wanted: Wanted,
-    /// Workers it should have now.
+    /// How many workers it should have now.
     target: u32,
     load: Load,
     backoff: Backoff,
-    /// When to start the workers that are missing.
+    /// When to start each of the missing workers.
     restarts: Vec<Instant>,
-    /// No worker is started before this.
+    /// Missing workers are not started before this time.
     hold: Option<Instant>,
-    /// Starts in a row that failed.
+    /// Failed starts in a row: workers that ended without ever being ready.
     failed_starts: u32,
-    /// The gateway refuses its requests.
+    /// Whether the gateway refuses its requests.
     refused: bool,
     restarted: u32,
     last_error: Option<String>,
@@ -92,9 +93,9 @@ struct Function {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Gateway {
-    /// Not running; started at this time.
+    /// Not running. To be started at this time; `None` while it is being started, and if it is not to be started.
     Down(Option<Instant>),
-    /// Since then.
+    /// Running since this time.
     Running(Instant),
     Stopping(Instant),
     Killed,
@@ -118,7 +119,7 @@ impl Function {
 }
 
 impl Platform {
-    /// A platform that has not begun. `chance` seeds the jitter of restarts.
+    /// A platform before its first event. `chance` is the seed for the jitter of restarts.
     pub fn new(wanted: &[Wanted], chance: u32, now: Instant) -> Self {
         let functions = wanted
             .iter()
@@ -143,7 +144,7 @@ impl Platform {
         }
     }
 
-    /// Takes an event and decides.
+    /// Handles an event, and returns the actions that it causes.
     pub fn step(&mut self, now: Instant, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
@@ -251,7 +252,7 @@ impl Platform {
         }
     }
 
-    /// A worker can serve from now on; the gateway knows it already if it had to prove itself.
+    /// A worker can serve requests from now on. The gateway knows it already if its health had to be checked first.
     fn serves(&mut self, now: Instant, id: u32, actions: &mut Vec<Action>) {
         let Some(worker) = self.workers.get_mut(id) else {
             return;
@@ -293,7 +294,8 @@ impl Platform {
         self.kill_worker(id, actions);
     }
 
-    /// Says what a worker did, and keeps it for `status`.
+    /// Logs a fault of a worker. The fault of a current worker is kept for `status`; that of a reload's worker abandons
+    /// the reload.
     fn blame(&mut self, id: u32, level: Level, why: String, actions: &mut Vec<Action>) {
         let Some(worker) = self.workers.get(id) else {
             return;
@@ -368,7 +370,7 @@ impl Platform {
             function.restarts.push(now + delay);
             function.restarted += 1;
         }
-        // Of one that gave up, or was killed for a reason, the reason is known already.
+        // If the worker sent START_FAILED or was killed, the reason is recorded already.
         if worker.is_known() || matches!(worker.phase, Phase::Starting(_)) {
             function.last_error = Some(format!("ended: {how}"));
         }
@@ -397,7 +399,7 @@ impl Platform {
             self.gateway = Gateway::Down(None);
             return;
         }
-        // Whatever it had under way with those that are replaced is over.
+        // With the gateway, its requests to replaced workers have ended.
         self.drain_replaced(now, u32::MAX, actions);
         if matches!(self.gateway, Gateway::Stopping(_) | Gateway::Killed) {
             self.gateway = Gateway::Down(Some(now));
@@ -434,7 +436,7 @@ impl Platform {
         }
     }
 
-    /// The next number of a small generator (xorshift32): jitter needs no better.
+    /// The next number of a small random number generator (xorshift32), which is good enough for jitter.
     fn roll(&mut self) -> u32 {
         self.chance ^= self.chance << 13;
         self.chance ^= self.chance >> 17;

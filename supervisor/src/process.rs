@@ -1,4 +1,4 @@
-//! Processes: started with just what they need, watched, their output turned into records.
+//! Child processes: starts them with only what they need, observes them, and turns their output into log records.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,47 +17,47 @@ use crate::confine::Confinement;
 use crate::journal::{Journal, Record};
 use crate::machine::{Given, Machine};
 
-/// Longest line of output; what is longer comes in pieces.
+/// Maximum length of a line of output in bytes; a longer line is split.
 const LINE: usize = 16 * 1024;
 
-/// What a child keeps of our environment: where programs are, and how times and texts read. What a
-/// function is told goes over its control socket.
+/// Environment variables that children inherit: where programs are, and the formats of times and texts. A function's
+/// own environment is sent over its control socket.
 const PASSED_ON: [&str; 5] = ["PATH", "TZ", "LANG", "LC_ALL", "RUST_BACKTRACE"];
 
-/// A child process in a session and a cell of its own.
+/// A child process in its own session and sandbox.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
     pid: Pid,
     cgroup: Option<Cgroup>,
-    /// What its cell says.
+    /// Its sandbox.
     pub cell: Confinement,
 }
 
-/// What to start.
+/// The process to start.
 #[derive(Debug)]
 pub struct Start {
-    /// Its cell, and the program in it.
+    /// Its sandbox, and the program in it.
     pub plan: Plan,
-    /// Its environment, besides the few names that are passed on.
+    /// Its environment, in addition to the inherited variables.
     pub env: Vec<(String, String)>,
-    /// What it finds open from descriptor 3 on.
+    /// The descriptors that it inherits, from number 3 on.
     pub descriptors: Vec<OwnedFd>,
-    /// The control group it begins in.
+    /// The control group that it starts in.
     pub cgroup: Option<Cgroup>,
 }
 
-/// What a child is about, for the records of its output.
+/// The source of a child's records.
 #[derive(Clone, Debug)]
 pub struct Who {
     /// `worker` or `gateway`.
     pub source: &'static str,
-    /// The function and the worker, if it is one.
+    /// The function and the worker, if the child is a worker.
     pub worker: Option<(String, u32)>,
 }
 
 impl Who {
-    /// A record about it.
+    /// A record about the child.
     pub fn record(&self, level: &str, message: impl Into<String>) -> Record {
         let record = Record::new(self.source, level, message);
         match &self.worker {
@@ -68,7 +68,7 @@ impl Who {
 }
 
 impl Process {
-    /// Starts it; every line it prints becomes a record.
+    /// Starts a process. Every line that it prints becomes a record.
     pub fn start(
         start: Start,
         machine: &Machine,
@@ -87,8 +87,8 @@ impl Process {
         let order = Order {
             plan,
             env: passed_on.chain(env).collect(),
-            // A worker serves many requests for one wake-up; if each pushed the gateway off its
-            // processor, there would never be many. See docs/decisions/0005-batch.md.
+            // SCHED_BATCH lets a worker serve many requests each time it wakes up. Otherwise each request would preempt
+            // the gateway, and there would never be many. See docs/decisions/0005-batch.md.
             batch: who.worker.is_some(),
             cgroup: cgroup.is_some(),
         };
@@ -115,12 +115,12 @@ impl Process {
         self.child.id()
     }
 
-    /// How it ended, if it has. Takes what it may have started with it.
+    /// How the process ended, or `None` if it still runs. Kills what is left of its process group.
     pub fn ended(&mut self) -> Option<String> {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         match waitid(Id::Pid(self.pid), flags) {
             Ok(WaitStatus::StillAlive) => return None,
-            // Not reaped yet, so the group's number is still its own.
+            // The process has not been reaped yet, so its process group id cannot have been used again.
             Ok(_) => {
                 let _ = killpg(self.pid, Signal::SIGKILL);
             }
@@ -133,12 +133,12 @@ impl Process {
         }
     }
 
-    /// Only a look at its own control group tells whether it had to wait for a processor.
+    /// Whether its processor time is limited. Only its own control group shows that it had to wait for a processor.
     pub fn throttles(&self) -> bool {
         self.cgroup.as_ref().is_some_and(Cgroup::throttles)
     }
 
-    /// What happened in its control group, if it has one.
+    /// How often it has reached the limits of its control group, if it has one.
     pub fn events(&self) -> Option<Events> {
         self.cgroup.as_ref()?.events().ok()
     }
@@ -156,7 +156,7 @@ impl Process {
         }
     }
 
-    /// Kills it and what it started.
+    /// Kills the process and those that it has started.
     pub fn kill(&self) {
         if let Some(cgroup) = &self.cgroup {
             cgroup.kill();
@@ -175,10 +175,10 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// Most bytes of output that are read at once.
+/// Maximum number of bytes of output that are read at once.
 const READ: usize = 4096;
 
-/// Nothing is kept for a process that says nothing.
+/// Turns output into records. No line buffer is kept while the process prints nothing.
 async fn record_lines(pipe: pipe::Receiver, who: Who, journal: Journal) {
     let mut line = Vec::new();
     while pipe.readable().await.is_ok() {
@@ -190,21 +190,21 @@ async fn record_lines(pipe: pipe::Receiver, who: Who, journal: Journal) {
                 for text in whole_lines(&mut line) {
                     journal.add(&who.record("info", text));
                 }
-                // One that never stops saying something is not all that there is to hear.
+                // Other tasks run, even if this process prints without a pause.
                 tokio::task::yield_now().await;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => break,
         }
     }
-    // What it ended in the middle of.
+    // The process may have ended within a line.
     line.push(b'\n');
     for text in whole_lines(&mut line) {
         journal.add(&who.record("info", text));
     }
 }
 
-/// Takes the lines that are whole, or too long, out of `bytes`; empty ones are none.
+/// Takes the complete lines out of `bytes`, and pieces of lines that are too long. Empty lines are dropped.
 fn whole_lines(bytes: &mut Vec<u8>) -> Vec<String> {
     let mut lines = Vec::new();
     let mut rest = bytes.as_slice();

@@ -1,8 +1,8 @@
-//! Copies of functions' programs, by what is in them: a worker is started from such a copy, so that a
-//! file that is replaced on disk cannot become a part of what is served unasked.
+//! Stores copies of functions' programs, by their contents. Workers are started from these copies, so that a file that
+//! is replaced on disk is not served before a reload accepts it.
 //!
-//! `DIRECTORY/SHA256/NAME`, NAME being the program's own, which `ps` then shows. Each is written once,
-//! whole: into a file beside it, synced, then renamed.
+//! A copy is `DIRECTORY/SHA256/NAME`, where NAME is the program's file name, which `ps` shows. Each copy is written
+//! once and as a whole: to a temporary file in DIRECTORY, which is synced and then renamed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -18,88 +18,88 @@ use serde::{Deserialize, Serialize};
 
 use crate::watch::Stamp;
 
-/// Read at a time.
+/// Bytes that are read at once.
 const PIECE: usize = 256 * 1024;
 
-/// Written at a time: a page. What is written in larger pieces the kernel keeps in larger pieces, and maps
-/// them whole into a worker that needs a part: 60 KiB more of it then count as the worker's memory.
+/// Bytes that are written at once: one page. The kernel caches larger writes in larger units, and maps them whole into
+/// a worker that needs only a part: its memory would grow by 60 KiB.
 const PAGE: usize = 4096;
 
-/// This part of a small disk stays free.
+/// The part of a small disk that stays free: one in this many bytes.
 const RESERVE_PART: u64 = 16;
 
-/// Of a large one, so much.
+/// The number of bytes of a large disk that stay free.
 const RESERVE: u64 = 16 << 20;
 
-/// Where a copy is written before it has its name.
+/// The name of the temporary file that a copy is written to.
 const NEW: &str = "new";
 
-/// A program by what is in it.
+/// A program, identified by its contents.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Program {
     /// SHA-256, in hexadecimal digits.
     pub sha256: String,
-    /// Its file's name.
+    /// The name of its file.
     pub name: String,
     /// Its length in bytes.
     pub len: u64,
 }
 
-/// Why a program could not be kept, or is not kept any more.
+/// Why a program cannot be stored, or its copy cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
-    /// It cannot be read.
+    /// The program cannot be read.
     #[error("cannot read the program {path}")]
     Read {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// Its copy cannot be written.
+    /// The copy cannot be written.
     #[error("cannot keep a copy of the program in {path}")]
     Keep {
-        /// Where.
+        /// The directory of the copies; the program's own file if the error occurs while its contents are copied.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// There is no room for its copy.
+    /// The disk has no room for the copy.
     #[error(
         "no room to keep a copy of the program in {path}: it has {}, {} are free, and {} of those stay so for \
          the log and what else is needed; free some, or keep fewer versions",
         print_size(*len), print_size(*free), print_size(*reserve)
     )]
     Full {
-        /// Where.
+        /// The directory of the copies.
         path: PathBuf,
-        /// The program's bytes.
+        /// The size of the program in bytes.
         len: u64,
-        /// The file system's free bytes.
+        /// The free bytes of the file system.
         free: u64,
         /// How many of them must stay free.
         reserve: u64,
     },
-    /// Its copy is not what it was.
+    /// The copy is missing, or its contents have changed.
     #[error("the kept program {path} {what}; `hearth reload` keeps it anew from its own file")]
     Damaged {
-        /// Where.
+        /// The file of the copy.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the copy.
         what: &'static str,
     },
 }
 
-/// The kept copies.
+/// The stored copies.
 #[derive(Debug)]
 pub struct Programs {
     directory: PathBuf,
-    /// What files were found to be: one that has not changed is not read again.
+    /// The programs that were found in files. A file that has not changed is not read again.
     known: HashMap<PathBuf, (Stamp, Program)>,
 }
 
 impl Programs {
-    /// Those in this directory, which is made when there is something to keep.
+    /// The copies in this directory, which is created with the first copy.
     pub fn of(directory: PathBuf) -> Programs {
         Programs {
             directory,
@@ -107,12 +107,12 @@ impl Programs {
         }
     }
 
-    /// Where a program's copy is.
+    /// The path of a program's copy.
     pub fn path(&self, program: &Program) -> PathBuf {
         self.directory.join(&program.sha256).join(&program.name)
     }
 
-    /// Sees to it that there is a copy of what this file is now.
+    /// Makes sure that a copy of this file's current contents is stored.
     pub fn keep(&mut self, file: &Path) -> Result<Program, ProgramError> {
         let stamp = Stamp::of(file);
         if let (Some(stamp), Some((known, program))) = (stamp, self.known.get(file))
@@ -125,20 +125,20 @@ impl Programs {
         if !self.is_there(&program) {
             program = self.copy(file)?;
         }
-        // A change from here on changes the stamp again.
+        // The stamp was taken before the file was read. If the file has changed since, its stamp differs.
         if let Some(stamp) = stamp {
             self.known.insert(file.to_owned(), (stamp, program.clone()));
         }
         Ok(program)
     }
 
-    /// Whether its copy is there, by its length.
+    /// Whether a copy of the program's length exists.
     pub fn is_there(&self, program: &Program) -> bool {
         let file = fs::metadata(self.path(program));
         file.is_ok_and(|file| file.is_file() && file.len() == program.len)
     }
 
-    /// Looks whether its copy is still what it was.
+    /// Checks that the contents of the copy are still those of the program.
     pub fn check(&self, program: &Program) -> Result<(), ProgramError> {
         let path = self.path(program);
         let damaged = |what| ProgramError::Damaged {
@@ -154,8 +154,8 @@ impl Programs {
         }
     }
 
-    /// Removes all copies but these, and where there are none the directory, and the one above it if
-    /// that is empty then. What cannot be removed now is removed the next time.
+    /// Removes all copies except these. If none is left, also removes the directory and, if it is empty, the directory
+    /// above it. What cannot be removed now is removed the next time.
     pub fn remove_others(&self, kept: &BTreeSet<&Program>) {
         let paths: BTreeSet<PathBuf> = kept.iter().map(|program| self.path(program)).collect();
         for digest in fs::read_dir(&self.directory)
@@ -170,7 +170,7 @@ impl Programs {
                     let _ = fs::remove_file(path);
                 }
             }
-            // Fails, rightly, while something is in it.
+            // Fails, as intended, if the directory is not empty.
             let _ = fs::remove_dir(directory);
         }
         if kept.is_empty() {
@@ -190,7 +190,7 @@ impl Programs {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(&self.directory).map_err(failed)?;
-        // What a start that was cut off left behind.
+        // Removes what an interrupted start left behind.
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
@@ -223,8 +223,8 @@ impl Programs {
     }
 }
 
-/// Whether so many bytes can be written to a disk of this size and enough stays free for what must be written later: a disk that is
-/// full to the last block can keep neither a log nor a certificate. If not, what is free, and what must stay.
+/// Checks that `len` bytes can be written to a disk of this size and that enough stays free for later: a full disk
+/// can keep neither a log nor a certificate. The error contains the free bytes, and how many must stay free.
 fn room(total: u64, free: u64, len: u64) -> Result<(), (u64, u64)> {
     let reserve = (total / RESERVE_PART).min(RESERVE);
     match len.saturating_add(reserve) <= free {
@@ -233,7 +233,8 @@ fn room(total: u64, free: u64, len: u64) -> Result<(), (u64, u64)> {
     }
 }
 
-/// Nobody needs to read a program that the kernel loads; a script is read by its interpreter.
+/// The permissions of a copy. If the platform runs as root, only scripts are readable, for their interpreters: the
+/// kernel loads other programs without read permission.
 fn mode(copy: &Path) -> io::Result<u32> {
     let mut begin = [0; 2];
     let mut file = File::open(copy)?;
@@ -244,7 +245,7 @@ fn mode(copy: &Path) -> io::Result<u32> {
     })
 }
 
-/// Reads a file to its end; every byte goes to `copy`, too.
+/// Reads a file to its end, and writes all bytes to `copy`, too.
 fn read(path: &Path, copy: &mut impl Write) -> Result<Program, ProgramError> {
     let failed = |source| ProgramError::Read {
         path: path.to_owned(),
@@ -313,7 +314,7 @@ mod tests {
     #[test]
     fn a_disk_is_never_filled_by_programs() {
         const MIB: u64 = 1 << 20;
-        // Of a disk of 8 MiB, half a MiB stays free; of a large one, 16 MiB.
+        // On a disk of 8 MiB half a MiB stays free, on a large disk 16 MiB.
         assert_eq!(room(8 * MIB, 2 * MIB, 3 * MIB / 2), Ok(()));
         let half = MIB / 2;
         assert_eq!(room(8 * MIB, 2 * MIB, 3 * half + 1), Err((2 * MIB, half)));
@@ -328,7 +329,7 @@ mod tests {
         let mut programs = Programs::of(place.0.join("kept"));
         let file = place.program("one");
         let one = programs.keep(&file).unwrap();
-        // As sha256sum(1) has it.
+        // The value is from sha256sum(1).
         let expect = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed";
         assert_eq!(
             (one.sha256.as_str(), one.name.as_str(), one.len),
@@ -366,7 +367,7 @@ mod tests {
         fs::write(&path, "#!/bin/no\n").unwrap();
         let damaged = another.check(&program).unwrap_err().to_string();
         assert!(damaged.contains("has other contents"), "{damaged}");
-        // Cut off: kept anew from its own file.
+        // A copy that is cut off is written again from the program's file.
         fs::write(&path, "#!").unwrap();
         assert_eq!(another.keep(&file).unwrap(), program);
         another.check(&program).unwrap();

@@ -1,11 +1,11 @@
-//! Queues to threads that may be slower than we are: what does not fit is passed over and counted,
-//! and nobody waits to put something in. Room is taken as things come, not before.
+//! Bounded queues to threads that may be slower than their sender. A full queue drops new items and counts them, so
+//! that the sender never waits. Memory is allocated as items arrive, not in advance.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-/// Where things go in.
+/// The sending end.
 #[derive(Debug)]
 pub struct Entrance<T> {
     sender: Sender<T>,
@@ -13,7 +13,7 @@ pub struct Entrance<T> {
     counts: Arc<Counts>,
 }
 
-/// Where they come out, in their order.
+/// The receiving end. Items arrive in the order in which they were sent.
 #[derive(Debug)]
 pub struct Exit<T> {
     receiver: Receiver<T>,
@@ -26,7 +26,7 @@ struct Counts {
     passed_over: AtomicU64,
 }
 
-/// A queue in which at most so many things wait.
+/// Creates a queue in which at most `most` items wait.
 pub fn queue<T>(most: usize) -> (Entrance<T>, Exit<T>) {
     let (sender, receiver) = channel();
     let counts = Arc::<Counts>::default();
@@ -43,7 +43,7 @@ pub fn queue<T>(most: usize) -> (Entrance<T>, Exit<T>) {
 }
 
 impl<T> Entrance<T> {
-    /// Puts it in, if there is room and somebody at the other end.
+    /// Adds an item. If the queue is full or the receiving end is gone, the item is dropped and counted.
     pub fn offer(&self, thing: T) {
         let waiting = self.counts.waiting.fetch_add(1, Ordering::Relaxed);
         if waiting >= self.most || self.sender.send(thing).is_err() {
@@ -54,17 +54,17 @@ impl<T> Entrance<T> {
 }
 
 impl<T> Exit<T> {
-    /// The next thing, waited for; `None` once the entrance is gone and all has come out.
+    /// Waits for the next item. Returns `None` once the sending end is gone and the queue is empty.
     pub fn next(&self) -> Option<T> {
         self.took(self.receiver.recv().ok())
     }
 
-    /// The next thing, if it is there.
+    /// The next item, if one is waiting.
     pub fn next_at_once(&self) -> Option<T> {
         self.took(self.receiver.try_recv().ok())
     }
 
-    /// How many were passed over since the last time.
+    /// How many items have been dropped since the last call.
     pub fn passed_over(&self) -> u64 {
         self.counts.passed_over.swap(0, Ordering::Relaxed)
     }

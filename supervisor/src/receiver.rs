@@ -1,9 +1,9 @@
-//! Answers on a datagram socket as the system's journal does, and keeps what comes: for a machine that
-//! has no other journal.
+//! Serves the protocol of systemd's journal on a datagram socket, and adds the messages to the log. For machines
+//! without another journal.
 //!
-//! Whoever reaches the socket may write. So what is said here is a record of the source `journal` with
-//! the sender's process and user as the kernel tells them, and never one of a function, a worker or a
-//! request, whatever its fields claim.
+//! Every program that reaches the socket may write to it. So a message becomes a record with the source `journal`, and
+//! with the process id and user id that the kernel reports for the sender. It never becomes a record of a function, a
+//! worker or a request, whatever its fields contain.
 
 use std::collections::BTreeMap;
 use std::fs::{Permissions, remove_file, set_permissions};
@@ -22,23 +22,23 @@ use tokio::net::UnixDatagram;
 use crate::journal::{Journal, Record};
 use crate::native::{Entry, parse};
 
-/// Largest message: what systemd's journal takes in one datagram is less than this.
+/// Maximum length of a datagram in bytes; systemd's journal accepts less in one datagram.
 const DATAGRAM: usize = 256 * 1024;
 
-/// Largest message that comes in a memory file.
+/// Maximum length in bytes of a message in a memory file.
 const FILE: u64 = 4 << 20;
 
-/// Longest text of a record; the rest is cut off.
+/// Maximum length of a record's message in bytes; the rest is cut off.
 const TEXT: usize = 64 * 1024;
 
-/// Longest value of another field.
+/// Maximum length of another field's value in bytes; the rest is cut off.
 const VALUE: usize = 4 * 1024;
 
-/// Entries of all senders that are kept in one second. A program that says more has lost its mind, and
-/// must not push everybody else's records out.
+/// Maximum number of entries that are accepted in one second, of all senders together. A faulty program must not
+/// displace all other records.
 const EACH_SECOND: u32 = 2_000;
 
-/// Why it cannot answer there.
+/// Why the socket cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot answer as the journal at {path}")]
 pub struct ReceiverError {
@@ -46,7 +46,7 @@ pub struct ReceiverError {
     source: io::Error,
 }
 
-/// The socket; dropping it takes it away.
+/// The socket. Dropping it removes the socket.
 #[derive(Debug)]
 pub struct Receiver {
     path: PathBuf,
@@ -61,14 +61,14 @@ impl Drop for Receiver {
 }
 
 impl Receiver {
-    /// Answers at `path` from now on. A socket that nobody listens at any more is replaced.
+    /// Serves the socket at `path` from now on. Replaces a socket that no process receives on.
     pub fn start(path: &Path, journal: Journal) -> Result<Receiver, ReceiverError> {
         let failed = |source| ReceiverError {
             path: path.to_owned(),
             source,
         };
         let socket = bind(path).map_err(failed)?;
-        // Every program of the machine may say something.
+        // Every program of the machine may log.
         set_permissions(path, Permissions::from_mode(0o666)).map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
         let socket = UnixDatagram::from_std(socket).map_err(failed)?;
@@ -92,7 +92,7 @@ async fn listen(socket: UnixDatagram, journal: Journal) {
             Err(error) => {
                 let text = format!("a message to the journal could not be received: {error}");
                 journal.add(&Record::new("supervisor", "warn", text));
-                // Whatever it is, it must not fill the log.
+                // The pause keeps an error that repeats from filling the log.
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
@@ -103,7 +103,7 @@ fn keep(room: &[u8], datagram: Datagram, journal: &Journal, rate: &mut Rate) {
     let mut trouble = datagram.cut.then(|| "it is too long".to_owned());
     let mut file = Vec::new();
     let bytes = match datagram.descriptors.into_iter().next() {
-        // What is too long for a datagram comes in a memory file that nobody can change any more.
+        // A message that is too long for a datagram comes in a sealed memory file.
         Some(descriptor) if datagram.length == 0 => {
             match memfile::read_sealed(descriptor, FILE) {
                 Ok(read) => file = read,
@@ -136,7 +136,7 @@ fn keep(room: &[u8], datagram: Datagram, journal: &Journal, rate: &mut Rate) {
     }
 }
 
-/// An entry as a record.
+/// Converts an entry to a record.
 pub fn record(entry: &Entry<'_>, sender: Option<Sender>) -> Record {
     let mut level = "info";
     let mut message = String::new();
@@ -145,7 +145,7 @@ pub fn record(entry: &Entry<'_>, sender: Option<Sender>) -> Record {
         match *name {
             "MESSAGE" => message = text(value, TEXT),
             "PRIORITY" => level = level_of(value),
-            // Of a name that is there twice the first is kept.
+            // If a name occurs more than once, the first value is kept.
             name => {
                 let value = || Value::from(text(value, VALUE));
                 fields
@@ -164,7 +164,7 @@ pub fn record(entry: &Entry<'_>, sender: Option<Sender>) -> Record {
     }
 }
 
-/// The level of a priority (syslog(3)): 0 to 3 are errors, 4 warnings, 5 and 6 what is worth knowing.
+/// The level of a priority (syslog(3)): 0 to 3 are errors, 4 warnings, 7 debug, all others info.
 fn level_of(priority: &[u8]) -> &'static str {
     match priority {
         b"0" | b"1" | b"2" | b"3" => "error",
@@ -183,7 +183,7 @@ fn text(bytes: &[u8], longest: usize) -> String {
     text
 }
 
-/// Counts entries by the second.
+/// Limits the entries of each second.
 #[derive(Debug, Default)]
 struct Rate {
     second: Option<Instant>,
@@ -208,7 +208,7 @@ impl Rate {
         admitted
     }
 
-    /// How many were too many in the last second that had any, told once it is over.
+    /// How many entries were dropped in the last second that had any. Returned once, when that second is over.
     fn passed_over(&mut self) -> Option<u32> {
         let told = std::mem::take(&mut self.told);
         (told > 0).then_some(told)

@@ -1,4 +1,5 @@
-//! The runner: news comes in, [`crate::plan`] decides, and here is where it is done.
+//! The runner. It receives messages, signals and timers, passes events to [`crate::plan`], and carries out the actions
+//! that the plan returns.
 
 mod beat;
 mod kept;
@@ -42,27 +43,27 @@ use log::{keep_log, listed, open_journal};
 use pace::Pace;
 use reload::Reload;
 
-/// How often it is said what the start waits for.
+/// Interval at which the log names the functions that the start waits for.
 const WAITING_SAID: Duration = Duration::from_secs(2);
 
-/// For so long the control socket of a worker that has ended is listened to, if it stays open.
+/// How long messages of a worker that has ended are read, if another process keeps its control socket open.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 
-/// Between two questions to a worker whether it is there.
+/// Interval between PINGs to the workers.
 const PING: Duration = Duration::from_secs(5);
 
-/// What reaches the runner.
+/// A message to the runner.
 #[derive(Debug)]
 pub enum News {
-    /// Something for the plan.
+    /// An event for the plan.
     Plan(Event),
-    /// A worker said HELLO and waits for its CONFIG.
+    /// A worker has sent HELLO and waits for its CONFIG.
     Hello(u32),
-    /// All that a worker said on its control socket has been heard.
+    /// The control socket of a worker has closed, and all its messages have been read.
     WireEnded(u32),
-    /// A worker has ended and its control socket, which others may hold, has not.
+    /// A worker has ended, and its control socket is not read any longer although another process may keep it open.
     HeardEnough(u32),
-    /// The platform's own listener was asked; why it did not answer.
+    /// The result of a check whether the platform's own listener responds. The error says why it does not.
     Asked(Result<(), String>),
 }
 
@@ -74,7 +75,7 @@ pub fn run(options: Options) -> Result<(), RunError> {
         .build()
         .map_err(set_up("the runtime"))?;
     let (journal, threads) = open_journal(&options)?;
-    // Everything runs, and every child is started, on this one thread: children die with it.
+    // Everything runs on this one thread, which also starts every child: the kernel ends the children with this thread.
     let local = tokio::task::LocalSet::new();
     let result = local.block_on(&runtime, async {
         let mut runner = Runner::prepare(options, journal)?;
@@ -95,36 +96,36 @@ struct Runner {
     platform: Platform,
     gateway: Option<Gateway>,
     workers: HashMap<u32, Worker>,
-    /// Processes that have ended, with how; what they said last may still be on its way.
+    /// Workers whose process has ended, with a description of how. Their last messages may not have been read yet.
     ended_workers: HashMap<u32, String>,
     journal: Journal,
     figures: Figures,
     doorman: Doorman,
-    /// Number and workers of snapshots.
+    /// Snapshots: the number, and the workers of each function.
     pace: Pace<(u32, BTreeMap<String, Vec<u32>>)>,
     news: UnboundedSender<News>,
     receiver: UnboundedReceiver<News>,
     asked: UnboundedReceiver<Asked>,
     signals: Signals,
     reload: Reload,
-    /// Of the manifest's file and the programs it names.
+    /// Watches the manifest's file and the programs that it names.
     watch: Watch,
-    /// Of secrets and certificates.
+    /// Watches the files of secrets and certificates.
     watch_values: Watch,
     kept: Kept,
-    /// What is served is what the file said, not what somebody rolled back to.
+    /// Whether the served version comes from the manifest's file, and not from a rollback.
     of_file: bool,
     look_at: Instant,
     ping_at: Instant,
     beat: Option<Beat>,
     waiting_said: Option<Instant>,
-    /// What the plan has not been told yet, while it is being told something.
+    /// Events that arrive while the plan handles another one.
     events: VecDeque<Event>,
     stepping: bool,
     ended: bool,
-    /// Where it answers as the system's journal.
+    /// The server for messages in the journal's protocol, if the platform runs it.
     _journal_socket: Option<Receiver>,
-    /// Dropped last: it takes the control socket and the lock away.
+    /// Dropped last: this removes the control socket and the lock.
     held: Held,
 }
 
@@ -274,7 +275,7 @@ impl Runner {
 
     fn step(&mut self, event: Event) {
         self.events.push_back(event);
-        // What is done may ask for the next step, which comes when all of this one has been done.
+        // An action may cause another event, which is handled after all actions of this one.
         if std::mem::replace(&mut self.stepping, true) {
             return;
         }
@@ -294,7 +295,7 @@ impl Runner {
         self.stepping = false;
     }
 
-    /// Sends the gateway what it is to serve, if it is time.
+    /// Sends the gateway the next snapshot, if it is time.
     fn show_snapshot(&mut self) {
         if let Some(gateway) = &self.gateway
             && let Some((number, workers)) = self.pace.next(Instant::now())
@@ -303,7 +304,7 @@ impl Runner {
         }
     }
 
-    /// Does what was decided; what comes of it at once is returned.
+    /// Carries out an action. Returns the event that follows from it at once.
     fn act(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::StartGateway => return Some(self.start_gateway()),
@@ -323,7 +324,7 @@ impl Runner {
             }
             Action::Snapshot(number, workers) => {
                 self.pace.offer((number, workers));
-                // What is decided after it is about what it shows.
+                // Later actions refer to what this snapshot contains.
                 self.show_snapshot();
             }
             Action::StopGateway(time) => {
@@ -462,7 +463,7 @@ impl Runner {
         });
     }
 
-    /// Looks who has ended.
+    /// Finds the processes that have ended.
     fn reap(&mut self) {
         let mut events = Vec::new();
         if let Some(gateway) = &mut self.gateway
@@ -479,7 +480,7 @@ impl Runner {
                     false
                 }
                 Some(how) => {
-                    // Its last words, such as why it could not start, are heard first.
+                    // Its last messages, such as START_FAILED, are read first.
                     ended.insert(*id, how);
                     let (id, news) = (*id, news.clone());
                     tokio::task::spawn_local(async move {
@@ -536,7 +537,7 @@ impl Runner {
         self.step(Event::Stop);
     }
 
-    /// All functions have a worker, or are known to have none.
+    /// Every function has a ready worker, or has failed repeatedly.
     fn settled(&mut self) {
         self.waiting_said = None;
         self.begin_to_beat();
@@ -558,7 +559,7 @@ impl Runner {
                 let versions = Answer::Versions(Box::new(self.kept.status()));
                 let _ = asked.answer.send(versions);
             }
-            // Answered by the control API itself.
+            // The control API answers these itself.
             Request::Logs(_) | Request::Metrics | Request::Device | Request::AskDevice(_) => {}
         }
     }

@@ -1,22 +1,22 @@
-//! Values of secrets: files of a directory beside the manifest's state, then the environment that the
-//! supervisor was started with. Nothing here prints a value.
+//! Values of secrets: from the files of a directory, or else from the environment that the supervisor was started
+//! with. This module prints no value.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// A key, a token, an address with its password, a certificate chain: all are far smaller.
+/// Maximum size of a value in bytes. Keys, tokens, addresses with passwords and certificate chains are far smaller.
 const LARGEST: u64 = 64 * 1024;
 
-/// Where values are looked up.
+/// The directory that contains the values.
 #[derive(Clone, Debug)]
 pub struct Secrets(PathBuf);
 
 /// Why a secret has no value.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// Nobody has set it.
+    /// The secret is not set.
     #[error(
         "there is none: neither the file {0} nor an environment variable of that name; \
          `hearth secret set` makes it"
@@ -25,10 +25,10 @@ pub enum SecretError {
     /// Its file cannot be read.
     #[error("cannot read {0}: {1}")]
     Read(PathBuf, io::Error),
-    /// It is no text, or too long for one.
+    /// The value is not UTF-8 or too large, or its path does not lead to a file.
     #[error("{place} is {what}")]
     Bad {
-        /// Where it stands.
+        /// The file, or the environment variable.
         place: String,
         /// What is wrong with it.
         what: &'static str,
@@ -36,7 +36,7 @@ pub enum SecretError {
 }
 
 impl Secrets {
-    /// Those in this directory, which need not be there.
+    /// The secrets in this directory, which need not exist.
     pub fn of(directory: PathBuf) -> Secrets {
         Secrets(directory)
     }
@@ -70,7 +70,8 @@ impl Secrets {
         }
     }
 
-    /// Keeps a value, readable by its owner alone, in one step: nobody reads half of it.
+    /// Stores a value that only its owner can read. The file is replaced in one step, so that no reader sees a part of
+    /// it.
     pub fn set(&self, name: &str, value: &[u8]) -> io::Result<()> {
         DirBuilder::new()
             .recursive(true)
@@ -88,7 +89,7 @@ impl Secrets {
         fs::rename(fresh, self.path(name))
     }
 
-    /// Forgets a value; `false` if there is none.
+    /// Deletes a value; `false` if it does not exist.
     pub fn remove(&self, name: &str) -> io::Result<bool> {
         match fs::remove_file(self.path(name)) {
             Ok(()) => Ok(true),
@@ -97,7 +98,7 @@ impl Secrets {
         }
     }
 
-    /// The names that have a file.
+    /// The names of the secrets that have a file.
     pub fn names(&self) -> io::Result<Vec<String>> {
         let entries = match fs::read_dir(&self.0) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -121,7 +122,7 @@ fn read(path: &Path) -> Result<String, SecretError> {
         place: path.display().to_string(),
         what,
     };
-    // Looked at before it is opened: opening a pipe would wait for its writer.
+    // Checked before the file is opened: opening a pipe waits for its writer.
     if !fs::metadata(path).map_err(failed)?.is_file() {
         return Err(bad("not a file"));
     }

@@ -1,6 +1,6 @@
-//! The directory where a running platform keeps its lock, its control socket, its log, its own
-//! certificate and the versions it accepted: `.hearth/NAME` beside the manifest, NAME being the manifest's
-//! file name, or wherever it is told to.
+//! The directory in which a platform keeps its lock, its control socket, its log, its self-signed certificate and the
+//! versions that it accepted. It is `.hearth/NAME` beside the manifest, where NAME is the manifest's file name, unless
+//! another directory is given.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use hearth_sys::lock::{Lock, Taken, take};
 
-/// Name of the directory beside the manifests; each has one of its own in it.
+/// The name of the directory beside the manifests. It contains one state directory for each of them.
 const PARENT: &str = ".hearth";
 
 /// Why the directory cannot be used.
@@ -22,28 +22,29 @@ pub enum StateError {
          stop it, or see it with `hearth status`"
     )]
     Running {
-        /// Its process id.
+        /// Its process id, as the lock file contains it.
         holder: String,
     },
-    /// It cannot be made or written.
+    /// The directory cannot be created or written.
     #[error("cannot use the state directory {path}")]
     Io {
-        /// Where.
+        /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
 }
 
-/// Where things are for one manifest.
+/// The paths of one platform's state.
 #[derive(Clone, Debug)]
 pub struct StateDir {
     own: PathBuf,
-    /// It lies beside the manifest, in one directory with those of its neighbours.
+    /// Whether it lies beside the manifest, in one directory with the state of other manifests.
     beside: bool,
 }
 
-/// The directory of a running platform; dropping it clears what must not stay.
+/// The locked state directory of a running platform. Dropping it removes the control socket and the lock, and the
+/// directory itself if nothing must be kept.
 #[derive(Debug)]
 pub struct Held {
     directory: StateDir,
@@ -51,7 +52,7 @@ pub struct Held {
 }
 
 impl StateDir {
-    /// The one of this manifest.
+    /// The directory that belongs to this manifest.
     pub fn of(manifest: &Path) -> StateDir {
         let beside = match manifest.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -64,7 +65,7 @@ impl StateDir {
         }
     }
 
-    /// This very directory.
+    /// Exactly this directory.
     pub fn at(directory: PathBuf) -> StateDir {
         StateDir {
             own: directory,
@@ -72,7 +73,7 @@ impl StateDir {
         }
     }
 
-    /// This very directory, or else the one of this manifest.
+    /// Exactly this directory, or if it is `None` the one that belongs to this manifest.
     pub fn at_or_of(directory: Option<&Path>, manifest: &Path) -> StateDir {
         match directory {
             Some(directory) => StateDir::at(directory.to_owned()),
@@ -80,7 +81,7 @@ impl StateDir {
         }
     }
 
-    /// What holds it, and the directories of all manifests beside this one.
+    /// The directory that contains the state of all manifests beside this one, or the given directory.
     pub fn whole(&self) -> &Path {
         match self.beside {
             true => self.own.parent().unwrap_or(&self.own),
@@ -88,7 +89,7 @@ impl StateDir {
         }
     }
 
-    /// Keeps all of it out of repositories.
+    /// The file that keeps all state directories out of repositories.
     fn ignore(&self) -> PathBuf {
         self.own.with_file_name(".gitignore")
     }
@@ -103,7 +104,7 @@ impl StateDir {
         self.own.join("secrets")
     }
 
-    /// Which function is which user, where root gives each one of its own.
+    /// The file of the functions' user ids, which the platform assigns if it runs as root.
     pub fn users(&self) -> PathBuf {
         self.own.join("users.json")
     }
@@ -123,7 +124,7 @@ impl StateDir {
         self.own.join("versions")
     }
 
-    /// Makes it and locks it, and removes what a dead platform left behind.
+    /// Creates and locks the directory, and removes the control socket that a dead platform left behind.
     pub fn hold(self) -> Result<Held, StateError> {
         let failed = |source| StateError::Io {
             path: self.own.clone(),
@@ -172,7 +173,7 @@ impl Drop for Held {
         if kept.iter().any(|path| path.exists()) {
             return;
         }
-        // It keeps nothing. Removing directories fails, rightly, where another platform lives in them.
+        // Nothing must be kept. Removing a directory fails, as intended, if it is not empty.
         let _ = fs::remove_dir(&self.directory.own);
         if !self.directory.beside {
             return;

@@ -1,4 +1,4 @@
-//! How things stand, put together for `hearth status` and for the table that `up` prints.
+//! Builds the status for `hearth status`, and the table that `hearth up` prints.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,7 +15,7 @@ use crate::listen::Listener;
 use crate::plan::{FunctionView, Phase};
 use crate::worker::Worker;
 
-/// A function of this version; `worker_of` tells a worker.
+/// The status of a function of this version. `worker_of` finds a worker by its id.
 pub fn function<'a>(
     (name, version): (&str, u32),
     function: &Function,
@@ -90,7 +90,7 @@ pub fn function<'a>(
     }
 }
 
-/// What a worker of it may have, by the manifest's keys and in its words.
+/// The limits of the function's workers, by the manifest's keys and in its notation.
 fn limits(function: &Function) -> BTreeMap<String, String> {
     let timeout = hearth_manifest::print_duration(function.timeout);
     let size = hearth_manifest::print_size;
@@ -110,7 +110,7 @@ fn limits(function: &Function) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// The listeners.
+/// The status of the listeners.
 pub fn listeners(listeners: &[Listener]) -> Vec<ListenerStatus> {
     let status = |one: &Listener| ListenerStatus {
         scheme: one.scheme.to_owned(),
@@ -119,7 +119,7 @@ pub fn listeners(listeners: &[Listener]) -> Vec<ListenerStatus> {
     listeners.iter().map(status).collect()
 }
 
-/// Method and `host/path` of each route; `*` where any will do.
+/// The method (`ANY` for all) and `host/path` (`*` for all hosts) of each route.
 fn routes(function: &Function) -> Vec<(String, String)> {
     let mut hosts: Vec<String> = function.domains.iter().map(ToString::to_string).collect();
     if hosts.is_empty() {
@@ -137,7 +137,7 @@ fn routes(function: &Function) -> Vec<(String, String)> {
     hosts.iter().flat_map(of_host).collect()
 }
 
-/// What is served where, for people.
+/// The table that `hearth up` prints: listeners, routes, and a command to try.
 pub fn table(manifest: &Manifest, listeners: &[Listener], self_signed: Option<&Path>) -> String {
     let mut text = format!("\n{} is up\n\n", manifest.service);
     for listener in listeners {

@@ -1,9 +1,9 @@
-//! The log on disk: the records of this start and of earlier ones, in files of which the oldest go when
-//! there are too many.
+//! The log on disk: records of this start and of earlier ones, in several files. When the log reaches its limit, the
+//! oldest files are removed.
 //!
-//! A record is a line, its number before its JSON; a file is named by the number of its first record.
-//! Numbers go on over restarts, and are those that the journal counts its lines by. Writing has a
-//! thread of its own ([`writer`]); whoever reads does so in a thread that may wait.
+//! A record is one line: its number and its JSON. A file is named after the number of its first record. Numbers
+//! continue over restarts, and are those of the lines in the journal. A separate thread writes ([`writer`]); readers
+//! use threads that may wait.
 
 pub mod writer;
 
@@ -13,26 +13,26 @@ use std::path::{Path, PathBuf};
 
 use crate::journal::Record;
 
-/// A file is this part of the whole: so much goes at once when there is no more room.
+/// The number of files that the log is split into. The oldest file is removed as a whole when there is no more room.
 const PARTS: u64 = 16;
 
-/// The log on disk. Cheap to clone, of any thread.
+/// The log on disk. Cheap to clone; usable from any thread.
 #[derive(Clone, Debug)]
 pub struct Store {
     directory: PathBuf,
     limit: u64,
 }
 
-/// What was found when it was opened.
+/// The state of the log when it was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The number of the next record.
     pub next: u64,
-    /// Bytes of a last record that was not written whole.
+    /// Length in bytes of an incomplete last record, which was removed.
     pub torn: u64,
 }
 
-/// One file of it.
+/// One file of the log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Segment {
     /// The number of its first record.
@@ -41,7 +41,7 @@ struct Segment {
 }
 
 impl Store {
-    /// Opens the one in this directory, which is made, and takes away what was not written whole.
+    /// Opens the log in this directory, which is created if necessary, and removes an incomplete last record.
     pub fn open(directory: PathBuf, limit: u64) -> io::Result<(Store, Found)> {
         fs::create_dir_all(&directory)?;
         let store = Store { directory, limit };
@@ -66,7 +66,7 @@ impl Store {
         Ok((store, found))
     }
 
-    /// Most bytes of one file.
+    /// Maximum length of one file in bytes.
     fn part(&self) -> u64 {
         self.limit / PARTS
     }
@@ -75,7 +75,7 @@ impl Store {
         self.directory.join(format!("{first:012}.log"))
     }
 
-    /// The files, oldest first. What is not named as they are is not ours.
+    /// The files, oldest first. Files with other names are ignored.
     fn segments(&self) -> io::Result<Vec<Segment>> {
         let mut segments = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
@@ -88,7 +88,7 @@ impl Store {
                         first,
                         bytes: meta.len(),
                     }),
-                    // Who writes may just have taken it away.
+                    // The writer may just have removed the file.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
                 }
@@ -98,10 +98,10 @@ impl Store {
         Ok(segments)
     }
 
-    /// Tells the last `count` records before this number that are wanted, oldest first: `on_line` gets
-    /// each as JSON and says whether to go on.
+    /// Passes the last `count` records below the number `before` that meet `wanted` to `on_line`, oldest first, each as
+    /// JSON, until `on_line` returns `false`.
     ///
-    /// Reads twice, first backwards to find where to begin, so that no more than one file is in memory.
+    /// Reads the files twice, first backwards to find where to begin, so that only one file is in memory at a time.
     pub fn tell(
         &self,
         before: u64,
@@ -148,7 +148,7 @@ impl Store {
         Ok(())
     }
 
-    /// A file's bytes; one that has gone meanwhile has none.
+    /// A file's bytes; empty if the file has been removed meanwhile.
     fn read(&self, segment: &Segment) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         match File::open(self.path(segment.first)) {
@@ -159,13 +159,13 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Where it is.
+    /// The directory of the log.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 }
 
-/// A line's number and JSON. A line that is damaged is none.
+/// Splits a line into its number and its JSON; `None` if the line is damaged.
 fn parse(line: &[u8]) -> Option<(u64, &str)> {
     let (number, json) = std::str::from_utf8(line).ok()?.split_once(' ')?;
     Some((number.parse().ok()?, json))
@@ -178,7 +178,7 @@ mod tests {
     use super::writer::Files;
     use super::*;
 
-    /// A directory of its own for a test, which goes with it.
+    /// A directory for one test, removed when it is dropped.
     pub(super) struct Scratch(pub(super) PathBuf);
 
     impl Scratch {

@@ -1,8 +1,8 @@
-//! What was accepted: the last versions of the manifest and of each function, which one is served, and
-//! where a rollback leads. Pure but for [`load`] and [`save`].
+//! The history of accepted manifests: the last versions of the manifest and of each function, which version is served,
+//! and where a rollback leads. Pure except for [`load`] and [`save`].
 //!
-//! A *version* is a whole accepted manifest. An *edition* is what one function was from a version on:
-//! its part of the manifest and its program. Versions name the editions they are made of.
+//! A *version* is a whole accepted manifest. A *function release* (`Edition`) is the state of one function from a
+//! version on: its part of the manifest, and its program. A version names one release of each of its functions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -16,41 +16,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::programs::{Program, hex};
 
-/// All that is kept, but for the programs themselves.
+/// Everything that is kept, except for the programs themselves.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
-    /// What is served; 0 before there is anything.
+    /// The number of the version that is served; 0 before the first.
     pub current: u64,
-    /// In order of their numbers.
+    /// The versions in the order of their numbers.
     pub versions: Vec<Version>,
-    /// By function, in order of their numbers.
+    /// The releases of each function, in the order of their numbers.
     pub editions: BTreeMap<String, Vec<Edition>>,
 }
 
-/// A manifest as it was accepted.
+/// An accepted manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Version {
-    /// Counted from 1.
+    /// The number, counted from 1.
     pub number: u64,
-    /// When, in milliseconds since 1970.
+    /// When it was accepted, in milliseconds since 1970.
     pub time: u64,
-    /// In full, as YAML.
+    /// The whole manifest, as YAML.
     manifest: String,
-    /// The edition of each function.
+    /// The number of each function's release.
     pub functions: BTreeMap<String, u64>,
-    /// In what it differs from what was served before.
+    /// How it differs from what was served before.
     pub changes: Vec<Change>,
-    /// It was made by rolling this function back, and is in no file.
+    /// The function whose rollback made this version. Such a version is not in the manifest's file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolled_back: Option<String>,
 }
 
-/// What one function was.
+/// A release of one function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Edition {
-    /// The version it came with.
+    /// The number of the version that introduced it.
     pub number: u64,
-    /// When, in milliseconds since 1970.
+    /// When it was accepted, in milliseconds since 1970.
     pub time: u64,
     /// Its part of the manifest.
     function: serde_json::Value,
@@ -61,54 +61,55 @@ pub struct Edition {
 /// A difference between two versions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Whose; without it, it is the gateway's or the service's.
+    /// The function that changed; `None` for the gateway and the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
-    /// `added`, `removed`, `program`, `settings`, `program and settings`.
+    /// `added`, `removed`, `program`, `settings`, `program and settings`; `gateway` if `function` is `None`.
     pub what: String,
 }
 
-/// A manifest and the programs of its functions: what can be served.
+/// A manifest and the programs of its functions: all that is needed to serve it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Whole {
-    /// As it was accepted.
+    /// The manifest as it was accepted.
     pub manifest: Manifest,
-    /// By function.
+    /// The programs, by function.
     pub programs: BTreeMap<String, Program>,
 }
 
-/// Why there is nothing to roll back to.
+/// Why a rollback is not possible.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RollbackError {
-    /// None before is kept.
+    /// No earlier version is kept.
     #[error("no version before {current} is kept; `hearth versions` lists those that are")]
     NoneBefore {
-        /// What is served.
+        /// The number of the version that is served.
         current: u64,
     },
-    /// This one is not kept.
+    /// The version is not kept.
     #[error("version {0} is not kept; `hearth versions` lists those that are")]
     NotKept(u64),
-    /// No such function is served.
+    /// No function with this name is served.
     #[error("no function `{0}` is served")]
     NoFunction(String),
-    /// Of this function none before is kept.
+    /// No earlier release of the function is kept.
     #[error(
         "of `{function}` nothing before version {current} is kept; `hearth versions` lists what is"
     )]
     NoEditionBefore {
-        /// Which.
+        /// The function.
         function: String,
-        /// The version that its edition came with.
+        /// The version that introduced the function's current release.
         current: u64,
     },
-    /// It does not fit what is served otherwise, or this program.
+    /// The stored function does not fit the rest of the manifest, or this program cannot read the stored manifest.
     #[error("it makes no manifest: {0}")]
     Manifest(String),
 }
 
 impl History {
-    /// Books what was accepted from the file. What the file said last time keeps its number.
+    /// Records that the manifest in the file was accepted. If it has not changed since the last time, it keeps its
+    /// number.
     pub fn accept(&mut self, whole: &Whole, time: u64, keep: usize) {
         let of_file = self
             .versions
@@ -144,12 +145,12 @@ impl History {
         self.add(number, time, whole, functions, None, keep);
     }
 
-    /// Books that the whole of this version is served again.
+    /// Records that this version is served again.
     pub fn back(&mut self, number: u64) {
         self.current = number;
     }
 
-    /// Books that this edition of one function is served in what was.
+    /// Records that this release of one function is served, with all other functions as before.
     pub fn back_one(
         &mut self,
         function: &str,
@@ -166,7 +167,7 @@ impl History {
         self.add(number, time, whole, functions, rolled_back, keep);
     }
 
-    /// The version that a rollback of everything leads to.
+    /// The version that a rollback of the whole manifest leads to: `to`, or the one before the current version.
     pub fn before(&self, to: Option<u64>) -> Result<u64, RollbackError> {
         let current = self.current;
         let mut numbers = self.versions.iter().rev().map(|one| one.number);
@@ -180,7 +181,8 @@ impl History {
         }
     }
 
-    /// The edition that a rollback of one function leads to: the one before, or that of a version.
+    /// The release that a rollback of one function leads to: the one in version `to`, or the one before the current
+    /// release.
     pub fn edition_before(&self, function: &str, to: Option<u64>) -> Result<u64, RollbackError> {
         let served = self
             .version(self.current)
@@ -201,7 +203,7 @@ impl History {
         }
     }
 
-    /// A version as it can be served.
+    /// The manifest and the programs of a version.
     pub fn whole(&self, number: u64) -> Result<Whole, RollbackError> {
         let version = self.version(number).ok_or(RollbackError::NotKept(number))?;
         let manifest = parsed(&version.manifest)?;
@@ -218,7 +220,7 @@ impl History {
         Ok(Whole { manifest, programs })
     }
 
-    /// What is served, with this edition of one function in it.
+    /// The manifest and the programs that are served, with this release of one function.
     pub fn with_edition(&self, function: &str, number: u64) -> Result<Whole, RollbackError> {
         let mut whole = self.whole(self.current)?;
         let edition = self.edition(function, number);
@@ -226,7 +228,7 @@ impl History {
         let part: Function = serde_json::from_value(edition.function.clone())
             .map_err(|error| RollbackError::Manifest(error.to_string()))?;
         whole.manifest.functions.insert(function.to_owned(), part);
-        // Its routes may be another's by now.
+        // Parsed again, because another function may have its routes by now.
         whole.manifest = parsed(&whole.manifest.to_yaml())?;
         whole
             .programs
@@ -234,7 +236,7 @@ impl History {
         Ok(whole)
     }
 
-    /// All programs that a kept version or edition needs.
+    /// All programs that a kept version or function release needs.
     pub fn programs(&self) -> BTreeSet<&Program> {
         self.editions
             .values()
@@ -243,7 +245,7 @@ impl History {
             .collect()
     }
 
-    /// Forgets what cannot be served any more; the numbers of the versions that went are returned.
+    /// Removes releases and versions whose programs are missing. Returns the numbers of the removed versions.
     pub fn forget_without(&mut self, is_there: impl Fn(&Program) -> bool) -> Vec<u64> {
         for editions in self.editions.values_mut() {
             editions.retain(|one| is_there(&one.program));
@@ -305,8 +307,8 @@ impl History {
         self.trim(keep);
     }
 
-    /// Keeps the last versions of the file, the last that rollbacks made, what is served, and of each
-    /// function the last editions and those that a version needs.
+    /// Removes old versions and releases. Keeps the last versions from the file, the last from rollbacks, the one that
+    /// is served, and of each function the last releases and those that a kept version needs.
     fn trim(&mut self, keep: usize) {
         let made = |one: &Version| one.rolled_back.is_some();
         let many = |made_so: bool| {
@@ -335,7 +337,7 @@ impl History {
                 place += 1;
                 place > last || needed(one.number)
             });
-            // Of one that no version has, nothing is kept.
+            // Nothing is kept of a function that no version contains.
             editions.iter().any(|one| needed(one.number))
         });
     }
@@ -348,7 +350,7 @@ fn parsed(text: &str) -> Result<Manifest, RollbackError> {
     }
 }
 
-/// In what `after` differs from `before`.
+/// How `after` differs from `before`.
 pub fn changes(before: &Whole, after: &Whole) -> Vec<Change> {
     let (old, new) = (&before.manifest.functions, &after.manifest.functions);
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
@@ -385,27 +387,27 @@ pub fn changes(before: &Whole, after: &Whole) -> Vec<Change> {
     changes
 }
 
-/// Why what was kept could not be read.
+/// Why the stored history cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// The file.
+    /// The file cannot be read.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It is not as it was written.
+    /// The checksum is wrong.
     #[error("it is torn: its checksum does not fit")]
     Torn,
-    /// It is not understood.
+    /// The contents cannot be parsed.
     #[error("it is not understood: {0}")]
     Json(#[from] serde_json::Error),
 }
 
-/// Reads what was kept; nothing is kept yet where there is no file.
+/// Reads the stored history, which is empty if the file does not exist.
 pub fn load(path: &Path) -> Result<History, HistoryError> {
     let text = match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(History::default()),
         text => text?,
     };
-    // A line with the checksum of the rest.
+    // The first line is the checksum of the rest.
     let end = text.iter().position(|byte| *byte == b'\n');
     let (sum, rest) = text.split_at(end.ok_or(HistoryError::Torn)?);
     let rest = &rest[1..];
@@ -415,7 +417,7 @@ pub fn load(path: &Path) -> Result<History, HistoryError> {
     }
 }
 
-/// Writes it: as a whole, or not at all.
+/// Stores the history. The file is replaced as a whole.
 pub fn save(path: &Path, history: &History) -> io::Result<()> {
     let json = serde_json::to_vec_pretty(history)?;
     let directory = path.parent().unwrap_or(Path::new("."));
@@ -425,7 +427,7 @@ pub fn save(path: &Path, history: &History) -> io::Result<()> {
         .create(directory)?;
     let new = path.with_extension("new");
     let mut options = OpenOptions::new();
-    // Environments may hold what is not for everybody.
+    // The environments of functions may be confidential.
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&new)?;
     writeln!(file, "{}", hex(digest(&SHA256, &json).as_ref()))?;

@@ -1,18 +1,17 @@
-//! Files that may change under a running platform: what they were when they were read, and whether
-//! they have settled to something else. Asks the file system, and does nothing else.
+//! Watches files that may change under a running platform: compares them with the state in which they were read, and
+//! waits until a change has settled. Only reads the file system.
 //!
-//! Looks instead of being told: editors, compilers and `cp` change files in too many ways to be
-//! followed, and one look at a few files a second costs nothing.
+//! It polls instead of using notifications: editors, compilers and `cp` change files in too many ways to follow, and
+//! polling a few files twice a second costs next to nothing.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Between two looks.
+/// Interval between two polls.
 pub const LOOK: Duration = Duration::from_millis(500);
 
-/// What tells one version of a file from another: a compiler makes a new file, an editor writes
-/// into the old one.
+/// Distinguishes versions of a file, whether a compiler replaces the file or an editor writes into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,
@@ -22,7 +21,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Of the file that is there now; `None` if there is none.
+    /// The stamp of the file as it is now; `None` if there is none.
     pub fn of(path: &Path) -> Option<Stamp> {
         let meta = std::fs::metadata(path).ok()?;
         Some(Stamp {
@@ -39,7 +38,7 @@ impl Stamp {
 pub struct Stamps(Vec<(PathBuf, Option<Stamp>)>);
 
 impl Stamps {
-    /// Of these files now.
+    /// The stamps of these files as they are now.
     pub fn of(paths: impl IntoIterator<Item = PathBuf>) -> Stamps {
         let stamp = |path: PathBuf| {
             let stamp = Stamp::of(&path);
@@ -48,13 +47,13 @@ impl Stamps {
         Stamps(paths.into_iter().map(stamp).collect())
     }
 
-    /// These and those.
+    /// Adds other stamps.
     pub fn and(mut self, others: Stamps) -> Stamps {
         self.0.extend(others.0);
         self
     }
 
-    /// Of the same files now.
+    /// The stamps of the same files as they are now.
     fn again(&self) -> Stamps {
         Stamps::of(self.0.iter().map(|(path, _)| path.clone()))
     }
@@ -63,25 +62,26 @@ impl Stamps {
 /// Decides when files have changed and settled.
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// What is served, or was refused.
+    /// The state that is served, or that was rejected.
     known: Stamps,
     last: Option<Stamps>,
 }
 
 impl Watch {
-    /// From now on this is known, and only what differs from it is news.
+    /// Sets the known state. Only a difference from it counts as a change.
     pub fn know(&mut self, known: Stamps) {
         self.known = known;
         self.last = None;
     }
 
-    /// These were looked at and are no good; `missing` is what they wait for.
+    /// The files were read and rejected: their current state is known from now on. `missing` is a file
+    /// whose absence was the reason, if there is one.
     pub fn refuse(&mut self, missing: Option<PathBuf>) {
         let paths = self.known.0.iter().map(|(path, _)| path.clone());
         self.know(Stamps::of(paths.chain(missing).collect::<Vec<_>>()));
     }
 
-    /// Looks; `true` once what changed has been the same at two looks in a row.
+    /// Polls the files. `true` if they have changed, and were the same in two polls in a row.
     pub fn look(&mut self) -> bool {
         self.judge(self.known.again())
     }

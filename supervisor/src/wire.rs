@@ -1,4 +1,4 @@
-//! A socket that carries frames, and descriptors with them: one task reads, hands on and writes.
+//! A socket that carries frames and descriptors. One task reads frames, passes them to a callback, and writes.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,10 +11,10 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
-/// Most descriptors that may wait for their frame: as many as one message brings.
+/// Maximum number of descriptors that wait for their frame: as many as one message carries.
 const MOST_WAITING: usize = hearth_sys::passing::MAX_FDS;
 
-/// The writing end. Dropping it leaves the reader running until the peer closes.
+/// The sending side. If it is dropped, the task keeps reading until the peer closes the socket.
 #[derive(Clone, Debug)]
 pub struct Wire(mpsc::UnboundedSender<Outgoing>);
 
@@ -24,23 +24,23 @@ struct Outgoing {
     descriptors: Vec<OwnedFd>,
 }
 
-/// Why a wire ended.
+/// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// The socket failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// The peer sent what is no frame, or one that has no place here.
+    /// The peer sent an invalid frame, or one that is not allowed here.
     #[error("{0}")]
     Frame(#[from] FrameError),
-    /// The peer sent something that is out of turn.
+    /// The peer sent a frame that the protocol does not allow at this point.
     #[error("{0}")]
     OutOfTurn(String),
 }
 
 impl Wire {
-    /// Starts to carry. `on_frame` gets each frame, and the descriptors that have come, of which it
-    /// takes the frame's own; `on_end` is called once, with the reason if it was not simply closed.
+    /// Starts the task. `on_frame` gets each frame and the received descriptors, and takes those of the frame. `on_end`
+    /// is called once, with the reason unless the peer simply closed the socket.
     pub fn start(
         socket: StdUnixStream,
         mut on_frame: impl FnMut(&Frame<'_>, &mut VecDeque<OwnedFd>) -> Result<(), WireError> + 'static,
@@ -55,8 +55,8 @@ impl Wire {
         Ok(Wire(sender))
     }
 
-    /// Sends bytes and the descriptors that belong to their first frame. Sent to one that has closed,
-    /// they are lost, which its end will tell.
+    /// Sends bytes, and the descriptors that belong to their first frame. If the peer has closed the socket, they are
+    /// lost, and `on_end` is called.
     pub fn send(&self, bytes: Vec<u8>, descriptors: Vec<OwnedFd>) {
         let _ = self.0.send(Outgoing { bytes, descriptors });
     }
@@ -103,13 +103,14 @@ async fn carry(
                         on_frame(&frame, &mut descriptors)?;
                     }
                     if buffer.is_empty() {
-                        // Of a thousand peers hardly one speaks: their buffers would be most of what is kept.
+                        // Of a thousand peers hardly one is sending. If all kept a buffer, that would be most of the
+                        // memory.
                         buffer = fresh();
                     }
                     if descriptors.len() > MOST_WAITING {
                         return Err(WireError::OutOfTurn("descriptors without frames".to_owned()));
                     }
-                    // A peer that never stops is not the only one.
+                    // Other tasks run, even if this peer sends without a pause.
                     tokio::task::yield_now().await;
                 }
             }

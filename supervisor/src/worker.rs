@@ -27,11 +27,10 @@ use crate::process::{Process, Start, Who};
 use crate::run::News;
 use crate::wire::{Wire, WireError};
 
-/// A worker that has closed a socket is given this long to end, too.
+/// How long a worker that has closed a socket may take to end.
 const LAST_MOMENTS: Duration = Duration::from_secs(1);
 
-/// Whoever closes a socket is mostly about to end. If this worker has not done so in a moment, it
-/// has failed.
+/// Reports a worker as failed, unless it ends soon. A worker that closes a socket is usually about to end.
 pub fn failed_unless_it_ends(id: u32, why: String, news: &UnboundedSender<News>) {
     let news = news.clone();
     tokio::task::spawn_local(async move {
@@ -40,31 +39,31 @@ pub fn failed_unless_it_ends(id: u32, why: String, news: &UnboundedSender<News>)
     });
 }
 
-/// What a worker is to be.
+/// What a worker is started with.
 #[derive(Clone, Debug)]
 pub struct Orders {
-    /// Its function, as the manifest had it when the worker was started.
+    /// The function, as the manifest had it when the worker was started.
     pub function: Function,
-    /// The number of what it is, among the function's versions.
+    /// The version number of the function.
     pub version: u32,
-    /// Its program: a copy that is kept.
+    /// The stored copy of the program.
     pub program: PathBuf,
     /// Its environment, resources and secrets.
     pub filled: Filled,
-    /// The manifest's version.
+    /// The generation that the worker belongs to.
     pub generation: u64,
-    /// Largest body of a request.
+    /// Maximum size of a request body in bytes.
     pub body_bytes: u64,
 }
 
 /// Whether a worker answers PING.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pulse {
-    /// It has not said READY: it is judged by its start.
+    /// It has not sent READY yet. Its start timeout applies.
     Starting,
-    /// It has said so, or has answered.
+    /// It has sent READY, or has answered the last PING.
     Good,
-    /// It was asked and has not answered yet.
+    /// It has not answered the last PING yet.
     Asked,
 }
 
@@ -75,21 +74,21 @@ pub struct Worker {
     pub process: Process,
     /// Its function's name.
     pub function: String,
-    /// What it is told in answer to HELLO, but for its own codec.
+    /// What it was started with. CONFIG contains it, encoded in the codec that the worker chose.
     pub orders: Orders,
-    /// The codec it chose, once it has said HELLO.
+    /// The codec that it chose in HELLO.
     pub codec: Rc<Cell<Option<Codec>>>,
-    /// Its control socket has ended.
+    /// Whether its control socket has closed.
     pub silent: bool,
     /// Whether it answers PING.
     pulse: Rc<Cell<Pulse>>,
-    /// Which limits it had met when that was last looked at.
+    /// How often it had reached its limits at the last check.
     met: Cell<Events>,
     wire: Wire,
 }
 
 impl Worker {
-    /// Starts a worker; what it says on its control socket becomes news.
+    /// Starts a worker. Its messages on the control socket become events for the runner.
     pub fn start(
         id: u32,
         name: &str,
@@ -104,7 +103,7 @@ impl Worker {
             source: "worker",
             worker: Some((name.to_owned(), id)),
         };
-        // Made absolute: within its cell there is no other directory to start from.
+        // Made absolute, because the sandbox has another working directory.
         let base = std::path::absolute(base)?;
         let program = std::path::absolute(&orders.program)?;
         let kind = cell::Program::of(&program)?;
@@ -178,7 +177,7 @@ impl Worker {
         })
     }
 
-    /// Answers HELLO.
+    /// Answers HELLO with CONFIG.
     pub fn configure(&self, id: u32) {
         let Some(codec) = self.codec.get() else {
             return;
@@ -215,7 +214,7 @@ impl Worker {
         }
     }
 
-    /// Gives it one end of a data socket per gateway thread; returns the other ends.
+    /// Creates a data socket for each gateway thread. Sends one end of each to the worker, and returns the other ends.
     pub fn attach(&self, threads: u32) -> io::Result<Vec<OwnedFd>> {
         (0..threads)
             .map(|thread| {
@@ -226,7 +225,7 @@ impl Worker {
             .collect()
     }
 
-    /// What is to be said of limits that it has met since the last look.
+    /// Messages about limits that it has reached since the last check.
     pub fn met(&self) -> Vec<String> {
         let Some(events) = self.process.events() else {
             return Vec::new();
@@ -235,13 +234,13 @@ impl Worker {
         events.news(&before)
     }
 
-    /// Which limits it had met at the last look.
+    /// How often it had reached its limits at the last check.
     pub fn limited(&self) -> Events {
         self.met.get()
     }
 
-    /// Asks whether it is there; `false` if it has not answered the last time. One whose handler runs
-    /// cannot answer either.
+    /// Sends PING, if the worker is ready and has answered the last one. Returns `false` if it has not answered the
+    /// last one, which may also mean that a handler is running.
     pub fn ping(&self) -> bool {
         let last = self.pulse.get();
         if last == Pulse::Good {
@@ -251,13 +250,13 @@ impl Worker {
         last != Pulse::Asked
     }
 
-    /// Tells it to end once the gateway has closed its sockets.
+    /// Requests the worker to end after the gateway has closed its data sockets.
     pub fn drain(&self, deadline: Duration) {
         let deadline_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
         self.tell(Control::Drain { deadline_ms }, vec![]);
     }
 
-    /// Tells it to end.
+    /// Requests the worker to end.
     pub fn stop(&self, deadline: Duration) {
         let deadline_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
         self.tell(Control::Stop { deadline_ms }, vec![]);
@@ -270,7 +269,7 @@ impl Worker {
     }
 }
 
-/// Makes the directories that it may write and that are missing; they are its own.
+/// Creates the missing directories that the function may write, and makes the function's user their owner.
 fn make_writable(function: &Function, base: &Path, host: &Host, user: u32) -> io::Result<()> {
     for path in &function.sandbox.write {
         let path = base.join(path);
@@ -285,7 +284,7 @@ fn make_writable(function: &Function, base: &Path, host: &Host, user: u32) -> io
     Ok(())
 }
 
-/// What is known of a worker's side of the conversation.
+/// Handles the frames that a worker sends on its control socket.
 struct Conversation {
     id: u32,
     who: Who,
@@ -359,7 +358,7 @@ impl Conversation {
     }
 
     fn tell(&self, news: News) {
-        // The runner outlives every conversation.
+        // The runner, which receives them, outlives all workers.
         let _ = self.news.send(news);
     }
 }

@@ -1,4 +1,5 @@
-//! The supervisor's side of the zygote (`cell/zygote.rs`): started once, asked for each cell, replaced when it fails.
+//! The supervisor's side of the zygote (`cell/zygote.rs`). It is started once, gets an order for each sandbox, and is
+//! replaced when it fails.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,10 +14,10 @@ use nix::unistd::Pid;
 use crate::cell::{Born, LONGEST, Order};
 use crate::gateway::Program;
 
-/// So long the supervisor waits for it, and does nothing else meanwhile: a copy takes a millisecond.
+/// How long the supervisor waits for the zygote. It does nothing else meanwhile; making a copy takes a millisecond.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A running zygote. Ends when this is dropped.
+/// A running zygote. Dropping this kills it.
 #[derive(Debug)]
 pub struct Zygote {
     child: Child,
@@ -24,7 +25,7 @@ pub struct Zygote {
 }
 
 impl Zygote {
-    /// Starts `program` as one.
+    /// Starts `program` as a zygote.
     pub fn start(program: &Program) -> io::Result<Zygote> {
         let (socket, theirs) = UnixStream::pair()?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -35,15 +36,15 @@ impl Zygote {
             descriptors: vec![theirs.into()],
             ..Spawn::new(program.path.clone())
         })?;
-        // It has nothing to say but its replies.
+        // The zygote sends only replies, over the socket.
         drop((child.stdout.take(), child.stderr.take()));
         Ok(Zygote { child, socket })
     }
 
-    /// Tells it to make a cell; `descriptors` are those that the order comes with.
+    /// Sends an order for a sandbox. `descriptors` are those that belong to the order.
     ///
     /// # Errors
-    /// It takes no orders any more, and has not begun with this one.
+    /// The order is too large, or the zygote accepts no orders any more. The order has not been carried out.
     pub fn tell(&self, order: &Order, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let order = serde_json::to_vec(order)?;
         if order.len() > LONGEST || descriptors.len() > passing::MAX_FDS {
@@ -61,10 +62,10 @@ impl Zygote {
         (&self.socket).write_all(&bytes[sent..])
     }
 
-    /// The cell's process.
+    /// Receives the process id of the sandbox.
     ///
     /// # Errors
-    /// It could not be made, or nobody will ever know.
+    /// The sandbox could not be made, or the zygote has ended before it replied, so that the result is unknown.
     pub fn hear(&self) -> io::Result<Pid> {
         let mut line = String::new();
         BufReader::new(&self.socket).read_line(&mut line)?;

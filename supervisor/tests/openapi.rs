@@ -1,5 +1,5 @@
-//! `docs/control-api.yaml` and the code say the same: every route with its parameters, and every field
-//! of every answer, in both directions.
+//! Checks that `docs/control-api.yaml` and the code agree in both directions: every route with its parameters, and
+//! every field of every response.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -49,8 +49,8 @@ fn requests() -> Requests {
     }
 }
 
-/// One value of each answer's type with every field of it. None is made with `..`: a new field does not
-/// compile until it stands here, and then fails until it is in the document.
+/// One value of each response type, with all fields set. No value is built with `..`: a new field does not compile
+/// until it is added here, and then the test fails until the field is in the document.
 fn full() -> Vec<(&'static str, Value)> {
     let worker = WorkerStatus {
         id: 1,
@@ -173,7 +173,7 @@ fn full() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// The same types with nothing in them that may be missing.
+/// Some of these types, without their optional fields.
 fn least() -> Vec<(&'static str, Value)> {
     let status = Status {
         service: "s".to_owned(),
@@ -209,7 +209,7 @@ fn validator(document: &Value, name: &str) -> jsonschema::Validator {
     jsonschema::validator_for(&schema).unwrap()
 }
 
-/// Follows references.
+/// Resolves references.
 fn resolve<'d>(document: &'d Value, schema: &'d Value) -> &'d Value {
     match schema["$ref"].as_str() {
         Some(reference) => {
@@ -220,7 +220,7 @@ fn resolve<'d>(document: &'d Value, schema: &'d Value) -> &'d Value {
     }
 }
 
-/// Every object in `value` has the members that its schema names, all of them and no others.
+/// Checks that every object in `value` has exactly the members that its schema names.
 fn same_names(document: &Value, schema: &Value, value: &Value, place: &str) {
     let schema = resolve(document, schema);
     match value {

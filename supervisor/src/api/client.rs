@@ -1,5 +1,5 @@
-//! Asks a running platform over its control socket, for the command line: one request a connection,
-//! answers as the types of this API.
+//! The client of the control API, for the command line. It sends one request on a connection, and parses the answer as
+//! a type of this API.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,40 +17,40 @@ use tokio::net::UnixStream;
 use super::Problem;
 use crate::state::StateDir;
 
-/// What stands in a query as it is.
+/// The characters that are escaped in a query: all except ASCII letters, digits and `-`, `_`, `.`, `:`.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
     .remove(b':');
 
-/// Longest line of an answer that comes in lines: far more than any record.
+/// Maximum size in bytes of a line in a streamed answer: far more than any record.
 const LINE: usize = 16 << 20;
 
-/// Why a platform could not be asked.
+/// Why a request to a platform has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// None runs from this manifest.
+    /// No platform runs from this manifest.
     #[error("no platform runs from {manifest}; start one with `hearth up {manifest}`")]
     NotRunning {
-        /// Which.
+        /// The manifest's path.
         manifest: String,
     },
-    /// The socket failed.
+    /// The socket has failed.
     #[error("cannot talk to the platform")]
     Io(#[from] io::Error),
-    /// The answer broke off, or was no HTTP.
+    /// The answer was cut off, or is not HTTP.
     #[error("cannot talk to the platform")]
     Http(#[from] hyper::Error),
-    /// The answer was not understood.
+    /// The answer could not be parsed.
     #[error("the platform's answer is not understood; is it of another version?")]
     Answer(#[from] serde_json::Error),
-    /// The platform says no.
+    /// The platform has answered with an error.
     #[error("{0}")]
     Refused(Problem),
 }
 
-/// A platform, by its manifest and where it keeps its state.
+/// A client of the platform that runs from this manifest and keeps its state in this directory.
 #[derive(Clone, Debug)]
 pub struct Client {
     manifest: PathBuf,
@@ -58,7 +58,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// The one that runs from this manifest with this state.
+    /// A client of the platform that runs from this manifest with this state.
     pub fn of(manifest: &Path, state: StateDir) -> Client {
         Client {
             manifest: manifest.to_owned(),
@@ -66,23 +66,23 @@ impl Client {
         }
     }
 
-    /// Asks with GET and reads the JSON of the answer.
+    /// Sends a GET request, and parses the answer as JSON.
     pub fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, AskError> {
         Ok(serde_json::from_slice(&self.whole(Method::GET, target)?)?)
     }
 
-    /// Asks with POST and reads the JSON of the answer.
+    /// Sends a POST request, and parses the answer as JSON.
     pub fn post<T: DeserializeOwned>(&self, target: &str) -> Result<T, AskError> {
         Ok(serde_json::from_slice(&self.whole(Method::POST, target)?)?)
     }
 
-    /// Asks with GET for a text.
+    /// Sends a GET request, and returns the answer as text.
     pub fn text(&self, target: &str) -> Result<String, AskError> {
         let bytes = self.whole(Method::GET, target)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Asks with GET; `on_line` gets each line as it comes and says whether to go on.
+    /// Sends a GET request, and passes each line of the answer to `on_line` as it arrives, until that returns `false`.
     pub fn lines(
         &self,
         target: &str,
@@ -120,7 +120,7 @@ impl Client {
         })
     }
 
-    /// Runs one conversation to its end.
+    /// Runs one exchange with the platform to its end.
     fn talk<T>(
         &self,
         conversation: impl AsyncFnOnce(Client) -> Result<T, AskError>,
@@ -131,7 +131,7 @@ impl Client {
         runtime.block_on(conversation(self.clone()))
     }
 
-    /// The head of an answer, unless that says no.
+    /// Sends a request. Returns the response with its head read, or the error that the platform answered.
     async fn answer(&self, method: Method, target: &str) -> Result<Response<Incoming>, AskError> {
         let socket = self.state.socket();
         let stream = hearth_sys::unix::connect(&socket).map_err(|error| match error.kind() {
@@ -143,7 +143,7 @@ impl Client {
         stream.set_nonblocking(true)?;
         let stream = TokioIo::new(UnixStream::from_std(stream)?);
         let (mut sender, connection) = http1::handshake(stream).await?;
-        // Its end is seen by whoever waits for the answer.
+        // If the connection fails, the code that waits for the answer gets the error.
         tokio::spawn(connection);
         let request = http::Request::builder()
             .method(method)
@@ -160,7 +160,7 @@ impl Client {
     }
 }
 
-/// A path with those of the parameters that have a value.
+/// The path, with a query of those parameters that have a value.
 pub fn target(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
     let mut target = path.to_owned();
     for (name, value) in parameters {

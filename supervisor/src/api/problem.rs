@@ -1,25 +1,25 @@
-//! What is said where a request cannot be answered: `application/problem+json` (RFC 9457), with the
-//! layer `control`. The only place where a fault of this API gets its status.
+//! Error responses of the control API: `application/problem+json` (RFC 9457), with the layer `control`. Errors of this
+//! API get their status only here.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The layer that says so, beside those of the gateway (`docs/limits.md`).
+/// The layer in the error responses of this API. Those of the gateway have other layers (`docs/limits.md`).
 const LAYER: &str = "control";
 
-/// Why there is no answer.
+/// An error response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// What kind of thing it is.
+    /// The kind of error.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What it is this time, and what helps.
+    /// What is wrong in this case, and what helps.
     pub detail: String,
-    /// `control`.
+    /// Always `control`.
     pub layer: String,
-    /// Methods that the path knows, where the method was wrong.
+    /// The methods that the path supports, if the method was wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<String>,
 }
@@ -46,17 +46,17 @@ impl Problem {
         Problem::new(400, "Bad request", detail)
     }
 
-    /// 403: this user may not ask.
+    /// 403: this user may not send requests.
     pub fn forbidden(detail: impl Into<String>) -> Problem {
         Problem::new(403, "Forbidden", detail)
     }
 
-    /// 404: there is no such path.
+    /// 404: this path does not exist.
     pub fn not_found(detail: impl Into<String>) -> Problem {
         Problem::new(404, "Not found", detail)
     }
 
-    /// 405: the path knows these methods only.
+    /// 405: the path supports only these methods.
     pub fn method(allow: Vec<String>) -> Problem {
         let detail = format!("this path knows {}", allow.join(", "));
         Problem {
@@ -65,7 +65,7 @@ impl Problem {
         }
     }
 
-    /// 409: it was tried and could not be done.
+    /// 409: the request could not be carried out.
     pub fn refused(detail: impl Into<String>) -> Problem {
         Problem::new(409, "Not done", detail)
     }
@@ -76,12 +76,12 @@ impl Problem {
         Problem::new(413, "Content too large", detail)
     }
 
-    /// 500: the platform failed at it.
+    /// 500: the platform has failed to answer.
     pub fn internal(detail: impl Into<String>) -> Problem {
         Problem::new(500, "Failed", detail)
     }
 
-    /// 503: not now.
+    /// 503: the platform cannot answer now.
     pub fn unavailable(detail: impl Into<String>) -> Problem {
         Problem::new(503, "Not now", detail)
     }

@@ -1,8 +1,8 @@
-//! From method, path and query to what is asked. Pure: knows no socket and no peer, so that whatever
-//! carries the API gives the same answers.
+//! Parses method, path and query into a request. Pure: it knows no socket and no peer, so that the API gives the same
+//! answers on every transport.
 //!
-//! A new request is one entry of [`ROUTES`], one variant of [`Request`], and one path in
-//! `docs/control-api.yaml`, which a test demands.
+//! A new request needs an entry in [`ROUTES`], a variant of [`Request`], and a path in `docs/control-api.yaml`, which a
+//! test checks.
 
 use std::str::FromStr;
 
@@ -12,25 +12,25 @@ use super::{Problem, Request};
 use crate::device::Ask;
 use crate::filter::{Level, LogQuery, Since};
 
-/// Records that are told where nobody says how many.
+/// Number of log records, if the query does not set it.
 const LINES: usize = 100;
 
-/// Most records of the past that one request gets.
+/// Maximum number of past log records for one request.
 pub const MOST_LINES: usize = 100_000;
 
-/// One thing that can be asked.
+/// A request that the API supports.
 #[derive(Debug)]
 pub struct Route {
     /// `GET` or `POST`.
     pub method: &'static str,
-    /// All of the path.
+    /// The whole path.
     pub path: &'static str,
-    /// The names its query may have.
+    /// The names of the parameters that its query may have.
     pub parameters: &'static [&'static str],
     read: fn(&Query) -> Result<Request, Problem>,
 }
 
-/// All that can be asked.
+/// All requests that the API supports.
 pub const ROUTES: &[Route] = &[
     Route {
         method: "GET",
@@ -99,7 +99,7 @@ pub const ROUTES: &[Route] = &[
     },
 ];
 
-/// What is asked.
+/// Parses a request.
 pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Request, Problem> {
     let here: Vec<&Route> = ROUTES.iter().filter(|route| route.path == path).collect();
     let Some(route) = here.iter().find(|route| route.method == method) else {
@@ -139,7 +139,7 @@ fn wrong(name: &str, why: &str) -> Problem {
     Problem::bad_request(format!("{name}: {why}"))
 }
 
-/// A query's names and values, each name once. Values are percent-encoded, and `+` is a plus.
+/// The names and values of a query, each name once. Values are percent-encoded in the query; `+` is a plus sign.
 #[derive(Debug)]
 struct Query(Vec<(String, String)>);
 
@@ -172,7 +172,7 @@ impl Query {
         pair.map(|(_, value)| value.as_str())
     }
 
-    /// A whole number, or `true` or `false`.
+    /// The value as a whole number, or as `true` or `false`.
     fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Problem> {
         let what = match std::any::type_name::<T>() {
             "bool" => "`true` or `false`",

@@ -1,8 +1,8 @@
-//! The system calls of a cell: a list of what may be done, per architecture; whatever else is tried is
-//! refused, and the supervisor hears which it was.
+//! The system calls of a sandbox: a list of allowed calls, for each architecture. All other calls are refused, and the
+//! supervisor receives a notification of each.
 //!
-//! What reaches files, ports and processes is decided elsewhere (mounts, Landlock, namespaces). Here
-//! the kernel's surface is cut down to what servers use.
+//! Mounts, Landlock and namespaces control the access to files, ports and processes. This filter reduces the kernel's
+//! attack surface to the calls that servers use.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -19,7 +19,7 @@ use syscalls::{Sysno, SysnoSet};
 
 use super::Plan;
 
-/// Allowed whatever their arguments. A name that an architecture does not have is passed over.
+/// Calls that are allowed with any arguments. Names that an architecture does not have are ignored.
 const ALLOWED: &str = "
     read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 sendfile copy_file_range
     open openat openat2 creat close close_range fstat stat lstat newfstatat fstatat statx lseek ftruncate
@@ -50,17 +50,18 @@ const ALLOWED: &str = "
     recvfrom recvmsg recvmmsg shutdown getsockname getpeername getsockopt setsockopt
 ";
 
-/// Besides, where there is somebody to speak to.
+/// Also allowed if the plan names a port or a socket to connect to.
 const CONNECTING: &str = "connect";
 
-/// Besides, for who accepts.
+/// Also allowed for a process that accepts connections.
 const ACCEPTING: &str = "accept accept4";
 
-/// Besides, where signals stay within the cell.
+/// Also allowed if signals cannot leave the sandbox.
 const SIGNALLING: &str =
     "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_send_signal";
 
-/// `prctl` that change only what a program calls itself, and what it gives up.
+/// Allowed operations of `prctl`: names of the process and its memory, the signal when its parent ends, `no_new_privs`,
+/// and queries.
 const PRCTL: [libc::c_int; 9] = [
     libc::PR_SET_NAME,
     libc::PR_GET_NAME,
@@ -73,7 +74,8 @@ const PRCTL: [libc::c_int; 9] = [
     libc::PR_GET_DUMPABLE,
 ];
 
-/// `ioctl` on descriptors of any kind, and what tells a terminal from a file.
+/// Allowed operations of `ioctl`: those for all kinds of descriptors, and those that distinguish a terminal from a
+/// file.
 const IOCTL: [libc::Ioctl; 6] = [
     libc::FIONBIO,
     libc::FIONREAD,
@@ -83,8 +85,7 @@ const IOCTL: [libc::Ioctl; 6] = [
     libc::TIOCGWINSZ,
 ];
 
-/// `clone` with any of these makes namespaces: CLONE_NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER,
-/// NEWPID, NEWNET.
+/// Flags of `clone` that create namespaces: CLONE_NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
 const CLONE_NEW: u64 = 0x80
     | 0x2_0000
     | 0x200_0000
@@ -94,18 +95,17 @@ const CLONE_NEW: u64 = 0x80
     | 0x2000_0000
     | 0x4000_0000;
 
-/// The kind of a socket without its flags (SOCK_NONBLOCK, SOCK_CLOEXEC).
+/// Mask for the type of a socket without its flags (SOCK_NONBLOCK, SOCK_CLOEXEC).
 const SOCKET_KIND: u64 = 0xf;
 
-/// Instructions of filters (`linux/bpf_common.h`): BPF_LD | BPF_W | BPF_ABS, BPF_JMP with BPF_JEQ, BPF_JGE, BPF_JA,
-/// BPF_RET.
+/// Opcodes of filters (`linux/bpf_common.h`): BPF_LD | BPF_W | BPF_ABS, BPF_JMP with BPF_JEQ, BPF_JGE, BPF_JA, BPF_RET.
 const LOAD: u16 = 0x20;
 const IF_EQUAL: u16 = 0x15;
 const IF_AT_LEAST: u16 = 0x35;
 const JUMP: u16 = 0x05;
 const RETURN: u16 = 0x06;
 
-/// Where `struct seccomp_data` has the call's number, and its architecture.
+/// Offsets of the call's number and of its architecture in `struct seccomp_data`.
 const NUMBER_AT: u32 = 0;
 const ARCH_AT: u32 = 4;
 
@@ -119,13 +119,13 @@ const MISSING: u32 = 0x0005_0000 | libc::ENOSYS.unsigned_abs();
 const AUDIT_X86_64: u32 = 0xc000_003e;
 const AUDIT_AARCH64: u32 = 0xc000_00b7;
 
-/// What seccompiler writes in the place of [`ASK`], which it does not know: to have a tracer decide.
+/// `SECCOMP_RET_TRACE`. It stands for [`ASK`] in the output of seccompiler, which does not support [`ASK`].
 const MARK: u32 = 0x7ff0_0000;
 
-/// Bytes of one instruction: a `struct sock_filter` of the kernel's.
+/// Size of an instruction in bytes (the kernel's `struct sock_filter`).
 const INSTRUCTION: usize = 8;
 
-/// What of a plan decides which calls it allows: plans that agree in it share a filter.
+/// The parts of a plan that determine its filter. Plans in which they are equal share a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kind {
     tcp: bool,
@@ -135,7 +135,7 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// A plan's.
+    /// The kind of this plan.
     pub fn of(plan: &Plan) -> Kind {
         Kind {
             tcp: !plan.network.ports.is_empty(),
@@ -145,15 +145,15 @@ impl Kind {
         }
     }
 
-    /// Its filter, compiled, as `restrict` reads it. Every start of a worker would have to wait for this; so it
-    /// is done once, by the supervisor.
+    /// The compiled filter, in the format that `restrict` reads. The supervisor compiles it once, so that starts of
+    /// workers do not have to wait for it.
     pub fn compiled(self) -> io::Result<Vec<u8>> {
         Ok(packed(&self.filter()?))
     }
 
     fn filter(self) -> io::Result<Vec<Instruction>> {
         let rules = rules(self);
-        // In clone3 the flags lie in memory, where no filter sees them. Libraries use clone where it is not.
+        // The flags of clone3 are in memory, which filters cannot read. Libraries use clone if clone3 does not exist.
         let mut said: BTreeMap<u32, Verdict> = number("clone3")
             .and_then(|call| Some((u32::try_from(call).ok()?, Verdict::Missing)))
             .into_iter()
@@ -176,19 +176,19 @@ impl Kind {
     }
 }
 
-/// What the begin of a filter says to a call.
+/// What the first part of a filter decides about a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Allow,
     Refuse,
-    /// As if it were not there.
+    /// Fail with ENOSYS, as if the call did not exist.
     Missing,
-    /// What comes behind the begin looks at its arguments.
+    /// Let the second part of the filter check the arguments.
     Further,
 }
 
 impl Verdict {
-    /// `behind` is how many instructions of the begin come after it.
+    /// `behind` is the number of instructions that follow it in the first part.
     fn instruction(self, behind: usize) -> Instruction {
         match self {
             Verdict::Allow => instruction(RETURN, 0, 0, ALLOW),
@@ -199,14 +199,14 @@ impl Verdict {
     }
 }
 
-/// The begin of a filter: it goes on behind itself with calls for which that is said, and refuses those of which
-/// nothing is.
+/// The first part of a filter. It passes calls with the verdict `Further` on to the second part, and refuses calls
+/// without a verdict.
 ///
-/// When a filter is installed, the kernel runs it for every call there is, to find those that need not ask it
-/// any more. Of a list that is gone through from its top, as seccompiler makes it, that was a third of a start;
-/// so calls are searched for.
+/// When a filter is installed, the kernel runs it for every call number, to find the calls that the filter always
+/// allows. For the linear list that seccompiler makes, this took a third of the start of a worker, so this part is a
+/// binary search.
 fn search(said: &BTreeMap<u32, Verdict>) -> io::Result<Vec<Instruction>> {
-    // Where it changes what is said, and to what; before the first, calls are refused.
+    // The numbers from which on the verdict changes, each with the new verdict. Calls before the first are refused.
     let mut edges: Vec<(u32, Verdict)> = Vec::new();
     let last = |edges: &[(u32, Verdict)]| edges.last().map_or(Verdict::Refuse, |one| one.1);
     for (call, verdict) in said {
@@ -225,7 +225,7 @@ fn search(said: &BTreeMap<u32, Verdict>) -> io::Result<Vec<Instruction>> {
         TargetArch::riscv64 => return Err(io::ErrorKind::Unsupported.into()),
     };
     let length = tree.len();
-    // Of another architecture numbers mean other calls: what follows refuses them all.
+    // On another architecture, numbers mean other calls. The second part kills the process for each of them.
     let mut filter = vec![
         instruction(LOAD, 0, 0, ARCH_AT),
         instruction(IF_EQUAL, 1, 0, arch),
@@ -239,13 +239,13 @@ fn search(said: &BTreeMap<u32, Verdict>) -> io::Result<Vec<Instruction>> {
     Ok(filter)
 }
 
-/// A place of the search.
+/// A node of the search tree.
 enum Node {
     Ask(Instruction),
     Leaf(Verdict),
 }
 
-/// The search among these edges; `before` is what is said before the first.
+/// The search tree for these edges. `before` is the verdict before the first.
 fn halve(edges: &[(u32, Verdict)], before: Verdict) -> io::Result<Vec<Node>> {
     let middle = edges.len() / 2;
     let Some((edge, after)) = edges.get(middle) else {
@@ -282,10 +282,10 @@ fn unpacked(bytes: &[u8]) -> Option<Vec<Instruction>> {
     whole.then(|| instructions.iter().map(instruction).collect())
 }
 
-/// Filters this process's calls from now on; what is refused is told to who holds the descriptor.
+/// Filters the calls of this process from now on. The returned descriptor receives the notifications of refused calls.
 ///
 /// # Errors
-/// `InvalidData` if `compiled` is not what [`Kind::compiled`] makes; what seccomp(2) says.
+/// `InvalidData` if `compiled` is not in the format of [`Kind::compiled`]; the errors of seccomp(2).
 pub(super) fn restrict(compiled: &[u8]) -> io::Result<OwnedFd> {
     let torn = || io::Error::new(io::ErrorKind::InvalidData, "the filter is torn");
     filter_with_listener(&unpacked(compiled).ok_or_else(torn)?)
@@ -305,7 +305,7 @@ fn compile(
         jt: one.jt,
         jf: one.jf,
         k: match one.code {
-            // The only instruction whose operand is an action.
+            // Only the operand of this instruction is an action.
             RETURN => ask(one.k),
             _ => one.k,
         },
@@ -317,7 +317,8 @@ fn number(name: &str) -> Option<i64> {
     Sysno::from_str(name).ok().map(|call| i64::from(call.id()))
 }
 
-/// What the plan allows: no rule for a call allows it always, several allow it if any fits.
+/// The calls that the plan allows. A call without a rule is always allowed; a call with rules is allowed if one of them
+/// matches.
 fn rules(kind: Kind) -> BTreeMap<i64, Vec<Rule>> {
     let mut names = vec![ALLOWED];
     if kind.tcp || kind.unix {
@@ -345,7 +346,7 @@ fn rules(kind: Kind) -> BTreeMap<i64, Vec<Rule>> {
         }
     };
     only("clone", vec![vec![bits(0, CLONE_NEW, 0)]]);
-    // Its own limits, and nobody else's of the same user.
+    // Only its own limits, not those of other processes of the same user.
     only("prlimit64", vec![vec![is(0, 0)]]);
     only("prctl", PRCTL.map(|one| vec![is(0, one as u64)]).into());
     #[allow(
@@ -353,14 +354,14 @@ fn rules(kind: Kind) -> BTreeMap<i64, Vec<Rule>> {
         reason = "another C library has them in another type"
     )]
     only("ioctl", IOCTL.map(|one| vec![is(1, one as u64)]).into());
-    // An unnamed pair is a pipe; of datagram sockets each could be sent elsewhere.
+    // An unnamed pair of stream sockets is a pipe. Datagram sockets could send to other addresses.
     let stream = |argument| bits(argument, SOCKET_KIND, libc::SOCK_STREAM as u64);
     let family = |one: libc::c_int| is(0, one as u64);
     only("socketpair", vec![vec![family(libc::AF_UNIX), stream(1)]]);
     let mut sockets = Vec::new();
     if kind.tcp {
         for one in [libc::AF_INET, libc::AF_INET6] {
-            // Other protocols over stream sockets, such as MPTCP, Landlock does not judge.
+            // Landlock does not check other protocols of stream sockets, such as MPTCP.
             for protocol in [0, libc::IPPROTO_TCP as u64] {
                 sockets.push(vec![family(one), stream(1), is(2, protocol)]);
             }
@@ -370,14 +371,15 @@ fn rules(kind: Kind) -> BTreeMap<i64, Vec<Rule>> {
         sockets.push(vec![family(libc::AF_UNIX), stream(1)]);
     }
     only("socket", sockets);
-    // With this flag sending connects, past Landlock.
+    // With MSG_FASTOPEN, sending also connects, and Landlock does not check it.
     let plain = |flags| vec![vec![bits(flags, libc::MSG_FASTOPEN as u64, 0)]];
     only("sendto", plain(3));
     only("sendmsg", plain(2));
     rules
 }
 
-/// The lower 32 bits of the argument are these. The kernel looks at no others for what is asked here.
+/// The lower 32 bits of the argument have this value. The kernel uses no others for the arguments that are checked
+/// here.
 fn is(argument: u8, value: u64) -> Condition {
     condition(argument, Op::Eq, value)
 }
@@ -395,13 +397,13 @@ fn condition(argument: u8, op: Op, value: u64) -> Condition {
 mod tests {
     use super::*;
 
-    /// Those of the older architectures, which newer ones have only in their later forms.
+    /// Calls of older architectures, which newer architectures have only in later forms.
     const OLDER: &str = "
         open creat stat lstat getdents mkdir rmdir unlink rename link symlink readlink access chmod dup2
         newfstatat pipe select poll epoll_create epoll_wait pause alarm arch_prctl fork vfork getpgrp getrlimit time
     ";
 
-    /// The same call by the name that newer architectures give it.
+    /// The name of such a call on newer architectures.
     const NEWER: &str = "fstatat";
 
     #[test]
@@ -440,7 +442,7 @@ mod tests {
         }
     }
 
-    /// What a filter says to a call without arguments, as the kernel would run it, and in how many steps.
+    /// Runs a filter for a call without arguments, as the kernel would. Returns the result and the number of steps.
     fn run(filter: &[Instruction], arch: u32, number: u32) -> (u32, usize) {
         let (mut at, mut value) = (0, 0);
         for step in 1.. {

@@ -1,25 +1,24 @@
-//! Which program makes cells: `hearth-cell`, which is small and soon loaded, where it lies beside the program that
-//! runs and is of the same sources; else that program itself. One of other sources could leave out what a plan
-//! asks for.
+//! Chooses the sandbox helper: the small program `hearth-cell`, if it is beside the running program and built from the
+//! same sources; otherwise the running program itself. A helper from other sources could ignore a part of the plan.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::gateway::Program;
 
-/// The small program's name.
+/// The name of the small helper program.
 pub const NAME: &str = "hearth-cell";
 
-/// The word by which a program is to make a cell of itself, where it can do other things, too.
+/// The argument that makes a program with other functions act as the sandbox helper.
 pub const VERB: &str = "cell";
 
-/// The word by which the small program tells its [`SOURCES`].
+/// The argument that makes the small program print its [`SOURCES`].
 pub const ASK: &str = "sources";
 
-/// What this program's cells are made of.
+/// The hash of the sources that this program was built from.
 pub const SOURCES: &str = env!("HEARTH_SOURCES");
 
-/// What makes cells for `own`, which is this very program and does so by [`VERB`].
+/// The sandbox helper for the running program `own`, which can be the helper itself by [`VERB`].
 pub fn choose(own: PathBuf) -> Program {
     let small = own.with_file_name(NAME);
     let told = Command::new(&small)

@@ -1,7 +1,7 @@
-//! The copy of the zygote that makes a cell of itself and becomes the program: single-threaded, in its namespaces
-//! and cgroup from its first moment.
+//! The steps by which a copy of the zygote sets up its sandbox and becomes the program. The copy has one thread, and is
+//! in its namespaces and control group from the start.
 //!
-//! The order is the only one that works: each step needs what a later one gives up.
+//! Only this order of the steps works: each step needs something that a later one gives up.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -22,32 +22,32 @@ use super::{
     Apart, Empty, Identity, Limit, Mechanism, Order, Plan, Word, calls, files, identity, reach,
 };
 
-/// What went wrong at a step.
+/// Adds the name of a step to an error.
 fn at(step: &str) -> impl Fn(&dyn std::fmt::Display) -> String {
     move |error| format!("{step}: {error}")
 }
 
-/// Largest filter: it has at most 4,096 instructions (BPF_MAXINSNS) of eight bytes.
+/// Maximum size of a filter in bytes: it has at most 4,096 instructions (BPF_MAXINSNS) of eight bytes.
 const MOST_FILTER: u64 = 1 << 15;
 
 /// The descriptors of an [`Order`].
 #[derive(Debug)]
 pub struct Handed {
-    /// Its stdout and stderr.
+    /// The program's stdout and stderr.
     pub outputs: [OwnedFd; 2],
     told: UnixStream,
     filter: OwnedFd,
     pub(super) cgroup: Option<OwnedFd>,
     empty: Vec<OwnedFd>,
-    /// What the program finds from number 3 on.
+    /// The descriptors that the program inherits from number 3 on.
     pub descriptors: Vec<OwnedFd>,
 }
 
 impl Handed {
-    /// Sorts them.
+    /// Assigns the received descriptors in the sequence of [`Order`].
     ///
     /// # Errors
-    /// Some are missing.
+    /// Descriptors are missing.
     pub(super) fn of(descriptors: Vec<OwnedFd>, order: &Order) -> Result<Handed, String> {
         let mut all = descriptors.into_iter();
         let mut next = || all.next().ok_or("descriptors are missing");
@@ -67,8 +67,8 @@ impl Handed {
     }
 }
 
-/// Makes the cell and becomes its program. `bound` is whether capabilities were given up that could be gained.
-/// Returns only if there is no cell; the supervisor knows then why.
+/// Sets up the sandbox and executes the program. `bound` says whether the capabilities that could be gained have been
+/// given up. Returns only on failure, after reporting the reason to the supervisor.
 pub(super) fn enter(order: &Order, handed: Handed, bound: Result<(), String>) {
     let Handed {
         outputs,
@@ -79,7 +79,7 @@ pub(super) fn enter(order: &Order, handed: Handed, bound: Result<(), String>) {
         descriptors,
     } = handed;
     let begun = bound.and_then(|()| {
-        // A session of its own: a program with the user's terminal could type into it.
+        // A new session, because a program that shares the user's terminal could insert input into it.
         setsid().map_err(|error| at("a session")(&error))?;
         if order.batch {
             fork::be_batch();
@@ -88,7 +88,7 @@ pub(super) fn enter(order: &Order, handed: Handed, bound: Result<(), String>) {
         begin(order, &told, filter, empty)
     });
     let failed = begun.unwrap_or_else(|error| error);
-    // It says so while it can; whoever is not there any more need not know.
+    // The report can fail only if the supervisor has gone.
     let _ = say(&told, &Word::Failed(failed), None);
 }
 
@@ -100,7 +100,8 @@ fn say(told: &UnixStream, word: &Word, listener: Option<&OwnedFd>) -> io::Result
     (&*told).write_all(&line[sent..])
 }
 
-/// Returns why it did not become the program.
+/// Carries out the steps. Returns only if the program is not executed: `Ok` with the error of exec, or `Err` with the
+/// error of an earlier step.
 fn begin(
     order: &Order,
     told: &UnixStream,
@@ -128,7 +129,7 @@ fn begin(
     stands.add(
         landlock.unwrap_or_else(|error| Mechanism::missing("landlock", with_causes(&error))),
     )?;
-    // Made before: the list of calls is for the program, not for the making of it.
+    // Prepared before the filter is installed, which allows only the calls of programs.
     let mut program = Command::new(&plan.shown);
     program.args(&plan.args).env_clear();
     program.envs(order.env.iter().map(|(name, value)| (name, value)));
@@ -149,7 +150,7 @@ fn begin(
     Ok(format!("{}: {error}", plan.shown.display()))
 }
 
-/// What holds so far.
+/// The mechanisms so far.
 struct Stands {
     strict: bool,
     list: Vec<Mechanism>,
@@ -172,7 +173,7 @@ impl Stands {
     }
 }
 
-/// Namespaces, and the files in them.
+/// Enters the namespaces, and sets up the files in them.
 fn apart(plan: &Plan, empty: Vec<OwnedFd>, stands: &mut Stands) -> Result<(), String> {
     let user = match (plan.apart, plan.identity) {
         (Apart::Not, _) => {
@@ -211,7 +212,7 @@ fn limit(plan: &Plan) -> Result<(), String> {
             Limit::Locked => Resource::RLIMIT_MEMLOCK,
             Limit::Queues => Resource::RLIMIT_MSGQUEUE,
         };
-        // No more than we may have ourselves.
+        // Not above the hard limit of this process.
         let (_, most) = nix::sys::resource::getrlimit(resource)
             .map_err(|error| format!("limit {limit:?}: {error}"))?;
         let value = (*value).min(most);
@@ -224,7 +225,7 @@ fn become_nobody(plan: &Plan, stands: &mut Stands) -> Result<(), String> {
     let own_namespace = plan.apart == Apart::ByUser;
     let privileged = own_namespace || matches!(plan.identity, Identity::Own(_));
     if own_namespace {
-        // Within it the process has all of them again.
+        // In its new user namespace, the process has all capabilities again.
         identity::bound().map_err(|error| at("capabilities")(&error))?;
     }
     match plan.identity {
@@ -245,12 +246,12 @@ fn become_nobody(plan: &Plan, stands: &mut Stands) -> Result<(), String> {
                 "none, and none to be gained",
             ))
         }
-        // An ordinary user has none; no_new_privs keeps it so.
+        // An ordinary user has no capabilities, and cannot gain any because of no_new_privs.
         false => stands.add(Mechanism::enforced("capabilities", "none")),
     }
 }
 
-/// Looked at before anything is enforced that would only say "permission denied".
+/// Checks access before Landlock and the filter are installed, whose errors would only be "permission denied".
 fn check_program(plan: &Plan) -> Result<(), String> {
     access(&plan.shown, AccessFlags::X_OK).map_err(|error| {
         let path = plan.shown.display();
@@ -269,7 +270,8 @@ fn check_program(plan: &Plan) -> Result<(), String> {
     Ok(())
 }
 
-/// The change of user has reset it.
+/// Makes the kernel kill this process with its parent, the supervisor's main thread. Comes after the change of user,
+/// which resets the setting (prctl(2)). Fails if the supervisor has ended already.
 fn end_with_the_parent(told: &UnixStream) -> Result<(), String> {
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| at("the parent's end")(&error))?;
     match wait::hung_up(&[told.as_raw_fd()]).as_deref() {

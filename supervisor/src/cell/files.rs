@@ -1,5 +1,5 @@
-//! The file system of a cell: an empty one in memory, with what the plan names put into it, each thing
-//! at the path it has outside.
+//! The file system of a sandbox: an empty one in memory, into which everything in the plan is mounted at its path
+//! outside. The program is mounted at the plan's `shown`.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,29 +10,31 @@ use hearth_sys::mount::{Attributes, Tree};
 
 use super::{Access, Plan};
 
-/// Where the new root stands for a moment; every system has it.
+/// Where the new root is mounted for a moment. Every system has this directory.
 const STAGE: &str = "/proc";
 
-/// Room for the directories that hold what is mounted, and no more: bytes and inodes.
+/// Bytes and inodes of the root file system without a `/tmp`: enough for the mount points.
 const ROOT: (u64, u64) = (64 << 10, 1024);
 
-/// Files in all where there is a `/tmp`, so that many small ones do not take the kernel's memory past their size.
+/// Inodes of the root file system with a `/tmp`. The limit prevents many small files from using more kernel memory than
+/// their size.
 const TMP_INODES: u64 = 4096;
 
-/// Mode of `/tmp`: there is only one user.
+/// Mode of `/tmp`. The sandbox has only one user.
 const TMP_MODE: u32 = 0o700;
 
-/// Makes it and enters it. `user` owns `/tmp`. What the machine does not have of the plan's is left out.
+/// Makes the file system and changes to it. `user` owns `/tmp`. Paths in the plan that the machine does not have are
+/// left out.
 ///
 /// # Errors
-/// What the system says, with the place it says it about.
+/// The error of the system, with the path or the step that it concerns.
 pub(super) fn enter(plan: &Plan, user: (u32, u32)) -> Result<(), (String, io::Error)> {
     let at = |path: &Path| {
         let path = path.display().to_string();
         move |error| (path, error)
     };
     let here = |what: &'static str| move |error| (what.to_owned(), error);
-    // Taken while the old files are there, put in their places when only these are.
+    // Mounts are copied while the old root is visible, and attached after the change to the new one.
     let mut taken = Vec::new();
     for reach in &plan.files {
         let path = &reach.path;
@@ -48,7 +50,7 @@ pub(super) fn enter(plan: &Plan, user: (u32, u32)) -> Result<(), (String, io::Er
     program.restrict(sealed).map_err(at(&plan.program))?;
     taken.push((&plan.shown, false, program));
 
-    // One file system for all that is written: each more would cost a start as much as a tenth of all this.
+    // One file system for everything that is written: each further one would take a tenth of the time of this function.
     let (size, inodes) = match plan.tmp {
         0 => ROOT,
         tmp => (ROOT.0 + tmp, TMP_INODES),
@@ -77,8 +79,8 @@ pub(super) fn enter(plan: &Plan, user: (u32, u32)) -> Result<(), (String, io::Er
     std::env::set_current_dir(&plan.directory).map_err(at(&plan.directory))
 }
 
-/// The one directory of the root's file system that stays writable when the root itself is not any more: as a
-/// mount of its own.
+/// The only directory of the root file system that stays writable after the root becomes read-only, because it is a
+/// separate mount.
 fn make_tmp(path: &Path, user: (u32, u32)) -> io::Result<()> {
     fs::DirBuilder::new().mode(TMP_MODE).create(path)?;
     chown(path, Some(user.0), Some(user.1))?;
@@ -97,7 +99,7 @@ fn attributes(to: Access) -> Attributes {
     }
 }
 
-/// Makes what is to be mounted over, unless it is there: in a directory that is mounted already.
+/// Makes the mount point, unless it exists in a directory that is mounted already.
 fn make_place(path: &Path, is_directory: bool) -> io::Result<()> {
     if path.exists() {
         return Ok(());

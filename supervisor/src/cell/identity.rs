@@ -1,4 +1,4 @@
-//! Who a cell's process is, and that it can become nobody else.
+//! The user and the capabilities of a sandboxed process, which cannot gain others.
 
 use std::fs;
 use std::io;
@@ -7,20 +7,20 @@ use caps::CapSet;
 use caps::errors::CapsError;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
-/// Makes the user of the platform, in a user namespace of its own, who he is outside.
+/// Maps the user and the group of the platform to the same ids in the process's new user namespace.
 pub(super) fn map(uid: u32, gid: u32) -> io::Result<()> {
-    // Without groups to give up, which the kernel demands first (user_namespaces(7)).
+    // The kernel requires this before it accepts the map of groups: no groups can be dropped (user_namespaces(7)).
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
     fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))
 }
 
-/// Gives up for good what could be gained: the bounding set, and every way around it. Needs
-/// CAP_SETPCAP, so it comes before the change of user.
+/// Gives up permanently the capabilities that could be gained: empties the bounding set, and locks the securebits.
+/// Needs CAP_SETPCAP, so it comes before the change of user.
 pub(super) fn bound() -> io::Result<()> {
     for capability in caps::all() {
         let dropped = caps::drop(None, CapSet::Bounding, capability);
-        // What an older kernel does not know, it cannot drop, nor have.
+        // An older kernel can neither drop nor have a capability that it does not know.
         let left = || caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false);
         if let Err(error) = dropped
             && left()
@@ -31,7 +31,7 @@ pub(super) fn bound() -> io::Result<()> {
     hearth_sys::privilege::lock_securebits()
 }
 
-/// Becomes a user of its own, without other groups.
+/// Changes to this user and group, without supplementary groups.
 pub(super) fn become_user(id: u32) -> nix::Result<()> {
     let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
     setgroups(&[])?;
@@ -39,10 +39,11 @@ pub(super) fn become_user(id: u32) -> nix::Result<()> {
     setresuid(uid, uid, uid)
 }
 
-/// Gives up what there is, and looks that nothing is left.
+/// Drops all capabilities, and checks that none is left.
 pub(super) fn clear() -> io::Result<()> {
-    // The order matters: what is effective must be permitted. What is ambient must be permitted and
-    // inheritable, so that it need not be looked at; every drop from the bounding set has said that it is done.
+    // The order matters: an effective capability must be permitted. The ambient set is not checked, because an ambient
+    // capability must be permitted and inheritable. The bounding set is not checked, because each drop from it has
+    // succeeded.
     let sets = [
         CapSet::Ambient,
         CapSet::Inheritable,

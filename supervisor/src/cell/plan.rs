@@ -1,4 +1,4 @@
-//! What a cell is to be, from the manifest and what the machine offers. Pure.
+//! Derives the plan of a sandbox from the manifest and what the machine offers. Pure.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use super::{
     Access, Apart, Calls, Empty, Identity, Limit, Mechanism, Network, Plan, Program, Reach,
 };
 
-/// Where libraries, and what finds them, lie on Linux systems.
+/// Where Linux systems keep libraries and the loader's cache.
 const LIBRARIES: [&str; 8] = [
     "/lib",
     "/lib32",
@@ -20,39 +20,40 @@ const LIBRARIES: [&str; 8] = [
     "/etc/ld.so.cache",
 ];
 
-/// Where interpreters and what belongs to them lie.
+/// Where Linux systems keep interpreters and the files that they need.
 const INTERPRETERS: [&str; 3] = ["/bin", "/usr", "/etc/alternatives"];
 
-/// Systems that keep everything under names of their own have their loaders there, too.
+/// The stores of Nix and Guix, which also contain their loaders.
 const STORES: [&str; 2] = ["/nix/store", "/gnu/store"];
 
-/// What programs that are not built for the cell alone expect to find.
+/// Devices that most programs expect to find.
 const DEVICES: [&str; 3] = ["/dev/null", "/dev/zero", "/dev/urandom"];
 
-/// A coarse guard where nothing better is to be had: so much private memory a worker of this limit may
-/// have mapped, used or not.
+/// Minimum of a coarse limit in bytes, which applies if no control group limits memory: private memory that a worker
+/// may have mapped, used or not.
 const DATA_AT_LEAST: u64 = 1 << 30;
 
-/// As coarse: so many processes and threads the user of a worker may have, with all others of that user.
+/// Minimum of a coarse limit of processes and threads, which applies if no control group limits them. It counts all
+/// processes of the worker's user.
 const PROCESSES_AT_LEAST: u64 = 1024;
 
-/// What the machine offers to cells.
+/// What the machine offers to sandboxes.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// Which namespaces can be had.
+    /// Which namespaces a sandbox can have.
     pub apart: Apart,
-    /// Why there are none, if so.
+    /// Why it cannot have its own, if it cannot.
     pub why_not_apart: Option<String>,
-    /// Who the platform runs as: user and group.
+    /// The user and the group that the platform runs as.
     pub user: (u32, u32),
-    /// The version of Landlock, or 0.
+    /// The version of Landlock; 0 if there is no Landlock.
     pub landlock: u32,
-    /// The empty namespaces that can be entered.
+    /// The empty namespaces that a sandbox can enter.
     pub empty: Vec<Empty>,
 }
 
 impl Host {
-    /// Those that a cell enters, which reaches no network if it is `alone`.
+    /// The empty namespaces that a sandbox enters. A sandbox that is `alone` has no network.
     fn enters(&self, alone: bool) -> Vec<Empty> {
         let empty = self.empty.iter().copied();
         empty.filter(|one| alone || *one != Empty::Net).collect()
@@ -62,14 +63,14 @@ impl Host {
         self.user.0 == 0
     }
 
-    /// Whether signals stay within a cell: in a process namespace, or by Landlock's scopes.
+    /// Whether signals cannot leave a sandbox, because of its PID namespace or of Landlock's scopes (version 6).
     fn keeps_signals(&self) -> bool {
         self.apart != Apart::Not || self.landlock >= 6
     }
 }
 
-/// The cell of a function's worker. `program` is what is executed, `base` the manifest's directory,
-/// `known` what the cgroup gives.
+/// The plan for a worker of a function. `program` is the program's stored copy, `base` the manifest's directory, `user`
+/// the worker's user id if the platform runs as root, and `known` the mechanisms of the control group.
 pub fn for_worker(
     (name, function, filled): (&str, &Function, &Filled),
     (program, kind): (PathBuf, &Program),
@@ -112,10 +113,10 @@ pub fn for_worker(
         ));
     }
     match host.apart {
-        // The processes of this user in this user namespace are those of the cell.
+        // In this user namespace, the user has no other processes than those of the sandbox.
         Apart::ByUser => process.push((Limit::Processes, limits.pids.into())),
         _ if enforced("pids") => {}
-        // Whoever runs the platform has other processes, too.
+        // The user that runs the platform has other processes, too, which would count.
         _ if !host.is_root() => {}
         _ => process.push((
             Limit::Processes,
@@ -150,8 +151,8 @@ pub fn for_worker(
     }
 }
 
-/// The cell of the gateway, which is `hearth` itself: no file but what it needs to begin, no way out
-/// but what the listeners it was given accept.
+/// The plan for the gateway, which is `hearth` itself. It can access only the files that it needs to start, and can
+/// only accept connections on its inherited listeners.
 pub fn for_gateway(
     (program, args): (PathBuf, Vec<String>),
     kind: &Program,
@@ -172,7 +173,7 @@ pub fn for_gateway(
             false => Identity::Same(host.user.0, host.user.1),
         },
         apart: host.apart,
-        // Its listeners stay where they were made.
+        // The gateway's listeners belong to the platform's network namespace.
         enters: host.enters(false),
         files: in_order(needs(kind)),
         tmp: 0,
@@ -183,7 +184,7 @@ pub fn for_gateway(
         calls: Calls {
             signals: host.keeps_signals(),
         },
-        // Descriptors it needs as many as clients come; the supervisor's own limit is passed on.
+        // The limit of open descriptors is inherited from the supervisor: the gateway needs one for each client.
         limits: vec![(Limit::Core, 0), (Limit::Queues, 0)],
         known: known.into_iter().chain(not_apart(host)).collect(),
     }
@@ -194,7 +195,7 @@ fn not_apart(host: &Host) -> Option<Mechanism> {
     Some(Mechanism::missing("namespaces", why))
 }
 
-/// What a program of this kind needs to begin.
+/// The files that a program of this kind needs to start.
 fn needs(kind: &Program) -> Vec<Reach> {
     let reach = |to| {
         move |path: &str| Reach {
@@ -222,7 +223,8 @@ fn needs(kind: &Program) -> Vec<Reach> {
     files
 }
 
-/// Directories before what is in them; of two for one place, the one that allows more.
+/// Sorts directories before their contents. Of several entries for one path, the one with the last variant of
+/// [`Access`] stays.
 fn in_order(mut files: Vec<Reach>) -> Vec<Reach> {
     files.sort_by(|one, other| one.path.cmp(&other.path).then(other.to.cmp(&one.to)));
     files.dedup_by(|next, kept| next.path == kept.path);

@@ -1,33 +1,33 @@
-//! What a program needs of the system before it can run at all, as its first bytes tell.
+//! Finds out from a program's first bytes which files of the system it needs to run.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// How much of a program is looked at: the heads of an ELF file and its interpreter's name.
+/// How many bytes of a program are read. They contain the headers of an ELF file and the name of its interpreter.
 const LOOKED_AT: u64 = 4096;
 
-/// What a program is.
+/// The kind of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// An ELF file that needs nothing but itself.
+    /// An ELF file that needs no other files.
     Static,
-    /// An ELF file that this loader puts together with libraries.
+    /// An ELF file that this loader links with libraries.
     Dynamic(PathBuf),
-    /// A text for this interpreter.
+    /// A script for this interpreter.
     Script(PathBuf),
 }
 
 impl Program {
-    /// What the file is.
+    /// Reads the beginning of this file, and returns its kind.
     pub fn of(path: &Path) -> io::Result<Program> {
         let mut head = Vec::new();
         File::open(path)?.take(LOOKED_AT).read_to_end(&mut head)?;
         Ok(Program::read(&head))
     }
 
-    /// What a file that begins so is. One that is neither ELF nor a script is left to the kernel to
-    /// refuse, and needs nothing.
+    /// The kind of a file that begins with `head`. A file that is neither ELF nor a script counts as static: the kernel
+    /// refuses to execute it.
     fn read(head: &[u8]) -> Program {
         if let Some(line) = head.strip_prefix(b"#!") {
             let line = line.split(|byte| *byte == b'\n').next().unwrap_or(line);
@@ -83,12 +83,12 @@ mod tests {
         assert_eq!(Program::read(b"#!"), Program::Script("".into()));
         assert_eq!(Program::read(b""), Program::Static);
         assert_eq!(Program::read(b"\x7fELF\x02\x01"), Program::Static);
-        // This test's own program: of whatever kind, its loader exists.
+        // The test program itself, of any kind: its loader exists.
         match Program::of(&std::env::current_exe().unwrap()).unwrap() {
             Program::Dynamic(loader) => assert!(loader.is_file(), "{loader:?}"),
             other => assert_eq!(other, Program::Static),
         }
-        // Any cut and any byte of a head: no panic.
+        // A header that is cut anywhere causes no panic.
         let mut head = vec![0xff; 256];
         head[..6].copy_from_slice(b"\x7fELF\x02\x01");
         for cut in 0..head.len() {

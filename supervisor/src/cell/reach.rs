@@ -1,5 +1,5 @@
-//! What a cell reaches of files and ports, said once more by Landlock, which asks neither who somebody
-//! is nor what is mounted.
+//! The access of a sandbox to files and ports, restricted a second time by Landlock, which depends neither on the user
+//! nor on mounts.
 
 use std::path::Path;
 
@@ -10,11 +10,11 @@ use landlock::{
 
 use super::{Access, Mechanism, Plan};
 
-/// The newest version whose rules this project has seen hold. The one of Linux 6.12, which the
-/// appliance runs: what came later is not asked for.
+/// The newest version of Landlock whose rules this project has tested: that of Linux 6.12, which the appliance runs.
+/// Later versions are not used.
 const KNOWN: ABI = ABI::V6;
 
-/// Restricts this process; says how far that went.
+/// Restricts this process. Returns how much is enforced.
 pub(super) fn restrict(plan: &Plan, version: u32) -> Result<Mechanism, RulesetError> {
     let level = match plan.strict {
         true => CompatLevel::HardRequirement,
@@ -26,14 +26,14 @@ pub(super) fn restrict(plan: &Plan, version: u32) -> Result<Mechanism, RulesetEr
         .handle_access(AccessNet::from_all(KNOWN))?
         .scope(Scope::from_all(KNOWN))?
         .create()?;
-    // The program last: where it lies in a directory that is reached, it may be executed there.
+    // The program has a rule of its own, so that it can be executed even in a directory that is only readable.
     let own = [(plan.shown.as_path(), AccessFs::Execute | AccessFs::ReadFile)];
     let tmp = (plan.tmp > 0 && plan.apart != super::Apart::Not)
         .then(|| (Path::new("/tmp"), rights(Access::Write)));
     let files = plan.files.iter();
     let files = files.map(|one| (one.path.as_path(), rights(one.to)));
     for (path, rights) in files.chain(tmp).chain(own) {
-        // What the system does not have, nobody reaches.
+        // A path that the system does not have needs no rule.
         let Ok(file) = PathFd::new(path) else {
             continue;
         };
@@ -72,8 +72,7 @@ fn rights(to: Access) -> BitFlags<AccessFs> {
             AccessFs::from_all(KNOWN) & !(never | AccessFs::IoctlDev)
         }
         Access::Device => AccessFs::ReadFile | AccessFs::WriteFile,
-        // Connecting to a socket with a name is no right of this version; what is seen is decided by
-        // what is mounted.
+        // This version has no right for connecting to sockets with a path. Mounts decide which sockets are visible.
         Access::Connect => BitFlags::EMPTY,
     }
 }

@@ -1,5 +1,5 @@
-//! The process that cells are copies of: small, of one thread, and ready, so that a start waits for no program but
-//! the worker's own. It is asked with an [`Order`] by the supervisor, whose child the copy is.
+//! The zygote: the process that sandboxes are copies of. It is small, has one thread and is already running, so that a
+//! start loads only the worker's own program. The supervisor sends it an [`Order`], and is the parent of the copy.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
@@ -14,22 +14,23 @@ use nix::unistd::geteuid;
 use super::enter::{Handed, enter};
 use super::{Born, Order, identity};
 
-/// Longest order in bytes: many paths and ports.
+/// Maximum size of an order in bytes. Many paths and ports fit.
 pub const LONGEST: usize = 1 << 20;
 
-/// Received descriptors lie above all numbers where a program finds its own.
+/// Received descriptors are moved to this number or above: the program inherits descriptors at lower numbers.
 const APART: RawFd = 2 * passing::MAX_FDS as RawFd;
 
-/// Makes cells for whoever is at the other end of `descriptor`, until that hangs up.
+/// Makes sandboxes for the process at the other end of the socket `descriptor`, until that end closes.
 ///
 /// # Errors
-/// The other end breaks off within an order, or sends what is none.
+/// The other end closes within an order, or sends an invalid one; the errors of the socket.
 pub fn zygote(descriptor: RawFd) -> io::Result<()> {
     serve(descriptor, true, enter)
 }
 
-/// The same, with copies that do as `become_program` does, and end when that returns. It is told whether capabilities
-/// were given up that could be gained. Without `apart` they are in no namespace and no cgroup of their own.
+/// Like `zygote`, but each copy calls `become_program`, and exits when that returns. The result passed to it says
+/// whether the capabilities that could be gained have been given up. Without `apart`, copies get no namespaces and no
+/// control group of their own.
 ///
 /// # Errors
 /// As [`zygote`].
@@ -39,7 +40,7 @@ pub fn serve(
     become_program: impl FnOnce(&Order, Handed, Result<(), String>),
 ) -> io::Result<()> {
     let mut socket = UnixStream::from(raise(inherit::take(descriptor)?, APART)?);
-    // Given up once: copies have what this process has.
+    // Given up once, because copies inherit this state.
     let bound = match geteuid().is_root() {
         true => identity::bound().map_err(|error| format!("capabilities: {error}")),
         false => Ok(()),
@@ -70,7 +71,7 @@ pub fn serve(
     Ok(())
 }
 
-/// The next order and its descriptors; `None` at the end.
+/// Receives the next order and its descriptors; `None` at the end.
 fn receive(socket: &mut UnixStream) -> io::Result<Option<(Order, Vec<OwnedFd>)>> {
     let mut length = [0; size_of::<u32>()];
     let mut descriptors = Vec::new();

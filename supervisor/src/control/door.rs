@@ -1,5 +1,4 @@
-//! Metrics over TCP, where the manifest asks for it: `GET /metrics`, and nothing else, for whoever
-//! reaches the address.
+//! Metrics over TCP, if the manifest sets an address: only `GET /metrics`, for all clients that can reach the address.
 
 use std::convert::Infallible;
 use std::io;
@@ -19,24 +18,24 @@ use super::reply::Reply;
 use super::{Service, WRITE_TIME, connection};
 use crate::api::{Problem, Request};
 
-/// Clients that are served at once; more wait in the kernel.
+/// Maximum number of clients at the same time. Further clients wait in the kernel's queue.
 const CLIENTS: usize = 16;
 
-/// Where it is served.
+/// The path of the metrics.
 const PATH: &str = "/metrics";
 
-/// A bound address at which metrics are, or will be, served.
+/// A bound listener for metrics.
 #[derive(Debug)]
 pub struct Door {
-    /// What the manifest says.
+    /// The address in the manifest.
     pub asked: SocketAddr,
-    /// Where it really is.
+    /// The address that is bound, with the port that the kernel chose if the manifest sets port 0.
     pub address: SocketAddr,
     socket: StdTcpListener,
 }
 
 impl Door {
-    /// Binds what the manifest says, unless `before` is that already.
+    /// Binds the address in the manifest, or returns `before` if that has the same address.
     pub fn bind(
         asked: Option<SocketAddr>,
         before: Option<&Rc<Door>>,
@@ -59,7 +58,7 @@ impl Door {
     }
 }
 
-/// Serves at one door at a time.
+/// Serves metrics on one listener at a time.
 #[derive(Debug)]
 pub struct Doorman {
     service: Rc<Service>,
@@ -67,7 +66,7 @@ pub struct Doorman {
 }
 
 impl Doorman {
-    /// One who has no door yet.
+    /// A server that has no listener yet.
     pub fn new(service: Rc<Service>) -> Doorman {
         Doorman {
             service,
@@ -75,7 +74,7 @@ impl Doorman {
         }
     }
 
-    /// Serves at this door from now on, and at no other.
+    /// Serves on this listener from now on, and on no other.
     pub fn stand_at(&mut self, door: Option<&Rc<Door>>) -> io::Result<()> {
         let address = door.map(|door| door.address);
         if self.open.as_ref().map(|(address, _)| *address) == address {
@@ -97,7 +96,7 @@ async fn accept(listener: TcpListener, service: Rc<Service>) {
     let clients = Arc::new(Semaphore::new(CLIENTS));
     while let Ok(place) = Arc::clone(&clients).acquire_owned().await {
         let Ok((stream, _)) = listener.accept().await else {
-            // Too many files are open, perhaps; they will not always be.
+            // The process may have too many open files, which is temporary.
             tokio::time::sleep(super::ACCEPT_PAUSE).await;
             continue;
         };
@@ -107,7 +106,7 @@ async fn accept(listener: TcpListener, service: Rc<Service>) {
                 let service = Rc::clone(&service);
                 async move { Ok::<_, Infallible>(answer(&service, &request).await) }
             });
-            // What goes wrong with a client is the client's own affair.
+            // An error of a connection concerns only its client.
             let _ = connection(Patient::new(stream, WRITE_TIME), answer).await;
             drop(place);
         });

@@ -1,5 +1,5 @@
-//! A stream whose peer must take what is written to it: one that takes nothing for too long is given
-//! up, so that a client that has been stopped holds nothing for ever.
+//! A stream with a timeout for writes. A write fails if the peer reads nothing for too long, so that a stopped client
+//! does not occupy its place forever.
 
 use std::future::Future;
 use std::io;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// The stream, and how long a write has been waiting.
+/// A stream, and the timer of a write that waits.
 #[derive(Debug)]
 pub(super) struct Patient<S> {
     stream: S,
@@ -19,7 +19,7 @@ pub(super) struct Patient<S> {
 }
 
 impl<S> Patient<S> {
-    /// Gives every write this long to go on.
+    /// A stream whose writes wait at most this long for progress.
     pub(super) fn new(stream: S, limit: Duration) -> Patient<S> {
         Patient {
             stream,

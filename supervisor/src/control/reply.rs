@@ -1,4 +1,4 @@
-//! Answers as HTTP: JSON that is there whole, text, or lines that come one by one.
+//! HTTP responses: complete JSON, complete text, or a stream of lines.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -16,16 +16,16 @@ use crate::exposition::CONTENT_TYPE as CONTENT;
 use crate::filter::LogQuery;
 use crate::journal::{Journal, News, Record, now};
 
-/// Lines that may wait for a client. Behind them its records wait in the journal, and are passed
-/// over, and counted, once that is full.
+/// Maximum number of lines that wait for a client. Further records wait in the journal; if they leave its memory before
+/// the client reads them, they are skipped and counted.
 const LINES: usize = 64;
 
-/// An answer's body.
+/// The body of a response.
 #[derive(Debug)]
 pub enum Reply {
-    /// All of it.
+    /// A complete body; `None` once it has been sent.
     Whole(Option<Bytes>),
-    /// As it comes.
+    /// Lines, sent as they arrive.
     Lines(mpsc::Receiver<Bytes>),
 }
 
@@ -38,7 +38,7 @@ impl Reply {
         response
     }
 
-    /// A value.
+    /// A value as JSON.
     pub fn json<T: Serialize>(value: &T) -> Response<Reply> {
         match serde_json::to_vec(value) {
             Ok(mut text) => {
@@ -61,7 +61,7 @@ impl Reply {
         Reply::with(StatusCode::OK, "application/x-ndjson", body)
     }
 
-    /// Why there is no answer.
+    /// An error response.
     pub fn problem(problem: &Problem) -> Response<Reply> {
         let mut text = serde_json::to_vec(problem).unwrap_or_default();
         text.push(b'\n');
@@ -109,7 +109,7 @@ impl Body for Reply {
     }
 }
 
-/// The records of the log that are asked for, and those to come if that was asked.
+/// The log records that the query selects, and then new ones if it follows the log.
 pub(super) fn records(journal: &Journal, query: &LogQuery) -> mpsc::Receiver<Bytes> {
     let (sender, receiver) = mpsc::channel(LINES);
     let filter = query.filter(now());
@@ -128,7 +128,7 @@ pub(super) fn records(journal: &Journal, query: &LogQuery) -> mpsc::Receiver<Byt
                         .is_ok()
                 })
             });
-            // What cannot be read is not there; that the disk fails is said by who writes.
+            // Records that cannot be read are left out. The writer of the log reports errors of the disk.
             let _ = telling.await;
         }
         for record in last {
@@ -158,7 +158,7 @@ pub(super) fn records(journal: &Journal, query: &LogQuery) -> mpsc::Receiver<Byt
 }
 
 fn line<T: Serialize>(value: &T) -> Bytes {
-    // What is told is made of texts and numbers, which JSON takes all.
+    // Values for lines consist of strings and numbers, which JSON can always represent.
     let mut line = serde_json::to_vec(value).unwrap_or_default();
     line.push(b'\n');
     line.into()

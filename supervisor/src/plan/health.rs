@@ -1,5 +1,5 @@
-//! Whether workers are well, where their function says how that is told: a new one proves it before
-//! it serves; one that is sick serves until another can.
+//! The health of workers, for functions whose manifest sets `health`. A new worker must pass a probe before it serves
+//! requests. A worker that becomes unhealthy keeps serving until another one can replace it.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use hearth_protocol::link::Verdict;
 use super::{Phase, Platform, Role, Worker};
 use crate::action::{About, Action, Level};
 
-/// Between two questions to a worker that has not been well yet: it may still be warming up.
+/// Interval between probes of a worker that has not passed one yet. It may still be warming up.
 const PROVE: Duration = Duration::from_millis(100);
 
 impl Platform {
-    /// How it is told whether this worker is well.
+    /// How the health of this worker is checked, if it is checked.
     pub(super) fn health_of(&self, worker: &Worker) -> Option<&Health> {
         match worker.role {
             Role::Next => self.next.as_ref()?.health_of(&worker.function),
@@ -22,7 +22,7 @@ impl Platform {
         }
     }
 
-    /// When the next question is due.
+    /// When the next probe is due.
     pub(super) fn next_probe(&self) -> Option<Instant> {
         if self.stopping || !self.gateway_runs() {
             return None;
@@ -31,7 +31,8 @@ impl Platform {
         known.filter_map(|worker| worker.probe).min()
     }
 
-    /// Another gateway: what was asked of the last one has no answer any more.
+    /// Probes all workers again after the gateway has been started: results of probes by the previous gateway will not
+    /// arrive. A worker that has not passed a probe yet gets its whole start time again.
     pub(super) fn probe_all_anew(&mut self, now: Instant) {
         for worker in self.workers.values_mut().filter(|one| one.is_known()) {
             worker.probe = Some(now);
@@ -53,7 +54,7 @@ impl Platform {
             .map(|(id, one)| (id, self.health_of(one).cloned()))
             .collect();
         for (id, health) in due {
-            // A question at a time: the next is due some time after the answer.
+            // One probe at a time: the next one is due some time after the result of this one.
             if let Some(worker) = self.workers.get_mut(id) {
                 worker.probe = None;
             }
@@ -63,14 +64,14 @@ impl Platform {
         }
     }
 
-    /// A reload may have brought other questions, or the first.
+    /// Probes all workers that serve, because a reload may have changed or added their health check.
     pub(super) fn probe_by_what_is_wanted(&mut self, now: Instant) {
         for worker in self.workers.values_mut().filter(|one| one.serves()) {
             worker.probe = Some(now);
         }
     }
 
-    /// A worker was asked whether it is well.
+    /// Handles the result of a probe.
     pub(super) fn examined(
         &mut self,
         now: Instant,
@@ -103,7 +104,7 @@ impl Platform {
             }
             Verdict::Busy => {}
             Verdict::Sick(why) if proving => {
-                // Why a start takes so long, should it come to nothing.
+                // The first failure is logged: it explains why a start takes long, or why it fails.
                 if worker.bad == 0 {
                     let about = About::Worker(id, worker.function.clone());
                     let text = format!("not well yet: {why}");
@@ -121,7 +122,7 @@ impl Platform {
         }
     }
 
-    /// A worker that served is to be replaced; it serves until then.
+    /// A worker that serves has become unhealthy. It is to be replaced, and serves until then.
     fn fell_sick(&mut self, now: Instant, id: u32, why: &str, actions: &mut Vec<Action>) {
         let chance = self.roll();
         let Some(worker) = self.workers.get_mut(id) else {
@@ -145,7 +146,7 @@ impl Platform {
         function.fill(now, have);
     }
 
-    /// Lets those go whose place others have taken. Part of the next snapshot.
+    /// Retires unhealthy workers that others have replaced. The next snapshot does not contain them.
     pub(super) fn retire_the_sick(&mut self, name: &str) {
         let Some(function) = self.functions.get(name) else {
             return;

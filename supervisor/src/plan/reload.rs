@@ -1,6 +1,6 @@
-//! From what is served to what is wanted, in one step, or not at all: new workers are made ready
-//! beside those that serve, one snapshot swaps them in, and those they replace are drained once the
-//! gateway has it.
+//! Reloads: the change from one generation to the next in one step, or not at all. New workers become ready beside
+//! those that serve, one snapshot switches to them, and the replaced workers are drained once the gateway serves that
+//! snapshot.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,21 +13,21 @@ use super::{
 };
 use crate::action::Action;
 
-/// What a reload asks for, until all that it needs is ready.
+/// A reload, until everything that it needs is ready.
 #[derive(Debug)]
 pub(super) struct Next {
     wanted: Vec<Wanted>,
     new_gateway: bool,
     pub(super) since: Instant,
-    /// Workers that are still to be started for it.
+    /// Workers that have yet to be started for it.
     pub(super) missing: Vec<Missing>,
 }
 
-/// A worker's function, its version, and how long it may take to be ready.
+/// A worker to start: its function, the version, and how long it may take to become ready.
 type Missing = (String, u32, Duration);
 
 impl Next {
-    /// Takes one of a function out of what is missing: its version, and how long its start may take.
+    /// Removes a missing worker of this function. Returns its version, and how long its start may take.
     pub(super) fn take(&mut self, function: &str) -> Option<(u32, Duration)> {
         let place = self
             .missing
@@ -37,7 +37,7 @@ impl Next {
         Some((version, time))
     }
 
-    /// What a worker of it is asked to tell whether it is well.
+    /// How the health of this function's workers is checked, if it is checked.
     pub(super) fn health_of(&self, function: &str) -> Option<&Health> {
         let wanted = self.wanted.iter().find(|one| one.name == function);
         wanted?.health.as_ref()
@@ -45,7 +45,7 @@ impl Next {
 }
 
 impl Platform {
-    /// Begins with it. What is served goes on until all that is missing is ready.
+    /// Starts a reload. The current generation is served until all missing workers are ready.
     pub(super) fn reload(&mut self, now: Instant, wanted: Vec<Wanted>, new_gateway: bool) {
         if self.stopping {
             return;
@@ -64,7 +64,7 @@ impl Platform {
         });
     }
 
-    /// How many workers that this asks for are there, or about to be started again.
+    /// How many workers of the wanted version exist, or are about to be restarted.
     fn kept(&self, wanted: &Wanted) -> u32 {
         match self.served_version(wanted) {
             Some(function) => self.workers_of(&wanted.name) + function.restarts.len() as u32,
@@ -72,8 +72,8 @@ impl Platform {
         }
     }
 
-    /// How many workers this is to have: as many as the load has asked for so far. One that is new
-    /// has at least one, which shows that it starts.
+    /// How many workers the function should have: as many as its load has required so far. A new version has at least
+    /// one worker, which shows that the version starts.
     fn aim(&self, wanted: &Wanted) -> u32 {
         let least = u32::from(self.served_version(wanted).is_none());
         let target = self.functions.get(&wanted.name).map_or(0, |one| one.target);
@@ -81,7 +81,7 @@ impl Platform {
         target.max(least).clamp(min, max)
     }
 
-    /// The function, if what is served of it is of the wanted version.
+    /// The state of the function, if it is served in the wanted version.
     fn served_version(&self, wanted: &Wanted) -> Option<&Function> {
         let function = self.functions.get(&wanted.name);
         function.filter(|one| one.wanted.version == wanted.version)
@@ -99,14 +99,15 @@ impl Platform {
         }
     }
 
-    /// One step from what was served to what is.
+    /// Switches from the current generation to the next.
     fn commit(&mut self, now: Instant, next: Next, actions: &mut Vec<Action>) {
         actions.push(Action::Commit);
         let mut functions = BTreeMap::new();
         for one in &next.wanted {
             let target = self.aim(one);
             let before = self.functions.remove(&one.name);
-            // It goes on, and nobody tells of it again before it changes; what did not scale had none.
+            // The load is carried over, because the gateway reports it again only when it changes. A function that did
+            // not scale has no load.
             let load = before.as_ref().filter(|before| before.scales());
             let load = load.map(|before| before.load.from(now));
             let mut function = match before {
@@ -118,7 +119,7 @@ impl Platform {
                 _ => Function::new(one.clone(), target, now),
             };
             function.load = load.unwrap_or_else(|| Load::new(now));
-            // The load may have asked for more while those that come were made ready.
+            // While the new workers became ready, the load may have required more.
             let there = self.workers.of(&one.name).filter(|(_, worker)| {
                 worker.version == one.version && worker.is_wanted() && !worker.sick
             });
@@ -166,7 +167,7 @@ impl Platform {
         }
     }
 
-    /// What a reload asked for cannot be had.
+    /// Abandons the reload: kills its workers and reports the reason.
     pub(super) fn abandon(&mut self, why: String, actions: &mut Vec<Action>) {
         let was_under_way = self.next.take().is_some();
         let runs = self.gateway_runs();
@@ -202,7 +203,7 @@ impl Platform {
         }
     }
 
-    /// Lets those go that no snapshot from this one on knows.
+    /// Drains the replaced workers that are not in this snapshot or a later one.
     pub(super) fn drain_replaced(
         &mut self,
         now: Instant,

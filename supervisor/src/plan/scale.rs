@@ -1,5 +1,5 @@
-//! How many workers a function has: more while requests wait or all are busy, fewer after a quiet
-//! time, and whether its requests can be served at all.
+//! The number of workers of a function: it grows while requests wait or all workers are busy, and shrinks after a quiet
+//! time. Also decides whether requests are refused because no worker can be started.
 
 use std::time::{Duration, Instant};
 
@@ -7,31 +7,30 @@ use super::{Function, Phase, Platform, Role, Worker};
 use crate::action::{About, Action, Level};
 use crate::event::Pressure;
 
-/// A queue that is over within this time needs no further worker: to start one takes as long.
+/// A queue that the present workers empty within this time needs no further worker: starting one takes as long.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// Within this time a queue is to be over, by as many workers as that takes.
+/// Time in which a longer queue should be emptied. The number of added workers follows from it.
 const HORIZON: Duration = Duration::from_millis(50);
 
-/// Handlers that are busy for so much of the time, in thousandths, while requests find none free, want
-/// company.
+/// Average load of the handlers, in thousandths, from which a worker is added if requests had to wait.
 const BUSY: u32 = 900;
 
-/// So busy may those be that stay when others are let go. Below [`BUSY`], or they would come back.
+/// Maximum average load of the remaining handlers, in thousandths, if workers are removed. Below [`BUSY`], because
+/// removed workers would otherwise be started again.
 const EASY: u32 = 700;
 
-/// From so many failed starts in a row on it is said that a function cannot be started: the first
-/// may have been an accident.
+/// Failed starts in a row from which the requests of a function are refused. A single failure may be an accident.
 const FAILED_STARTS: u32 = 2;
 
-/// What is known of a function's load.
+/// The load of a function.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
-    /// Workers that what was told last needs.
+    /// How many workers the last reported load needs.
     need: u32,
-    /// The most that were needed since then.
+    /// The highest number that was needed since `since`.
     peak: u32,
-    /// Since when fewer would have been enough.
+    /// Since when fewer workers would have been enough.
     since: Instant,
 }
 
@@ -44,7 +43,7 @@ impl Load {
         }
     }
 
-    /// The same load, of which only what comes from now on is judged.
+    /// The same load, judged only from `now` on.
     pub(super) fn from(self, now: Instant) -> Load {
         Load {
             peak: self.need,
@@ -55,24 +54,24 @@ impl Load {
 }
 
 impl Function {
-    /// Its number of workers follows its load.
+    /// Whether its number of workers follows its load.
     pub(super) fn scales(&self) -> bool {
         self.wanted.scale.min < self.wanted.scale.max
     }
 
-    /// When workers may be let go.
+    /// When workers may be removed.
     pub(super) fn quiet_at(&self) -> Option<Instant> {
         let scale = &self.wanted.scale;
         (self.target > scale.min).then(|| self.load.since + scale.idle)
     }
 
-    /// Of `target`, what this function may have.
+    /// `target`, limited to what the function may have.
     pub(super) fn within(&self, target: u32) -> u32 {
         let scale = &self.wanted.scale;
         target.clamp(scale.min, scale.max)
     }
 
-    /// Starts what is missing, `have` being there, as soon as backoff allows.
+    /// Plans the start of missing workers for as soon as backoff allows; `have` workers exist already.
     pub(super) fn fill(&mut self, now: Instant, have: u32) {
         let at = self.hold.map_or(now, |hold| hold.max(now));
         let missing = self
@@ -82,13 +81,13 @@ impl Function {
     }
 }
 
-/// How many more workers this pressure asks for, of which `ready` serve and `starting` will.
+/// How many workers to add for this load. `ready` workers serve already; `starting` ones will, and are subtracted.
 fn more(pressure: &Pressure, concurrency: u32, ready: u32, starting: u32) -> u32 {
     let Pressure {
         waiting, service, ..
     } = *pressure;
     if ready == 0 {
-        // Nothing is known of what a request takes: one shows it.
+        // How long a request takes is not known yet. The first worker shows it.
         return u32::from(pressure.busy > 0 && starting == 0);
     }
     let work = service * waiting;
@@ -97,7 +96,7 @@ fn more(pressure: &Pressure, concurrency: u32, ready: u32, starting: u32) -> u32
             let workers = work.as_nanos().div_ceil(HORIZON.as_nanos());
             let all_at_once = waiting.div_ceil(concurrency);
             let workers = u32::try_from(workers).unwrap_or(u32::MAX);
-            // Never more than double: then it is seen what these do.
+            // At most double, to see the effect before more are added.
             workers.min(all_at_once).min(ready)
         }
         false => 0,
@@ -107,13 +106,13 @@ fn more(pressure: &Pressure, concurrency: u32, ready: u32, starting: u32) -> u32
     by_queue.max(by_time).saturating_sub(starting)
 }
 
-/// How many workers do what is being done, with some ease.
+/// How many workers this load needs, with some reserve.
 fn need(pressure: &Pressure, concurrency: u32) -> u32 {
     pressure.busy.div_ceil(EASY * concurrency)
 }
 
 impl Platform {
-    /// Workers of what is served that are there, whatever they do, but for those to be replaced.
+    /// The number of current workers in any phase, without unhealthy ones.
     pub(super) fn workers_of(&self, function: &str) -> u32 {
         self.current(function).count() as u32
     }
@@ -123,7 +122,7 @@ impl Platform {
         workers.filter(|(_, one)| one.role == Role::Current && !one.sick)
     }
 
-    /// The gateway said how busy a function is.
+    /// Handles a report of the gateway about the load of a function.
     pub(super) fn pressed(&mut self, now: Instant, pressure: &Pressure, actions: &mut Vec<Action>) {
         if self.stopping {
             return;
@@ -162,7 +161,8 @@ impl Platform {
         function.fill(now, have);
     }
 
-    /// Another gateway has another load, and refuses nothing yet.
+    /// Resets the load after the gateway has been started: the new gateway has its own load, and refuses no requests
+    /// yet.
     pub(super) fn forget_load(&mut self, now: Instant) {
         for function in self.functions.values_mut() {
             function.load = Load::new(now);
@@ -170,7 +170,7 @@ impl Platform {
         }
     }
 
-    /// Lets those go that were not needed for long enough, the youngest first.
+    /// Removes workers that were not needed for the whole quiet time, the youngest first.
     pub(super) fn let_the_quiet_go(&mut self, now: Instant, actions: &mut Vec<Action>) {
         if self.stopping {
             return;
@@ -208,14 +208,14 @@ impl Platform {
         }
     }
 
-    /// Lets go whom a function has beyond its target, the youngest first; says whether one of them
+    /// Removes the workers that a function has beyond its target, the youngest first. Returns whether one of them
     /// served.
     pub(super) fn let_go(&mut self, name: &str, actions: &mut Vec<Action>) -> bool {
         let have = self.workers_of(name);
         let Some(function) = self.functions.get_mut(name) else {
             return false;
         };
-        // Those that are not even started before all others.
+        // Planned starts are cancelled first.
         let room = function.target.saturating_sub(have) as usize;
         function.restarts.truncate(room);
         let many = have.saturating_sub(function.target) as usize;
@@ -224,7 +224,7 @@ impl Platform {
         let mut going: Vec<(bool, u32)> = of_it
             .map(|(id, one)| (one.phase == Phase::Ready, id))
             .collect();
-        // Those that do not serve yet before those that do.
+        // Then workers that are not ready, then the others.
         going.sort_by_key(|(ready, id)| (*ready, std::cmp::Reverse(*id)));
         let mut served = false;
         for (_, id) in going.into_iter().take(many) {
@@ -244,7 +244,8 @@ impl Platform {
         served
     }
 
-    /// Requests do not wait for a worker that cannot be had.
+    /// Makes the gateway refuse the requests of functions whose workers cannot be started, so that the requests do not
+    /// wait.
     pub(super) fn refuse_what_cannot_start(&mut self, actions: &mut Vec<Action>) {
         if self.stopping || !self.gateway_runs() {
             return;

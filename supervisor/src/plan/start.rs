@@ -1,34 +1,38 @@
-//! Starts of workers: what is due, and not all at once; first of functions whose last start did not fail, then who has
-//! waited longest. Workers that come up share the processors, and whoever starts hundreds of them in one go does nothing
-//! else meanwhile: the last would be killed as late before anybody has heard the first.
+//! Starts of workers. Only a limited number of workers comes up at the same time. Functions whose last start did not
+//! fail come first; among those, the worker that has waited longest comes first.
+//!
+//! Workers that come up share the processors, and the supervisor does nothing else while it starts processes. If it
+//! started hundreds of workers at once, the last ones would be killed as late before it had read the messages of the
+//! first.
 
 use std::time::{Duration, Instant};
 
 use super::{Gateway, Phase, Platform, Role, Worker};
 use crate::action::Action;
 
-/// So many workers come up at once: enough for all processors, and so few that nobody waits for long meanwhile.
+/// Maximum number of workers that come up at the same time: enough to use all processors, and few enough to delay
+/// nothing else for long.
 const AT_ONCE: usize = 16;
 
-/// So many of these may be of functions whose last start failed: those that start well need not wait for them.
+/// Maximum number of these that belong to functions whose last start failed. The other functions do not wait for them.
 const AGAIN_AT_ONCE: usize = AT_ONCE / 2;
 
-/// Until its HELLO, and no longer than this, a worker counts as coming up. What it waits for then, such as a database,
-/// need not be waited for by others.
+/// A worker counts as coming up until it sends HELLO, but no longer than this. Other workers do not wait for what it
+/// needs after that, such as a database.
 const COMING_UP: Duration = Duration::from_secs(1);
 
-/// A worker that is to be started.
+/// A worker to start.
 #[derive(Debug)]
 struct Due {
     at: Instant,
-    /// Of a reload, or one that is missing.
+    /// `Next` for a worker of a reload, `Current` for a missing worker.
     role: Role,
     function: String,
 }
 
 impl Platform {
-    /// Until when each of those that have not said HELLO counts as coming up, in the order of their starts; of all, or of
-    /// functions whose last start failed.
+    /// For each worker that has not sent HELLO, the time until which it counts as coming up, in the order of their
+    /// starts. With `again`, only workers of functions whose last start failed.
     fn coming_up(&self, again: bool) -> Vec<Instant> {
         let starting = self.workers.values();
         let starting = starting.filter(|one| matches!(one.phase, Phase::Starting(_)) && !one.is_up);
@@ -36,13 +40,14 @@ impl Platform {
         counts.map(|one| one.since + COMING_UP).collect()
     }
 
-    /// Whether the last start of what a worker is, or will be, failed.
+    /// Whether the last start of the worker's function failed. `false` for workers of a reload.
     fn fails(&self, role: Role, function: &str) -> bool {
         let current = self.functions.get(function);
         role == Role::Current && current.is_some_and(|one| one.failed_starts > 0)
     }
 
-    /// Everything that is to be started, whenever that is.
+    /// All workers to start, now or later: whether the function's last start failed, when it is due, its role and its
+    /// function.
     fn missing(&self) -> impl Iterator<Item = (bool, Instant, Role, &str)> {
         let restarts = self.functions.iter().flat_map(|(name, function)| {
             let again = function.failed_starts > 0;
@@ -61,7 +66,7 @@ impl Platform {
         if self.stopping {
             return None;
         }
-        // When those that come up are so few again that there is room, without any of them being ready before.
+        // When there is room for another worker if none of those that come up sends HELLO or ends before.
         let room_at = |all: &[Instant], most: usize| {
             let last = all.len().checked_sub(most)?;
             all.get(last).copied()
@@ -104,7 +109,7 @@ impl Platform {
         }
     }
 
-    /// What is started now, in this order.
+    /// The workers to start now, in this order.
     fn due(&self, now: Instant) -> Vec<Due> {
         let coming = |again| {
             self.coming_up(again)

@@ -1,4 +1,4 @@
-//! How things end: an orderly stop, and the end of those who are late with theirs.
+//! The orderly stop of the platform, and the kill of processes that exceed their time.
 
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,8 @@ impl Platform {
         }
     }
 
-    /// First the gateway ends, which closes the doors and lets running requests end, then the workers.
+    /// Stops the gateway first, which closes its listeners and finishes its requests, and then the workers. The second
+    /// call kills all of them.
     pub(super) fn stop(&mut self, now: Instant, actions: &mut Vec<Action>) {
         if self.stopping {
             if self.gateway != Gateway::Down(None) && self.gateway != Gateway::Killed {
@@ -87,7 +88,7 @@ impl Platform {
     }
 }
 
-/// A time as people write it.
+/// A duration for messages, in seconds or milliseconds.
 fn said(time: Duration) -> String {
     match time.subsec_millis() {
         0 => format!("{} s", time.as_secs()),

@@ -1,4 +1,4 @@
-//! Golden traces: events, each at its millisecond, and what the plan then wants done.
+//! Golden traces: events, each at its millisecond, and the actions that the plan returns.
 
 mod health;
 mod scale;
@@ -7,12 +7,12 @@ mod start;
 use super::*;
 use Event::*;
 
-/// A function with as many workers at all times.
+/// A function with a fixed number of workers.
 fn fixed(name: &str, workers: u32, version: u32) -> Wanted {
     scaled(name, (workers, workers), version)
 }
 
-/// A function with so many workers by its load.
+/// A function whose number of workers follows its load.
 fn scaled(name: &str, (min, max): (u32, u32), version: u32) -> Wanted {
     Wanted {
         name: name.to_owned(),
@@ -28,7 +28,8 @@ fn scaled(name: &str, (min, max): (u32, u32), version: u32) -> Wanted {
     }
 }
 
-/// Plays `events`, each at its millisecond, and compares the trace of actions.
+/// Passes `events`, each at its millisecond, to a platform with these functions and numbers of workers. Compares the
+/// trace of actions.
 fn check(functions: &[(&str, u32)], events: &[(u64, Event)], expect: &str) {
     let wanted: Vec<Wanted> = functions
         .iter()
@@ -37,7 +38,7 @@ fn check(functions: &[(&str, u32)], events: &[(u64, Event)], expect: &str) {
     play(&wanted, events, expect);
 }
 
-/// The same for functions of any kind.
+/// The same as `check` for functions of any kind.
 fn play(wanted: &[Wanted], events: &[(u64, Event)], expect: &str) {
     let start = Instant::now();
     let mut platform = Platform::new(wanted, 1, start);

@@ -1,26 +1,26 @@
-//! How the platform looks from outside.
+//! The state of the platform for `status`.
 
 use std::time::Instant;
 
 use super::{Phase, Platform};
 
-/// A function as `status` shows it.
+/// The state of a function, as `status` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionView {
-    /// Workers it should have now.
+    /// How many workers it should have now.
     pub wanted: u32,
-    /// Deaths in a row are many.
+    /// Whether its workers have failed so often in a row that it counts as a crash loop.
     pub crash_loop: bool,
-    /// Workers that were started again so far.
+    /// How many workers have been started to replace others so far.
     pub restarted: u32,
-    /// Why the last one that failed did.
+    /// The fault of the last worker that failed.
     pub last_error: Option<String>,
-    /// Its workers: id, phase, since when in it.
+    /// Its workers: id, phase, and when the worker was started, first waited for a probe, or became ready.
     pub workers: Vec<(u32, Phase, Instant)>,
 }
 
 impl Platform {
-    /// A function as `status` shows it.
+    /// The state of a function, as `status` shows it.
     pub fn view(&self, function: &str) -> Option<FunctionView> {
         let state = self.functions.get(function)?;
         let workers = self
@@ -37,7 +37,7 @@ impl Platform {
         })
     }
 
-    /// Functions that have no worker that is ready, and should.
+    /// The functions that should have a worker, but have none that is ready.
     pub fn waiting_for(&self) -> Vec<&str> {
         let ready = |name: &str| {
             self.workers

@@ -1,62 +1,62 @@
-//! Workers, as the plan knows them: by number and by function.
+//! The plan's table of workers, by id and by function.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-/// One worker.
+/// A worker, as the plan knows it.
 #[derive(Debug)]
 pub(super) struct Worker {
-    /// Never changes: it is found by this.
+    /// Never changes, because `Workers` finds the worker by it.
     pub(super) function: String,
     pub(super) version: u32,
     pub(super) role: Role,
     pub(super) phase: Phase,
     pub(super) since: Instant,
     pub(super) start_time: Duration,
-    /// It has said HELLO: its process is up, and what it still needs is its own affair.
+    /// Whether it has sent HELLO: its process runs, and does not count as coming up any more.
     pub(super) is_up: bool,
     pub(super) was_ready: bool,
-    /// When to ask whether it is well.
+    /// When the next probe is due. `None` while a probe is under way.
     pub(super) probe: Option<Instant>,
-    /// Bad answers to that in a row.
+    /// Failed probes in a row.
     pub(super) bad: u32,
-    /// The last of them, from before it served.
+    /// The result of the last failed probe before it served.
     pub(super) complaint: Option<String>,
-    /// It is to be replaced once another is ready.
+    /// Whether it is unhealthy, and is to be replaced once another worker is ready.
     pub(super) sick: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Of what is served.
+    /// Belongs to the generation that is served.
     Current,
-    /// Of a reload that is under way.
+    /// Belongs to a reload that has not been committed.
     Next,
-    /// Of what was served, or was to be.
+    /// Has been replaced, or belonged to a reload that has been abandoned.
     Retired,
-    /// One more than are needed.
+    /// Not needed any more, because the function needs fewer workers.
     Surplus,
 }
 
-/// Where a worker is in its life.
+/// The phase of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Started, not READY yet; killed at this time.
+    /// Started, but has not sent READY. Killed at this time.
     Starting(Instant),
-    /// READY, and not yet found well; killed at this time.
+    /// Has sent READY, but has not passed a probe. Killed at this time.
     Proving(Instant),
-    /// Answers requests.
+    /// Ready to serve requests.
     Ready,
-    /// Has a successor; is drained once the gateway serves this snapshot.
+    /// Replaced, or not needed any more. Drained once the gateway serves this snapshot.
     Replaced(u32),
-    /// Told to end; killed at this time.
+    /// About to end. Killed at this time.
     Stopping(Instant),
-    /// Killed, not gone yet.
+    /// Killed, but its end has not been reported yet.
     Killed,
 }
 
 impl Worker {
-    /// One that is started now.
+    /// A worker that is started now.
     pub(super) fn new(
         function: &str,
         version: u32,
@@ -80,32 +80,32 @@ impl Worker {
         }
     }
 
-    /// It serves what is wanted, or will.
+    /// Whether it belongs to the served generation, or to a reload that has not been committed.
     pub(super) fn is_wanted(&self) -> bool {
         matches!(self.role, Role::Current | Role::Next)
     }
 
-    /// The gateway knows it, if it runs.
+    /// Whether the gateway knows it, if the gateway runs.
     pub(super) fn is_known(&self) -> bool {
         self.is_wanted() && matches!(self.phase, Phase::Ready | Phase::Proving(_))
     }
 
-    /// It gets requests.
+    /// Whether it gets requests.
     pub(super) fn serves(&self) -> bool {
         self.role == Role::Current && self.phase == Phase::Ready
     }
 }
 
-/// All of them.
+/// All workers.
 #[derive(Debug, Default)]
 pub(super) struct Workers {
     by_id: BTreeMap<u32, Worker>,
-    /// In the order of their numbers, which is that of their starts.
+    /// The ids of each function's workers in ascending order, which is the order of their starts.
     by_function: HashMap<String, Vec<u32>>,
 }
 
 impl Workers {
-    /// One that is younger than all others.
+    /// Adds a worker. Its id must be higher than those of all others.
     pub(super) fn insert(&mut self, id: u32, worker: Worker) {
         let of_it = self.by_function.entry(worker.function.clone());
         of_it.or_default().push(id);
@@ -131,7 +131,7 @@ impl Workers {
         self.by_id.get_mut(&id)
     }
 
-    /// Those of a function, the oldest first.
+    /// The workers of a function, the oldest first.
     pub(super) fn of(&self, function: &str) -> impl Iterator<Item = (u32, &Worker)> {
         let ids = self.by_function.get(function).into_iter().flatten();
         ids.filter_map(|id| Some((*id, self.by_id.get(id)?)))

@@ -1,5 +1,6 @@
-//! The platform's own health, told to whoever started it: ready once it has answered a request of its own,
-//! and alive as long as it goes on answering. The time of a beat is made in here, for others to wait for.
+//! Reports the platform's health to the service manager that started it: ready once the platform has responded to its
+//! own request, and alive as long as it responds to further checks. This file decides when the next check is due; the
+//! runner waits for that time.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +9,18 @@ use super::{News, Runner};
 use crate::endpoint::{Depth, Endpoint};
 use crate::notify::Notify;
 
-/// Between two questions that went unanswered before the platform was ready.
+/// Interval between checks that fail before the platform is ready.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// Between two beats where nobody asked for any.
+/// Interval between checks if the service manager expects no `WATCHDOG=1`.
 const SLOW: Duration = Duration::from_secs(30);
 
-/// Whom to tell, and when next.
+/// The service manager, and when to check next.
 #[derive(Debug)]
 pub(super) struct Beat {
     notify: Notify,
     ready: bool,
-    /// When to ask next; none while it is asked, and before the workers stand.
+    /// When the next check is due. `None` during a check, and before the functions have settled.
     at: Option<Instant>,
     status: String,
 }
@@ -34,17 +35,17 @@ impl Beat {
         }
     }
 
-    /// When something is to be done.
+    /// When the next check is due.
     pub(super) fn due(&self) -> Option<Instant> {
         self.at
     }
 
-    /// A third of what is allowed: two beats may be missed.
+    /// A third of the watchdog's interval, so that two notifications may be missed.
     fn pause(&self) -> Duration {
         self.notify.watchdog.map_or(SLOW, |allowed| allowed / 3)
     }
 
-    /// Tells how it stands in words, if that has changed.
+    /// Sends the status in words, if it has changed.
     fn describe(&mut self, status: String) {
         if self.status != status {
             self.notify.say(&format!("STATUS={status}"));
@@ -54,7 +55,7 @@ impl Beat {
 }
 
 impl Runner {
-    /// The workers stand: from now on it is asked whether requests are answered.
+    /// Starts the checks whether requests are answered. Called when the functions have settled.
     pub(super) fn begin_to_beat(&mut self) {
         if let Some(beat) = &mut self.beat
             && !beat.ready
@@ -64,7 +65,7 @@ impl Runner {
         }
     }
 
-    /// Asks, if it is time.
+    /// Starts a check, if one is due.
     pub(super) fn beat(&mut self, now: Instant) {
         let Some(beat) = &mut self.beat else {
             return;
@@ -82,7 +83,7 @@ impl Runner {
         let endpoint = match (tls, self.listeners.first()) {
             (Some(tls), _) => Endpoint::of(tls.address, Some(certificates)),
             (None, Some(plain)) => Endpoint::of(plain.address, None),
-            // The manifest's rules leave at least one.
+            // The manifest's rules guarantee at least one listener.
             (None, None) => return,
         };
         let news = self.news.clone();
@@ -91,7 +92,7 @@ impl Runner {
         });
     }
 
-    /// What came of it.
+    /// Handles the result of a check.
     pub(super) fn asked(&mut self, answered: Result<(), String>) {
         let waiting = listed(&self.platform.waiting_for());
         let functions = self.accepted.manifest.functions.len();
@@ -124,7 +125,7 @@ impl Runner {
         }
     }
 
-    /// It ends now.
+    /// Ends the checks, and reports that the platform stops.
     pub(super) fn stop_beating(&mut self) {
         if let Some(beat) = self.beat.take() {
             beat.notify.say("STOPPING=1");

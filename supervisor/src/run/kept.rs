@@ -1,5 +1,4 @@
-//! What was accepted, as it is kept on disk: read when the platform begins, written whenever something
-//! else is served.
+//! The versions on disk: read when the platform starts, and written whenever another version is served.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +10,7 @@ use crate::programs::{ProgramError, Programs};
 use crate::state::StateDir;
 use crate::versions::{History, RollbackError, Whole, load, save};
 
-/// Versions, and the programs they need.
+/// The kept versions, and their programs.
 pub(super) struct Kept {
     pub(super) programs: Programs,
     pub(super) history: History,
@@ -29,8 +28,8 @@ pub(super) enum KeptError {
 }
 
 impl Kept {
-    /// What is kept in this directory, of which `count` versions stay. What cannot be read is put
-    /// aside, and said: it must not keep a platform from serving.
+    /// Opens the versions of this state directory; `count` of them are kept. If their file cannot be read, it is
+    /// renamed and the error is logged: the error must not prevent the platform from serving.
     pub(super) fn open(state: &StateDir, count: usize, journal: &Journal) -> Kept {
         let directory = state.versions();
         let path = directory.join("versions.json");
@@ -58,7 +57,7 @@ impl Kept {
         }
     }
 
-    /// Books what the file says.
+    /// Records that the manifest in the file has been accepted.
     pub(super) fn accept(&mut self, whole: &Whole, journal: &Journal) {
         let served = self.history.current;
         self.history.accept(whole, now(), self.count);
@@ -72,13 +71,13 @@ impl Kept {
         self.save(journal);
     }
 
-    /// Books that a version is served again.
+    /// Records that a version is served again.
     pub(super) fn back(&mut self, number: u64, journal: &Journal) {
         self.history.back(number);
         self.save(journal);
     }
 
-    /// Books that an edition of a function is served again.
+    /// Records that a release of a function is served again.
     pub(super) fn back_one(
         &mut self,
         function: &str,
@@ -92,7 +91,7 @@ impl Kept {
         self.save(journal);
     }
 
-    /// What is to be served, if its programs are what they were.
+    /// Returns `whole`, if its stored programs are unchanged.
     pub(super) fn checked(&self, whole: Whole) -> Result<Whole, KeptError> {
         for program in whole.programs.values() {
             self.programs.check(program)?;
@@ -100,7 +99,7 @@ impl Kept {
         Ok(whole)
     }
 
-    /// Removes the programs of what was read and is not served after all.
+    /// Removes stored programs that no kept version needs.
     pub(super) fn tidy(&self) {
         self.programs.remove_others(&self.history.programs());
     }
@@ -109,14 +108,14 @@ impl Kept {
         match save(&self.path, &self.history) {
             Ok(()) => self.tidy(),
             Err(error) => {
-                // What is served does not depend on it; the next start would.
+                // What is served does not depend on this file. Only the next start reads it.
                 let text = format!("cannot write {}: {error}", self.path.display());
                 journal.add(&Record::new("supervisor", "error", text));
             }
         }
     }
 
-    /// As `versions` shows it.
+    /// The kept versions, as `hearth versions` shows them.
     pub(super) fn status(&self) -> VersionsStatus {
         let History {
             current,

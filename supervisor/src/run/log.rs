@@ -1,4 +1,4 @@
-//! The journal of a platform: where its records go, and where they are kept.
+//! Opens the journal of a platform: where its records go, and where they are stored.
 
 use std::path::Path;
 
@@ -10,9 +10,9 @@ use crate::journald;
 use crate::state::StateDir;
 use crate::store::Store;
 
-/// The journal, with the way to the system's where there is one, or there must be.
+/// Opens the journal. It forwards records to the system's journal if there is one; the format `Journal` requires one.
 pub(super) fn open_journal(options: &Options) -> Result<(Journal, Threads), RunError> {
-    // One that is the journal itself would hear itself for ever.
+    // A platform that serves as the system's journal would receive its own records forever.
     let own = options.journal_socket.as_deref() == Some(Path::new(journald::SOCKET));
     let system = match options.format {
         Format::Quiet => None,
@@ -31,10 +31,10 @@ pub(super) fn open_journal(options: &Options) -> Result<(Journal, Threads), RunE
     Ok((journal, threads))
 }
 
-/// So many names a line may have; who wants to know all asks `status`.
+/// Maximum number of names in a line of the log. `hearth status` shows all of them.
 const NAMES: usize = 8;
 
-/// Names, but not more than a line is read for.
+/// The first of these names, and how many more there are.
 pub(super) fn listed(names: &[&str]) -> String {
     match names.len().checked_sub(NAMES) {
         None | Some(0) => names.join(", "),
@@ -42,7 +42,7 @@ pub(super) fn listed(names: &[&str]) -> String {
     }
 }
 
-/// Keeps the log on disk, where it can be: a platform serves without it, too.
+/// Stores the log on disk. An error is only logged, because the platform can serve without a stored log.
 pub(super) fn keep_log(options: &Options, directory: &StateDir, journal: &Journal) {
     if options.log_bytes == 0 {
         return;
@@ -52,7 +52,7 @@ pub(super) fn keep_log(options: &Options, directory: &StateDir, journal: &Journa
         Ok((store, found)) => {
             let (notices, mut noticed) = mpsc::unbounded_channel();
             journal.keep(store, &found, notices);
-            // Its threads end with the journal, which this must not keep alive.
+            // The journal's threads end when it is dropped, so this task must not keep it alive.
             let weak = journal.downgrade();
             tokio::task::spawn_local(async move {
                 while let Some(record) = noticed.recv().await {

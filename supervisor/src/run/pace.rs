@@ -1,27 +1,28 @@
-//! When the gateway gets the next snapshot: one at a time, and of several that come meanwhile only the last. With
-//! many functions each is work for it, and each of their workers that becomes ready is another snapshot. Pure.
+//! Limits the rate of snapshots to the gateway: only one is on its way at a time, and of those that come meanwhile,
+//! only the last is sent. With many functions, a snapshot is much work for the gateway, and each worker that becomes
+//! ready causes one. Pure.
 
 use std::time::{Duration, Instant};
 
-/// What is done within this is no work worth a pause.
+/// After a snapshot that the gateway serves within this time, there is no pause.
 const SOON: Duration = Duration::from_millis(2);
 
-/// No longer than this: what took longer was not the gateway's work.
+/// Maximum pause. If the gateway took longer, its work on the snapshot was not the reason.
 const LONGEST: Duration = Duration::from_millis(250);
 
-/// Snapshots on their way.
+/// The snapshot that is on its way, and the next one.
 #[derive(Debug)]
 pub(super) struct Pace<T> {
-    /// The next.
+    /// The next snapshot.
     waits: Option<T>,
-    /// The last one was sent then, and is not served yet.
+    /// When the last snapshot was sent, until the gateway serves it.
     sent: Option<Instant>,
-    /// The next is not sent before: half of the gateway's time is for requests.
+    /// The next snapshot is not sent before this time: half of the gateway's time is left for requests.
     after: Option<Instant>,
 }
 
 impl<T> Pace<T> {
-    /// A gateway that knows nothing.
+    /// The state for a gateway that has no snapshot.
     pub(super) fn new() -> Pace<T> {
         Pace {
             waits: None,
@@ -30,12 +31,12 @@ impl<T> Pace<T> {
         }
     }
 
-    /// There is a newer one.
+    /// Sets the next snapshot. It replaces one that has not been sent.
     pub(super) fn offer(&mut self, one: T) {
         self.waits = Some(one);
     }
 
-    /// The gateway serves what it was sent.
+    /// The gateway serves the last snapshot that was sent.
     pub(super) fn served(&mut self, now: Instant) {
         let Some(sent) = self.sent.take() else {
             return;
@@ -44,13 +45,13 @@ impl<T> Pace<T> {
         self.after = (took > SOON).then(|| now + took.min(LONGEST));
     }
 
-    /// When there will be something to send without anything else happening.
+    /// When the next snapshot can be sent, if only time has to pass.
     pub(super) fn due(&self) -> Option<Instant> {
         self.after
             .filter(|_| self.waits.is_some() && self.sent.is_none())
     }
 
-    /// What is to be sent now.
+    /// The snapshot to send now, if there is one.
     pub(super) fn next(&mut self, now: Instant) -> Option<T> {
         if self.sent.is_some() || self.after.is_some_and(|after| after > now) {
             return None;

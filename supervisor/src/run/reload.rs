@@ -1,4 +1,4 @@
-//! A reload's effects: files are read again, and what was decided about it is told to whoever asked.
+//! Carries out reloads and rollbacks: reads files again, and sends the result to the clients that wait for it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,41 +19,42 @@ use crate::load::LoadError;
 use crate::versions::{Change, changes};
 use crate::watch::Stamps;
 
-/// What somebody wants to be served.
+/// The goal of a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Wish {
-    /// What the file says.
+    /// Serve the manifest's file.
     File,
-    /// What is served, with the secrets and certificates that there are now.
+    /// Serve the same manifest and programs, with the present secrets and certificates.
     Same,
-    /// A version that is kept.
+    /// Serve a kept version.
     Version(u64),
-    /// What is served, with this edition of a function in it.
+    /// Serve the same as now, except for a function: its name, and the number of its release.
     Edition(String, u64),
 }
 
-/// Who wants to know how it ends.
+/// The clients that wait for the result.
 type Askers = Vec<oneshot::Sender<Answer>>;
 
-/// A reload under way, from its acceptance until the gateway serves it.
+/// A reload, from the acceptance of its manifest until the gateway serves it, and those that wait behind it.
 #[derive(Default)]
 pub(super) struct Reload {
-    /// What comes next, until it is committed.
+    /// The accepted manifest and its listeners, until they are committed.
     pub(super) next: Option<(Accepted, Vec<Listener>)>,
     pub(super) under_way: bool,
-    /// What it is about.
+    /// What it is to serve.
     wish: Option<Wish>,
-    /// What the file and its programs were when they were read for it.
+    /// The stamps of the manifest's file and its programs, from when they were read for it.
     sources: Stamps,
-    /// In what it differs from what was served.
+    /// How it differs from what was served.
     changes: Vec<Change>,
     askers: Askers,
-    /// What was asked for meanwhile, in turn.
+    /// Reloads that were requested meanwhile, in order.
     later: VecDeque<(Wish, Askers)>,
 }
 
 impl Reload {
-    /// Nothing more is reloaded; dropping those who asked tells them that the platform is stopping.
+    /// The state of a platform that stops: no reload starts any more. It replaces the previous state, whose clients are
+    /// dropped and so get the answer that the platform is stopping.
     pub(super) fn never_again() -> Reload {
         Reload {
             under_way: true,
@@ -63,13 +64,13 @@ impl Reload {
 }
 
 impl Runner {
-    /// Reads the manifest again. If it is good, what it needs is made ready beside what is served.
+    /// Reads the manifest again. If it is valid, its workers become ready beside those that serve.
     pub(super) fn reload(&mut self, askers: Askers) {
         self.change(Wish::File, askers);
     }
 
-    /// Serves what was served before: all of it, or one function alone. A reload that is not served yet
-    /// gives way.
+    /// Serves an earlier version of the whole manifest, or of one function. A reload that has not been committed is
+    /// abandoned.
     pub(super) fn roll_back(
         &mut self,
         function: Option<String>,
@@ -91,7 +92,7 @@ impl Runner {
                 return;
             }
         };
-        // What was asked for before would undo it.
+        // Reloads that wait would undo the rollback.
         let why = "a rollback was asked for";
         for asker in self.reload.later.drain(..).flat_map(|(_, askers)| askers) {
             let _ = asker.send(Answer::Failed(why.to_owned()));
@@ -103,7 +104,7 @@ impl Runner {
         self.change(wish, vec![asker]);
     }
 
-    /// Looks whether something has changed by itself.
+    /// Checks whether a watched file has changed, and reloads if so.
     pub(super) fn look(&mut self) {
         if self.reload.under_way {
             return;
@@ -111,7 +112,7 @@ impl Runner {
         let (file, values) = (self.watch.look(), self.watch_values.look());
         let (what, wish) = match (file, values) {
             (false, false) => return,
-            // After a rollback only the file's own change brings the file back.
+            // After a rollback, only a change of the manifest's file or its programs returns to the file.
             (false, true) if !self.of_file => ("a secret or a certificate has changed", Wish::Same),
             (false, true) => ("a secret or a certificate has changed", Wish::File),
             (true, _) => ("the manifest or a program has changed", Wish::File),
@@ -171,7 +172,7 @@ impl Runner {
         }
     }
 
-    /// Reads and checks all that a wish needs. Nothing that is served is changed by it.
+    /// Reads and checks everything that the reload needs. Nothing that is served changes.
     fn prepare_next(
         &mut self,
         wish: &Wish,
@@ -192,7 +193,7 @@ impl Runner {
         };
         let before = Some(&self.accepted);
         let accepted = accept(whole, &self.options, &self.held, &self.journal, before)?;
-        // Kept ones are taken over; new ones are bound before anything is changed.
+        // Listeners that stay are reused. New ones are bound before anything changes.
         let old = self.listeners.iter().map(Listener::try_clone);
         let old = old.collect::<io::Result<_>>();
         let old = old.map_err(|source| RunError::SetUp {
@@ -203,7 +204,7 @@ impl Runner {
         Ok((listeners, accepted))
     }
 
-    /// From here on what was next is what is served.
+    /// Makes the accepted manifest the served one.
     pub(super) fn commit(&mut self) {
         let Some((accepted, listeners)) = self.reload.next.take() else {
             return;
@@ -226,7 +227,7 @@ impl Runner {
         self.book();
     }
 
-    /// Books which version is served now.
+    /// Records which version is served now.
     fn book(&mut self) {
         let (whole, journal) = (&self.accepted.whole, &self.journal);
         match &self.reload.wish {
@@ -247,7 +248,7 @@ impl Runner {
         }
     }
 
-    /// The gateway serves what was asked for.
+    /// The gateway serves the reload: sends the result to the clients that wait for it.
     pub(super) fn served(&mut self) {
         let answer = match &self.reload.wish {
             Some(Wish::Version(_) | Wish::Edition(..)) => Answer::RolledBack(RolledBack {
@@ -267,7 +268,7 @@ impl Runner {
     }
 
     fn refused(&mut self, why: String, missing: Option<PathBuf>) {
-        // Until a file changes again there is no reason to try again.
+        // Only a changed file is a reason to try again.
         if self.reload.wish == Some(Wish::File) {
             self.watch.refuse(missing);
         }
@@ -282,7 +283,7 @@ impl Runner {
         self.reloaded(&Answer::Failed(why));
     }
 
-    /// A reload has ended; another may have been asked for meanwhile.
+    /// Ends a reload, and starts the next one that waits.
     fn reloaded(&mut self, answer: &Answer) {
         self.reload.under_way = false;
         self.reload.wish = None;

@@ -1,4 +1,4 @@
-//! How things stand, for who asks.
+//! Collects the status of the platform.
 
 use std::time::Instant;
 
@@ -9,7 +9,9 @@ use crate::cgroup::Cgroups;
 use crate::status;
 
 impl Runner {
-    /// Says which workers have met a limit since the last look. Of a thousand hardly one has: only then is each asked.
+    /// Logs which workers have reached a limit since the last check. Hardly any worker has, so the counters of a worker
+    /// are read only if the platform's control group has counted an event, or if the worker's processor time is
+    /// limited.
     pub(super) fn look_at_limits(&self) {
         let news = self.machine.cgroups.as_ref().is_ok_and(Cgroups::has_news);
         for (id, worker) in &self.workers {

@@ -1,5 +1,5 @@
-//! Writes the log to disk, in a thread of its own: a slow disk holds nobody up, and a full one stops
-//! nothing. What could not be written is counted, and said once it is known.
+//! Writes the log to disk in a separate thread. A slow disk delays no other thread, and a full disk stops nothing.
+//! Records that could not be written are counted, and their number is logged when it is known.
 
 use std::fs::{File, OpenOptions, remove_file};
 use std::io::{self, Write};
@@ -12,20 +12,20 @@ use super::Store;
 use crate::journal::Record;
 use crate::queue::{Entrance, Exit, queue};
 
-/// Records that may wait for the disk before some are passed over.
+/// Maximum number of records that wait for the disk; further records are dropped.
 const WAITING: usize = 4096;
 
-/// Most bytes of one write.
+/// A batch is written when it has reached this length in bytes.
 const BATCH: usize = 256 * 1024;
 
-/// After a failure the disk is tried again after this time.
+/// Time between a failed write and the next attempt.
 const TRIED_AGAIN: Duration = Duration::from_secs(10);
 
-/// Where records are given to be written: their numbers and their JSON.
+/// The queue of records to write: their numbers and their JSON.
 pub type Queue = Entrance<(u64, Box<str>)>;
 
-/// Starts the thread. It ends, all being written, when the queue is dropped. What it has to say about
-/// itself goes to `notices`.
+/// Starts the thread. It ends when the queue is dropped and all records are written. Records about the writer itself
+/// go to `notices`.
 pub fn start(store: Store, notices: UnboundedSender<Record>) -> (Queue, JoinHandle<()>) {
     let (entrance, exit) = queue(WAITING);
     let mut writer = Writer {
@@ -59,7 +59,7 @@ impl Writer {
         self.files.sync();
     }
 
-    /// Writes, and says what is missing: those that were passed over before, and perhaps these.
+    /// Writes a batch, and logs how many records are missing: those that the queue dropped, and those of failed writes.
     fn write(&mut self, batch: &[(u64, Box<str>)], passed_over: u64) {
         if let Some((at, lost)) = &mut self.failed
             && at.elapsed() < TRIED_AGAIN
@@ -101,15 +101,15 @@ impl Writer {
     }
 
     fn say(&self, level: &str, text: String) {
-        // With the platform ending nobody is left to hear it.
+        // While the platform ends, the receiver may be gone already.
         let _ = self.notices.send(Record::new("supervisor", level, text));
     }
 }
 
-/// The files while they are written.
+/// The files of the log, as the writer uses them.
 pub(super) struct Files {
     store: Store,
-    /// The last one, and how many bytes of it are good.
+    /// The current file, and the length of its valid contents in bytes.
     last: Option<(File, u64)>,
 }
 
@@ -118,7 +118,8 @@ impl Files {
         Files { store, last: None }
     }
 
-    /// Writes lines whole or, with an error, not at all; returns how many were too long for that.
+    /// Writes complete lines. Returns how many were left out because they are longer than a file. If a batch needs a
+    /// new file and writing to it fails, the lines before it stay written.
     pub(super) fn write(&mut self, lines: &[(u64, &str)]) -> io::Result<u64> {
         let part = self.store.part();
         let mut too_long = 0;
@@ -146,7 +147,7 @@ impl Files {
         self.last.as_ref().map_or(0, |(_, good)| *good)
     }
 
-    /// The file that is written to; the last that is there, or a first one.
+    /// The current file: the last one that exists, or a first one.
     fn last(&mut self, number: u64) -> io::Result<&mut (File, u64)> {
         if self.last.is_none() {
             let first = self
@@ -166,7 +167,7 @@ impl Files {
         Ok((file, good))
     }
 
-    /// Begins a new file, for which the oldest make room.
+    /// Begins a new file, after removing the oldest ones to make room.
     fn turn(&mut self, number: u64) -> io::Result<()> {
         self.sync();
         let mut segments = self.store.segments()?.into_iter();
@@ -191,8 +192,8 @@ impl Files {
                 Ok(())
             }
             Err(error) => {
-                // Half a record must not be continued by the next. Where even that fails, the file is
-                // opened anew, and half a line is passed over by whoever reads it.
+                // The next record must not continue an incomplete one. If truncating fails too, the file is opened
+                // again, and readers skip the damaged line.
                 let _ = file.set_len(*good);
                 self.last = None;
                 Err(error)
@@ -200,7 +201,7 @@ impl Files {
         }
     }
 
-    /// What was written survives a power cut from here on.
+    /// Syncs the current file, so that its contents survive a power failure.
     fn sync(&self) {
         if let Some((file, _)) = &self.last {
             let _ = file.sync_data();
@@ -236,7 +237,7 @@ mod tests {
         assert_eq!(first.level, "error");
         assert!(first.message.contains("No space left"), "{}", first.message);
         assert!(said.try_recv().is_err(), "it is said once");
-        // There is room again, and it is time to try again.
+        // The disk has room again, and the pause before the next attempt is over.
         remove_file(store.path(0)).unwrap();
         let (at, lost) = writer.failed.take().unwrap();
         assert_eq!(lost, 4);

@@ -1,8 +1,8 @@
-//! A history of small manifests, told in short words.
+//! Tests with a history of small manifests, in a short notation.
 
 use super::*;
 
-/// A manifest of these functions, each with a setting and a program.
+/// A manifest with these functions: their names, a setting and a program.
 fn whole(functions: &[(&str, &str, &str)]) -> Whole {
     let mut text = "service: s\nfunctions:\n".to_owned();
     let mut programs = BTreeMap::new();
@@ -23,7 +23,7 @@ fn whole(functions: &[(&str, &str, &str)]) -> Whole {
     }
 }
 
-/// `number: function=edition ...; changes`, the current one with a star.
+/// `number: function=release ...; changes` for each version, the current one with a star.
 fn told(history: &History) -> String {
     let told = history.versions.iter().map(|one| {
         let star = if one.number == history.current {
@@ -83,7 +83,7 @@ fn a_rollback_of_everything_goes_back_one_at_a_time_and_the_file_is_where_it_was
     assert_eq!(history.whole(1).unwrap(), whole(&[("a", "1", "x")]));
     history.accept(&whole(&[("a", "3", "x")]), 0, 3);
     assert_eq!((history.current, history.versions.len()), (3, 3));
-    // What the file says again after something else is another version.
+    // A manifest that the file had before the last one becomes another version.
     history.accept(&whole(&[("a", "2", "x")]), 0, 3);
     assert_eq!(history.current, 4);
     assert_eq!(history.before(None), Ok(3));
@@ -115,7 +115,7 @@ fn a_rollback_of_one_function_leaves_the_others_and_goes_on_from_there() {
     assert_eq!(history.edition_before("a", Some(2)), Ok(2));
     let unknown = RollbackError::NoFunction("c".to_owned());
     assert_eq!(history.edition_before("c", None), Err(unknown));
-    // The file brings its own back.
+    // A reload of the file brings its own release back.
     history.accept(&whole(&[("a", "3", "x"), ("b", "2", "x")]), 0, 3);
     assert_eq!(history.current, 3);
 }

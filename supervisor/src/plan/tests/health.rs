@@ -1,4 +1,4 @@
-//! Golden traces of functions whose workers are asked whether they are well.
+//! Golden traces of functions with health checks.
 
 use super::*;
 use hearth_protocol::link::Verdict::{Busy, Sick, Well};

@@ -1,9 +1,9 @@
-//! Golden traces of functions whose workers follow the load.
+//! Golden traces of functions whose number of workers follows their load.
 
 use super::*;
 
-/// So many wait, each for so many milliseconds of a worker's time, and so many handlers, in
-/// thousandths, are busy.
+/// The load of function `a`: `waiting` requests, `service` milliseconds of a worker's time for each, and `busy`
+/// handlers in thousandths.
 fn pressed(waiting: u32, service: u64, busy: u32) -> Event {
     Pressure(crate::event::Pressure {
         function: "a".to_owned(),
@@ -14,7 +14,7 @@ fn pressed(waiting: u32, service: u64, busy: u32) -> Event {
     })
 }
 
-/// One worker of `a`, which serves, of so many at most.
+/// Plays `events` for function `a`, which has one ready worker and may have `max`.
 fn one_of(max: u32, events: &[(u64, Event)], expect: &str) {
     let mut all = vec![(0, Begin), (1, GatewayStarted), (2, WorkerReady(1))];
     all.extend_from_slice(events);

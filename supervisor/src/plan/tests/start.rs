@@ -1,8 +1,8 @@
-//! Many workers, and not all at once.
+//! Many workers, which are not started all at once.
 
 use super::*;
 
-/// Steps at this many milliseconds; the numbers of workers that are started then.
+/// Passes an event to the platform after this many milliseconds. Returns the ids of the workers that are started.
 fn started(
     platform: &mut Platform,
     begin: Instant,
@@ -31,16 +31,16 @@ fn workers_come_up_a_few_at_a_time_and_each_that_is_ready_makes_room() {
     let mut platform = Platform::new(&many(), 1, begin);
     assert_eq!(started(&mut platform, begin, 0, Begin), 1..17);
     assert_eq!(started(&mut platform, begin, 1, GatewayStarted), 0..0);
-    // Nothing is due before one of them is ready, or has been waited for: no timer that goes off again and again.
+    // Nothing is due before one of them is ready or counts as coming up no more, so the timer does not fire repeatedly.
     let later = begin + Duration::from_secs(1);
     assert_eq!(platform.deadline(), Some(later));
     assert_eq!(started(&mut platform, begin, 5, WorkerReady(3)), 17..18);
     let ended = WorkerEnded(1, "exit status 1".into());
     assert_eq!(started(&mut platform, begin, 6, ended), 18..19);
-    // Fourteen are left of the first.
+    // Fourteen of the first sixteen still come up.
     assert_eq!(platform.deadline(), Some(later));
     assert_eq!(started(&mut platform, begin, 998, Timer), 0..0);
-    // One that has said HELLO may wait for whatever it likes.
+    // After HELLO, a worker does not count as coming up, whatever it waits for.
     assert_eq!(started(&mut platform, begin, 999, WorkerUp(5)), 19..20);
     assert_eq!(started(&mut platform, begin, 1000, Timer), 20..33);
     assert_eq!(
@@ -63,7 +63,7 @@ fn who_has_waited_longest_is_first() {
     assert_eq!(platform.waiting_for().len(), 100);
 }
 
-/// Nothing is served, and many functions are to be: at ten milliseconds the first of their workers are started.
+/// A reload from no functions to many. At 10 ms, the first of their workers are started.
 fn in_a_reload(begin: Instant) -> Platform {
     let mut platform = Platform::new(&[], 1, begin);
     let _ = platform.step(begin, Begin);
@@ -106,7 +106,7 @@ fn those_that_start_well_do_not_wait_for_those_that_do_not() {
     let mut platform = Platform::new(&many(), 1, begin);
     let _ = platform.step(begin, Begin);
     let _ = platform.step(begin, GatewayStarted);
-    // None is ever ready: all are started again and again, each as late as it may.
+    // No worker becomes ready: each is killed at its deadline, and started again.
     let mut millis = 0;
     while platform
         .functions
