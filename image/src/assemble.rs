@@ -1,5 +1,6 @@
-//! An image from a kit and a factory: slot, ESP and tables. Pure but for the disk it is written to at the
-//! end; always the same bytes for the same contents.
+//! Assembles an image from a kit, a manifest and its functions: slot, ESP and partition table.
+//!
+//! All of it is pure, except that `Image::write` writes to a disk. The same contents always give the same bytes.
 
 use std::fmt;
 use std::io::{self, SeekFrom};
@@ -21,10 +22,10 @@ use crate::space::{Part, Space};
 use crate::sparse;
 use crate::uki::{self, UkiError};
 
-/// How hard zstd tries. Beyond this it wants more memory of a small machine to unpack than it saves.
+/// The zstd level. A higher level costs a small device more memory for unpacking than it saves in size.
 const LEVEL: i32 = 19;
 
-/// Directories that are mount points, or that programs expect.
+/// Directories that are mount points or that programs expect, with their modes.
 const EMPTY: [(&str, u32); 8] = [
     ("proc", 0o755),
     ("sys", 0o755),
@@ -36,24 +37,24 @@ const EMPTY: [(&str, u32); 8] = [
     ("root", 0o700),
 ];
 
-/// What an image is made of.
+/// The contents of an image.
 #[derive(Clone, Debug)]
 pub struct Contents {
-    /// All that the board brings.
+    /// Everything that the board contributes.
     pub kit: Kit,
-    /// As people see it.
+    /// The system's version, as users see it.
     pub version: String,
-    /// In seconds of Unix time; a device's clock never shows less.
+    /// Build time in seconds of Unix time. A device's clock never shows an earlier time.
     pub built: u64,
-    /// What goes below `/factory`: `edge.yaml` and what it names.
+    /// The files below `/factory`: `edge.yaml` and the files that it names.
     pub factory: Tree,
-    /// `device.yaml`, if there is one.
+    /// `device.yaml`, if the image sets it.
     pub device: Option<Vec<u8>>,
-    /// Certificates of authorities, in PEM, if others are to be known than the kit's.
+    /// Certificates of authorities in PEM, to use instead of the kit's.
     pub authorities: Option<Vec<u8>>,
 }
 
-/// Where nothing is set: the place to do so is there to be found.
+/// The `device.yaml` of an image without settings: a template for the user.
 const NO_SETTINGS: &str = "\
 # Settings of this device; a change holds from the next start. Take the `#` away from what you want.
 #
@@ -65,7 +66,7 @@ const NO_SETTINGS: &str = "\
 #  dns: [9.9.9.9]
 ";
 
-/// What a Pi's firmware starts, where the kit does not say more of it.
+/// The `config.txt` of a Pi's firmware, for kits without one.
 const CONFIG: &str = "\
 arm_64bit=1
 kernel=kernel8.img
@@ -83,12 +84,12 @@ struct Release<'a> {
     kernel: &'a str,
 }
 
-/// What goes on, for who waits.
+/// Progress of [`assemble`].
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
-    /// The files of the root file system are being compressed; this many bytes.
+    /// The root file system's files are being compressed; their size in bytes.
     Compress(u64),
-    /// The slot and the ESP are being laid out.
+    /// The file systems of slot and ESP are being made.
     LayOut,
 }
 
@@ -107,47 +108,47 @@ impl fmt::Display for Step {
     }
 }
 
-/// Why there is no image.
+/// Why an image cannot be assembled.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// A file has a name that a root file system cannot have, or is there twice.
+    /// A file has a name that a root file system cannot hold, or its path occurs twice.
     #[error("cannot put a file into the root file system")]
     Root(#[from] InitramfsError),
-    /// Nothing to be worn by a file of a system.
+    /// The version contains characters that are not allowed, or is too long.
     #[error(
         "{0:?} is no version: it has letters, digits, `.`, `-`, `+`, `_`, and up to 64 of them"
     )]
     Version(String),
-    /// The kit's stub is no stub.
+    /// The kit's stub is not a valid stub.
     #[error("cannot put kernel and root file system behind the kit's stub")]
     Uki(#[from] UkiError),
-    /// A slot has a size, and this is more.
+    /// The system is larger than a slot.
     #[error(
         "the system has {wanted} bytes, and a slot has room for {room}: leave functions out, or make \
          them smaller (`hearth build --smallest` shows by how much)"
     )]
     Full {
-        /// What it takes.
+        /// Bytes that the system needs.
         wanted: u64,
-        /// What there is.
+        /// Bytes that a slot can hold.
         room: u64,
-        /// What takes it.
+        /// The space that each part takes.
         space: Box<Space>,
     },
     /// A file system cannot be made.
     #[error(transparent)]
     Fat(#[from] FatError),
-    /// The pristine data is of another size than its place.
+    /// The pristine data file system is not as large as the data partition.
     #[error("the kit's data.ext4 has {found} bytes, and its partition {wanted}")]
     Data {
-        /// What it has.
+        /// Its size in bytes.
         found: u64,
-        /// What it should have.
+        /// The partition's size in bytes.
         wanted: u64,
     },
 }
 
-/// An image before it is written.
+/// An assembled image, not yet written.
 #[derive(Clone, Debug)]
 pub struct Image {
     firmware: Firmware,
@@ -155,11 +156,11 @@ pub struct Image {
     slot: Fat,
     data: Vec<u8>,
     seed: Seed,
-    /// What takes which space.
+    /// The space that each part takes.
     pub space: Space,
 }
 
-/// Where all numbers come from that are to be an image's own.
+/// The hash of an image's contents, from which its GUIDs and volume numbers are derived.
 #[derive(Clone, Copy, Debug)]
 struct Seed([u8; 32]);
 
@@ -196,7 +197,7 @@ impl Seed {
     }
 }
 
-/// Makes an image. `step` is told what goes on.
+/// Assembles an image. `step` is called at the start of each step.
 pub fn assemble(contents: &Contents, step: &mut dyn FnMut(Step)) -> Result<Image, BuildError> {
     let firmware = contents.kit.board.firmware();
     let wanted = layout::span(Role::Data, firmware).len;
@@ -243,7 +244,7 @@ fn is_version(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
 
-/// The files of a slot, and how many bytes of them are the root file system.
+/// Returns the files of a slot, and the compressed size of the root file system in bytes.
 fn slot_files(
     contents: &Contents,
     space: &mut Space,
@@ -294,7 +295,7 @@ fn slot_files(
     Ok((files, compressed))
 }
 
-/// What tools read that know no Hearth (os-release(5)), and `hearth image run`.
+/// The contents of os-release(5), for general tools and for `hearth image run`.
 fn os_release(contents: &Contents) -> String {
     let kit = &contents.kit;
     format!(
@@ -306,7 +307,7 @@ fn os_release(contents: &Contents) -> String {
     )
 }
 
-/// The root file system.
+/// Builds the root file system.
 fn root(contents: &Contents, space: &mut Space) -> Result<Initramfs, BuildError> {
     let kit = &contents.kit;
     let mut files = Tree::new();
@@ -321,7 +322,7 @@ fn root(contents: &Contents, space: &mut Space) -> Result<Initramfs, BuildError>
         built: contents.built,
         kernel: &kit.about.kernel,
     };
-    // A structure of texts and numbers is always JSON.
+    // Serializing a structure of strings and numbers cannot fail.
     let release = serde_json::to_vec(&release).unwrap_or_default();
     let file = |bytes: &[u8]| Node::File(0o644, bytes.to_vec());
     files.insert("etc/hearth/release.json".to_owned(), file(&release));
@@ -368,8 +369,8 @@ fn esp_files(contents: &Contents) -> Files {
 }
 
 impl Image {
-    /// Writes the image to a disk or file that is all zeros, of the length that [`Space::image`] says.
-    /// `done` is told how many bytes are written.
+    /// Writes the image to a disk or file that is all zeros and [`Space::image`] bytes long. `done` is called with
+    /// the number of bytes written so far.
     pub fn write(&self, disk: &mut impl Disk, done: &mut dyn FnMut(u64)) -> Result<(), DiskError> {
         let mut written = 0;
         for (role, bytes) in [
@@ -380,7 +381,7 @@ impl Image {
             let start = layout::span(role, self.firmware).start;
             for (at, chunk) in (0..).zip(bytes.chunks(CHUNK)) {
                 written += chunk.len() as u64;
-                // Holes stay holes.
+                // Blocks of zeros are not written, so that the file stays sparse.
                 if chunk.iter().any(|byte| *byte != 0) {
                     put(disk, start + at * CHUNK as u64, chunk).map_err(DiskError::Write)?;
                 }

@@ -1,14 +1,14 @@
-//! The machines that there are images for.
+//! The boards that images exist for.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A kind of machine.
+/// A kind of device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Board {
     /// QEMU's PC.
     QemuX86_64,
-    /// QEMU's `virt`.
+    /// QEMU's `virt` machine.
     QemuAarch64,
     /// Intel's NUC, and most PCs with UEFI.
     Nuc,
@@ -16,26 +16,26 @@ pub enum Board {
     Rpi4,
 }
 
-/// A processor.
+/// A processor architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arch {
-    /// PCs.
+    /// The architecture of PCs.
     X86_64,
-    /// Raspberry Pi and the like.
+    /// The architecture of the Raspberry Pi and of other Arm boards.
     Aarch64,
 }
 
-/// What starts the system.
+/// The firmware that starts the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Firmware {
-    /// UEFI, from a GPT.
+    /// UEFI, with a GPT.
     Uefi,
-    /// The Raspberry Pi's own, from an MBR.
+    /// The Raspberry Pi's firmware, with an MBR.
     Pi,
 }
 
 impl Board {
-    /// All of them.
+    /// All boards.
     pub const ALL: [Board; 4] = [
         Board::QemuX86_64,
         Board::QemuAarch64,
@@ -43,7 +43,7 @@ impl Board {
         Board::Rpi4,
     ];
 
-    /// As kits, images and the command line name it.
+    /// The name in kits, images and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Board::QemuX86_64 => "qemu-x86_64",
@@ -53,7 +53,7 @@ impl Board {
         }
     }
 
-    /// Its processor.
+    /// The processor architecture.
     pub const fn arch(self) -> Arch {
         match self {
             Board::QemuX86_64 | Board::Nuc => Arch::X86_64,
@@ -61,7 +61,7 @@ impl Board {
         }
     }
 
-    /// Its firmware.
+    /// The firmware.
     pub const fn firmware(self) -> Firmware {
         match self {
             Board::QemuX86_64 | Board::QemuAarch64 | Board::Nuc => Firmware::Uefi,
@@ -71,10 +71,10 @@ impl Board {
 }
 
 impl Arch {
-    /// All of them.
+    /// All architectures.
     pub const ALL: [Arch; 2] = [Arch::X86_64, Arch::Aarch64];
 
-    /// As kernels and kits name it.
+    /// The name in kits and in the kernel (`uname -m`).
     pub const fn name(self) -> &'static str {
         match self {
             Arch::X86_64 => "x86_64",
@@ -96,7 +96,7 @@ fn names() -> String {
     Board::ALL.map(Board::name).join(", ")
 }
 
-/// A name that no board has.
+/// No board has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no board {:?}; there are {}", .0, names())]
 pub struct UnknownBoard(pub String);
@@ -111,7 +111,7 @@ impl FromStr for Board {
     }
 }
 
-/// Not the name of a processor architecture that Hearth has images for.
+/// Hearth has no images for an architecture of this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown architecture {0:?}: expected x86_64 or aarch64")]
 pub struct UnknownArch(pub String);

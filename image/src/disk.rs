@@ -1,7 +1,7 @@
-//! A disk's partitions, whichever table it has: read, and the last one grown to the disk's end.
+//! A disk's partitions, with a GPT or an MBR: reads the table, and grows the last partition to the disk's end.
 //!
-//! Growing survives a cut of power at any write: before and after each of them the table is whole, and who
-//! comes after a cut does again what is missing.
+//! Growing survives a power cut at any write. The table is valid before and after each write, and the next attempt
+//! writes what the interrupted one left out.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
@@ -10,9 +10,9 @@ use crate::gpt;
 use crate::layout::{self, MIB, Role, SECTOR, Span};
 use crate::mbr;
 
-/// What can be read and written anywhere, and told to keep what was written.
+/// Storage that can be read and written at any position, and synced.
 pub trait Disk: Read + Write + Seek {
-    /// Returns when everything written so far is there for good.
+    /// Returns when everything written so far is durable.
     fn sync(&mut self) -> io::Result<()>;
 }
 
@@ -29,19 +29,19 @@ impl Disk for Cursor<Vec<u8>> {
     }
 }
 
-/// What is wrong with a disk.
+/// Why a disk's partition table cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
-    /// It cannot be read.
+    /// The disk cannot be read.
     #[error("cannot read the disk's partition table")]
     Read(#[source] io::Error),
-    /// It cannot be written.
+    /// The disk cannot be written.
     #[error("cannot write the disk's partition table")]
     Write(#[source] io::Error),
-    /// Neither kind of table is there, or none that is whole.
+    /// The disk has no valid table of either kind.
     #[error("the disk has no partition table that is whole")]
     NoTable,
-    /// The table holds what this program has not made.
+    /// The table is valid, but does not have the layout of an appliance.
     #[error("the disk's partition table is not one of an appliance: {0}")]
     Foreign(&'static str),
 }
@@ -49,36 +49,36 @@ pub enum DiskError {
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
-    /// From 1, as in `/dev/sda1`.
+    /// The number, from 1, as in `/dev/sda1`.
     pub number: u32,
-    /// `esp`, `slot-a`, `slot-b`, `identity`, `data`, on either kind of table.
+    /// `esp`, `slot-a`, `slot-b`, `identity` or `data`, for both kinds of table.
     pub label: String,
-    /// As Linux's PARTUUID: in lower case.
+    /// Linux's PARTUUID, in lower case.
     pub uuid: String,
-    /// Where it lies, in bytes.
+    /// Position and length in bytes.
     pub span: Span,
 }
 
-/// Which kind of table.
+/// The kind of partition table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// As PCs with UEFI have it.
+    /// A GPT, for PCs with UEFI.
     Gpt,
-    /// As the Raspberry Pi reads it.
+    /// An MBR, for the Raspberry Pi.
     Mbr,
 }
 
-/// What a disk's table says.
+/// A disk's partition table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// Which kind it is.
+    /// The kind of table.
     pub scheme: Scheme,
     /// In the order of their numbers.
     pub partitions: Vec<Partition>,
 }
 
 impl Table {
-    /// The partition of a role.
+    /// Returns the partition with this role.
     pub fn find(&self, role: Role) -> Option<&Partition> {
         self.partitions
             .iter()
@@ -86,24 +86,26 @@ impl Table {
     }
 }
 
-/// What growing has done.
+/// The result of [`grow`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grown {
-    /// The data, as it is now.
+    /// The data partition after growing.
     pub data: Partition,
-    /// Its length before.
+    /// Its length in bytes before growing.
     pub before: u64,
     /// Whether anything was written.
     pub wrote: bool,
 }
 
-/// Bytes of a disk or a file.
+/// Returns the length of a disk or file in bytes.
 pub fn len(disk: &mut impl Disk) -> Result<u64, DiskError> {
     disk.seek(SeekFrom::End(0)).map_err(DiskError::Read)
 }
 
-/// Reads the table. Of a GPT, the copy at the disk's end is taken where the first is broken; unless there is an MBR of
-/// partitions, under which that copy is what an earlier owner has left.
+/// Reads the partition table.
+///
+/// If the first copy of a GPT is damaged, the copy at the disk's end is used, unless sector 0 has an MBR with
+/// partitions: then the copy at the end is a leftover of an earlier layout.
 pub fn read(disk: &mut impl Disk) -> Result<Table, DiskError> {
     let sectors = len(disk)? / SECTOR;
     if let Some((table, _)) = gpt::read(disk, sectors)? {
@@ -119,8 +121,8 @@ pub fn read(disk: &mut impl Disk) -> Result<Table, DiskError> {
     })
 }
 
-/// Grows the data to the disk's end, but for what [`layout::reserve`] leaves, and puts the second copy of a
-/// GPT where it belongs. Never shrinks. Changes nothing, and writes nothing, where all is as it should be.
+/// Grows the data partition to the disk's end, except for what [`layout::reserve`] leaves free, and moves the second
+/// copy of a GPT to the disk's end. Never shrinks. Writes nothing if the table is already as it should be.
 pub fn grow(disk: &mut impl Disk) -> Result<Grown, DiskError> {
     let len = len(disk)?;
     let sectors = len / SECTOR;
@@ -137,7 +139,7 @@ pub(crate) fn read_at(disk: &mut impl Disk, at: u64, bytes: &mut [u8]) -> Result
         .map_err(DiskError::Read)
 }
 
-/// Writes, and returns when it is there for good.
+/// Writes, and returns when the bytes are durable.
 pub(crate) fn write_at(disk: &mut impl Disk, at: u64, bytes: &[u8]) -> Result<(), DiskError> {
     disk.seek(SeekFrom::Start(at))
         .and_then(|_| disk.write_all(bytes))
@@ -153,8 +155,8 @@ mod tests {
     use crate::gpt::{Entry, Gpt};
     use crate::guid::Guid;
 
-    /// A disk whose power fails: only so many writes come through. Each is one call of `write_at`, of
-    /// which the last leaves half of its sectors behind.
+    /// A disk whose power fails: only `left` calls of `write_at` reach the disk, and the last of them writes only
+    /// half of its sectors.
     struct Torn {
         disk: Cursor<Vec<u8>>,
         left: usize,
@@ -177,7 +179,7 @@ mod tests {
             match self.left {
                 0 => Err(io::Error::other("no power")),
                 1 => {
-                    // Sectors are written whole or not at all.
+                    // The disk writes each sector completely or not at all.
                     let sectors = bytes.len() / SECTOR as usize / 2;
                     self.disk.write_all(&bytes[..sectors * SECTOR as usize])?;
                     self.left = 0;
@@ -250,7 +252,7 @@ mod tests {
             assert_eq!(after.find(Role::Data), Some(&grown.data));
             assert_eq!(after.partitions[..4], before.partitions[..4]);
             assert!(!grow(&mut disk).unwrap().wrote);
-            // And again, when the disk has.
+            // Grows again after the disk itself has grown.
             disk.get_mut().resize(400 * MIB as usize, 0);
             assert_eq!(grow(&mut disk).unwrap().data.span.end(), 300 * MIB);
         }
@@ -268,7 +270,7 @@ mod tests {
                 };
                 let done = grow(&mut torn).is_ok();
                 let mut disk = torn.disk;
-                // What a kernel sees that looks at the first copy alone.
+                // The table that a kernel sees: kernels read only the first copy.
                 let table = match firmware {
                     Firmware::Uefi => {
                         let (table, whole) =

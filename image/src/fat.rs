@@ -1,4 +1,4 @@
-//! A FAT file system with some files in it: always the same bytes for the same files.
+//! Makes FAT file systems that contain files. The same files always give the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Cursor, Write};
@@ -10,10 +10,10 @@ use fatfs::{
 
 use crate::layout::{MIB, SECTOR};
 
-/// Files by their paths, without a slash in front.
+/// Files by path, without a leading slash.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// The 1st of January 1980, when FAT's time begins, for every file.
+/// The time stamp of every file: 1 January 1980, where FAT's time begins.
 #[derive(Debug)]
 struct Always;
 
@@ -41,56 +41,56 @@ impl TimeProvider for Always {
     }
 }
 
-/// Why there is no file system.
+/// Why a file system cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum FatError {
-    /// The files are too much for it.
+    /// The files are larger than the file system.
     #[error("{wanted} bytes are too much for the {room} bytes of {label}")]
     Full {
-        /// Which one.
+        /// The file system's label.
         label: &'static str,
-        /// What the files take.
+        /// Bytes that the files need.
         wanted: u64,
-        /// What there is.
+        /// Bytes that are available.
         room: u64,
     },
-    /// A file that it does not take, by its name, say.
+    /// A file cannot be stored, for example because of its name.
     #[error("cannot put {path} on {label}")]
     File {
-        /// Which one.
+        /// The file system's label.
         label: &'static str,
         /// The file.
         path: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The file system itself cannot be made.
     #[error("cannot make the file system of {label}")]
     Make {
-        /// Which one.
+        /// The file system's label.
         label: &'static str,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// A file system, and how much of it is taken.
+/// A file system, and the space that it uses.
 #[derive(Clone, Debug)]
 pub struct Fat {
-    /// Its bytes.
+    /// The file system's bytes.
     pub bytes: Vec<u8>,
-    /// Bytes that files and the file system itself take.
+    /// Bytes that the files and the file system's own structures use.
     pub used: u64,
 }
 
-/// What FAT12 and FAT16 take of themselves: two tables, the root directory, a sector or two; and a cluster
-/// for each directory. A generous guess, for the message that says by how much it is too much.
+/// Bytes that FAT12 and FAT16 use for their own structures: two tables, the root directory, a few sectors, and a
+/// cluster for each directory. A generous estimate; it decides whether files are refused as too large.
 const OWN: u64 = 64 * 1024;
 
-/// Makes one of `len` bytes. `label` has at most 11 letters.
+/// Makes a file system of `len` bytes. `label` has at most 11 letters.
 pub fn make(label: &'static str, len: u64, volume_id: u32, files: &Files) -> Result<Fat, FatError> {
     let failed = |source| FatError::Make { label, source };
-    // FAT12 has up to 4,084 clusters, FAT16 up to 65,524.
+    // FAT12 has at most 4,084 clusters, FAT16 at most 65,524.
     let (kind, cluster) = match len <= 4 * MIB {
         true => (FatType::Fat12, 1024),
         false => (FatType::Fat16, 2048),
@@ -157,7 +157,7 @@ fn put(system: &FileSystem<&mut Cursor<Vec<u8>>>, path: &str, bytes: &[u8]) -> i
     file.flush()
 }
 
-/// Every directory that a file is in, parents first.
+/// Returns every directory that contains a file, parents first.
 fn directories(files: &Files) -> BTreeSet<&str> {
     let above = |path: &'_ String| {
         path.match_indices('/')
@@ -171,17 +171,17 @@ fn directories(files: &Files) -> BTreeSet<&str> {
     all.collect()
 }
 
-/// Bytes of a directory's entry, and what is in them (Microsoft's FAT specification, section 6).
+/// Size of a directory entry, and the fields that are used here (Microsoft's FAT specification, section 6).
 const ENTRY: usize = 32;
 const ATTRIBUTES: usize = 11;
 const CLUSTER: usize = 26;
 const LONG_NAME: u8 = 0x0f;
 const DIRECTORY: u8 = 0x10;
 const FREE: u8 = 0xe5;
-/// As many as the smallest directory has room for: while there are directories alone, more than there are.
+/// The number of entries in the smallest directory. While a file system contains only directories, none has more.
 const FIRST_ENTRIES: usize = 32;
 
-/// Of a file system's first sector, what says where directories are.
+/// The first sector of a file system, which says where the directories are.
 struct Bpb<'a>(&'a [u8]);
 
 impl Bpb<'_> {
@@ -203,8 +203,8 @@ impl Bpb<'_> {
     }
 }
 
-/// The library gives `.` and `..` long names, which nobody else does and fsck.fat takes for damage: the
-/// directories that this one has lose them, while they have nothing else in them.
+/// Removes the long names that the library gives to `.` and `..`: no other implementation writes them, and fsck.fat
+/// reports them as damage. Must run while the directories contain nothing but directories.
 fn mend(disk: &mut [u8], directory: usize, entries: usize) {
     for index in 0..entries {
         let at = directory + index * ENTRY;
@@ -215,7 +215,7 @@ fn mend(disk: &mut [u8], directory: usize, entries: usize) {
         }
         let number = usize::from(entry[CLUSTER]) | usize::from(entry[CLUSTER + 1]) << 8;
         let own = Bpb::of(disk).cluster(number);
-        // Long name, `.`, long name, `..`.
+        // The entries are: a long name, `.`, a long name, `..`.
         if disk[own + ATTRIBUTES] == LONG_NAME {
             for (from, to) in [(1, 0), (3, 1)] {
                 let from = own + from * ENTRY;

@@ -1,25 +1,24 @@
-//! The GUID partition table (UEFI Specification, 5.3): written, read, and grown.
+//! The GUID partition table (UEFI Specification, 5.3): written, read and grown.
 //!
-//! The table is there twice, at the disk's beginning and at its end. Growing writes the new second copy
-//! first, then the new entries of the first copy *beside* the old ones, and then one sector: the first
-//! header, which points at them. So the first copy, the only one that a kernel looks at unasked, is never
-//! broken.
+//! A disk has two copies of the table, at its beginning and at its end. Growing writes the new second copy first,
+//! then the new entries of the first copy *beside* the old ones, and then one sector: the first header, which points
+//! at the new entries. So the first copy is valid at all times. It is the only copy that a kernel reads by default.
 
 use crate::disk::{Disk, DiskError, Grown, Partition, read_at, write_at};
 use crate::guid::Guid;
 use crate::layout::{Role, SECTOR, Span};
 use crate::mbr;
 
-/// EFI system partition.
+/// Type of the EFI system partition.
 pub const ESP: Guid = Guid::new(0xc12a_7328, 0xf81f, 0x11d2, 0xba4b_00a0_c93e_c93b);
-/// Basic data, as everything knows it: the slots.
+/// Type of the slots: basic data, which all systems know.
 pub const SLOT: Guid = Guid::new(0xebd0_a0a2, 0xb9e5, 0x4433, 0x87c0_68b6_b726_99c7);
-/// This project's own.
+/// Type of the identity partition: Hearth's own.
 pub const IDENTITY: Guid = Guid::new(0x68ea_7271, 0xb5a1, 0x4c5e, 0x9d3f_1c0d_e5e1_17d0);
-/// Linux filesystem.
+/// Type of the data partition: Linux file system.
 pub const DATA: Guid = Guid::new(0x0fc6_3daf, 0x8483, 0x4772, 0x8e79_3d69_d847_7de4);
 
-/// The type of a partition.
+/// Returns the partition type of a role.
 pub const fn kind(role: Role) -> Guid {
     match role {
         Role::Esp => ESP,
@@ -29,36 +28,36 @@ pub const fn kind(role: Role) -> Guid {
     }
 }
 
-/// Bytes of the header that are counted in its checksum.
+/// Bytes of the header that its checksum covers.
 const HEADER: usize = 92;
 const ENTRY: usize = 128;
-/// The least that a table must have room for.
+/// The number of entries; the specification's minimum.
 const ENTRIES: usize = 128;
 const ARRAY: usize = ENTRY * ENTRIES;
 const ARRAY_SECTORS: u64 = ARRAY as u64 / SECTOR;
-/// Where the first copy's entries may lie: in use and fresh by turns.
+/// The two places for the first copy's entries, in sectors. Growing alternates between them.
 const PLACES: [u64; 2] = [2, 2 + ARRAY_SECTORS];
-/// The first sector that a partition may have.
+/// The first sector that partitions may use.
 const FIRST_USABLE: u64 = 2048;
 
-/// An entry that is in use.
+/// A used entry of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// From 1.
+    /// The partition's number, from 1.
     pub number: u32,
-    /// What it is for.
+    /// The partition's type.
     pub kind: Guid,
-    /// Its own.
+    /// The partition's own GUID.
     pub guid: Guid,
-    /// Where it lies, in bytes.
+    /// Position and length in bytes.
     pub span: Span,
-    /// Its name, at most 36 units of UTF-16.
+    /// The partition's name, at most 36 UTF-16 code units.
     pub label: String,
     attributes: u64,
 }
 
 impl Entry {
-    /// A partition without attributes.
+    /// Creates an entry without attributes.
     pub fn new(number: u32, role: Role, guid: Guid, span: Span) -> Entry {
         Entry {
             number,
@@ -71,10 +70,10 @@ impl Entry {
     }
 }
 
-/// A table.
+/// A partition table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gpt {
-    /// The disk's own.
+    /// The disk's GUID.
     pub guid: Guid,
     /// In the order of their numbers.
     pub entries: Vec<Entry>,
@@ -82,16 +81,16 @@ pub struct Gpt {
     place: u64,
 }
 
-/// Which copies are as they should be.
+/// Which copies of the table are valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Whole {
     pub(crate) first: bool,
-    /// Whole, at the disk's end, and the same as the first.
+    /// Valid, at the disk's end, and equal to the first.
     pub(crate) second: bool,
 }
 
 impl Gpt {
-    /// A fresh table.
+    /// Creates a new table.
     pub fn new(guid: Guid, entries: Vec<Entry>) -> Gpt {
         Gpt {
             guid,
@@ -100,7 +99,7 @@ impl Gpt {
         }
     }
 
-    /// Writes both copies to a disk of this many sectors.
+    /// Writes both copies to a disk of `sectors` sectors.
     pub fn write(&self, disk: &mut impl Disk, sectors: u64) -> Result<(), DiskError> {
         let array = self.array();
         self.write_second(disk, sectors, &array)?;
@@ -183,7 +182,7 @@ enum Copy {
     Second,
 }
 
-/// The MBR that keeps tools which know no GPT away (UEFI Specification, 5.2.3).
+/// The protective MBR, which stops tools without GPT support from using the disk (UEFI Specification, 5.2.3).
 fn protective(sectors: u64) -> [u8; SECTOR as usize] {
     let mut mbr = [0; SECTOR as usize];
     let count = u32::try_from(sectors - 1).unwrap_or(u32::MAX);
@@ -194,10 +193,10 @@ fn protective(sectors: u64) -> [u8; SECTOR as usize] {
     mbr
 }
 
-/// The table of a disk of this many sectors, and which of its copies are good; `None` where there is no
-/// good copy.
+/// Reads the table of a disk of `sectors` sectors, and reports which of its copies are valid. Returns `None` if no
+/// copy is valid, or if only the second is and the disk has an MBR with partitions.
 pub(crate) fn read(disk: &mut impl Disk, sectors: u64) -> Result<Option<(Gpt, Whole)>, DiskError> {
-    // Less has no room for both copies.
+    // A smaller disk has no room for both copies.
     if sectors < FIRST_USABLE + ARRAY_SECTORS + 1 {
         return Ok(None);
     }
@@ -227,7 +226,7 @@ pub(crate) fn read(disk: &mut impl Disk, sectors: u64) -> Result<Option<(Gpt, Wh
     })
 }
 
-/// The copy whose header is at `at`, and where it says that the other is.
+/// Reads the copy whose header is in sector `at`. Also returns the sector in which the other header should be.
 fn read_copy(disk: &mut impl Disk, sectors: u64, at: u64) -> Result<Option<(Gpt, u64)>, DiskError> {
     let mut header = [0; SECTOR as usize];
     read_at(disk, at * SECTOR, &mut header)?;
@@ -257,7 +256,7 @@ fn read_copy(disk: &mut impl Disk, sectors: u64, at: u64) -> Result<Option<(Gpt,
     }))
 }
 
-/// The disk's GUID, where the entries are, their checksum, and where the other header is.
+/// Returns the disk's GUID, the sector of the entries, their checksum, and the sector of the other header.
 fn read_header(header: &[u8; SECTOR as usize], at: u64) -> Option<(Guid, u64, u32, u64)> {
     let word = |at: usize| Some(u32::from_le_bytes(*header.get(at..)?.first_chunk()?));
     let long = |at: usize| Some(u64::from_le_bytes(*header.get(at..)?.first_chunk()?));
@@ -274,12 +273,12 @@ fn read_header(header: &[u8; SECTOR as usize], at: u64) -> Option<(Guid, u64, u3
     Some((guid, long(72)?, word(88)?, long(32)?))
 }
 
-/// `None` if it lies where no partition can.
+/// Returns `None` if the partition's sectors are impossible.
 fn read_entry(number: u32, bytes: &[u8]) -> Option<Entry> {
     let long = |at: usize| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
     let guid = |at: usize| Some(Guid(*bytes.get(at..)?.first_chunk()?));
     let (first, last) = (long(32)?, long(40)?);
-    // Beyond that, bytes could not be counted.
+    // With a larger last sector, the size in bytes would overflow.
     if first < 2 || last < first || last >= u64::MAX / SECTOR {
         return None;
     }
@@ -303,7 +302,7 @@ fn read_entry(number: u32, bytes: &[u8]) -> Option<Entry> {
     })
 }
 
-/// Grows the data up to byte `end`, if that is more than it has.
+/// Grows the data partition to byte `end`, if it ends before that.
 pub(crate) fn grow(
     disk: &mut impl Disk,
     sectors: u64,
@@ -330,7 +329,7 @@ pub(crate) fn grow(
         }
         let array = table.array();
         table.write_second(disk, sectors, &array)?;
-        // Beside those in use, so that the first header always points at entries that are whole.
+        // The new entries go beside those in use, so that the first header always points at valid entries.
         if whole.first {
             table.place = match table.place == PLACES[0] {
                 true => PLACES[1],

@@ -1,17 +1,17 @@
-//! GUIDs as disks have them: the first three fields little-endian, the others as they are written (UEFI
+//! GUIDs in their binary form on disks: the first three fields little-endian, the others big-endian (UEFI
 //! Specification, appendix A).
 
 use std::fmt;
 
-/// Sixteen bytes in the order of the disk.
+/// A GUID: sixteen bytes in disk order.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Guid(pub [u8; 16]);
 
 impl Guid {
-    /// No GUID: what an unused entry of a table has.
+    /// The zero GUID, which marks an unused entry of a table.
     pub const NONE: Guid = Guid([0; 16]);
 
-    /// By its text's fields; the last two are one number.
+    /// Creates a GUID from the fields of its text. `rest` is the last two fields as one number.
     pub const fn new(a: u32, b: u16, c: u16, rest: u64) -> Guid {
         let (a, b, c, rest) = (
             a.to_le_bytes(),
@@ -25,7 +25,7 @@ impl Guid {
         ])
     }
 
-    /// Of bytes that a hash has made: version 8, whose meaning is its maker's (RFC 9562).
+    /// Creates a GUID from the bytes of a hash: version 8, for vendor-specific use (RFC 9562).
     pub const fn of_hash(mut bytes: [u8; 16]) -> Guid {
         bytes[7] = bytes[7] & 0x0f | 0x80;
         bytes[8] = bytes[8] & 0x3f | 0x80;
@@ -33,7 +33,7 @@ impl Guid {
     }
 }
 
-/// In lower case, as Linux writes it.
+/// In lower case, as Linux writes GUIDs.
 impl fmt::Display for Guid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for index in [

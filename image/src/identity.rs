@@ -1,45 +1,44 @@
-//! What makes a box itself: names with bytes, kept twice in a partition of their own. Pure: whoever has the
-//! partition reads and writes it.
+//! A device's own identity: names and their values, stored twice in a separate partition. This module is pure; the
+//! caller reads and writes the partition.
 //!
-//! Each copy lies in a half of the partition, and has a generation and a checksum. The copy that counts is
-//! the whole one of the higher generation; the other is the one that is overwritten. So a write that does
-//! not come to its end has changed nothing.
+//! Each half of the partition holds a copy with a generation number and a checksum. The valid copy with the higher
+//! generation is the current one, and a write replaces the other. So an interrupted write changes nothing.
 
 use std::collections::BTreeMap;
 
 const MAGIC: &[u8; 8] = b"hrthidn1";
-/// Magic, generation, length, checksum of these three and what follows.
+/// Bytes before a copy's entries: magic, generation, length, and a checksum of these three and the entries.
 const HEAD: usize = 8 + 8 + 4 + 4;
 
-/// Where each copy begins.
+/// Where each copy begins in the partition.
 const COPIES: [usize; 2] = [0, HALF];
 const HALF: usize = 512 * 1024;
 
-/// What a box is: a key of its own, who may administer it, where its updates come from.
+/// What a device keeps over every update, such as its own key, its administrators and the source of its updates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// Names are up to 255 bytes long.
+    /// Values by name. A name has 1 to 255 bytes.
     pub entries: BTreeMap<String, Vec<u8>>,
 }
 
-/// What a partition holds.
+/// What an identity partition holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Nothing, where there is no whole copy.
+    /// The current identity; empty if no copy is valid.
     pub identity: Identity,
-    /// Counts what was ever written; 0 for nothing.
+    /// The number of writes so far; 0 if no copy is valid.
     pub generation: u64,
-    /// Which copy is the next to be overwritten.
+    /// The copy that the next write replaces.
     next: usize,
 }
 
-/// What does not fit.
+/// Why an identity cannot be stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
-    /// A name has no byte, or more than its length can say.
+    /// A name is empty or longer than 255 bytes.
     #[error("{0:?} is no name: it has from 1 to 255 bytes")]
     Name(String),
-    /// All of it is more than a copy has room for.
+    /// The entries are larger than a copy.
     #[error("an identity of {0} bytes is more than its place on the disk, {HALF} bytes, can hold")]
     Room(usize),
 }
@@ -69,7 +68,7 @@ fn read_copy(bytes: &[u8]) -> Option<(u64, Identity)> {
     let length = u32::from_le_bytes(*head[16..].first_chunk()?);
     let sum = u32::from_le_bytes(*head[20..].first_chunk()?);
     let length = usize::try_from(length).ok()?;
-    // Of the last generation there could be no next one; counting from 1, nobody gets there.
+    // The last generation number is invalid, because it has no successor. Devices that count from 1 never reach it.
     if !head.starts_with(MAGIC) || length > HALF - HEAD || generation == u64::MAX {
         return None;
     }
@@ -91,7 +90,7 @@ fn parse(mut body: &[u8]) -> Option<Identity> {
     let mut entries = BTreeMap::new();
     while let Some((&name_len, rest)) = body.split_first() {
         let (name, rest) = rest.split_at_checked(usize::from(name_len))?;
-        // Nothing of that name could be written again.
+        // `replace` accepts no empty name.
         if name.is_empty() {
             return None;
         }
@@ -105,8 +104,8 @@ fn parse(mut body: &[u8]) -> Option<Identity> {
 }
 
 impl Held {
-    /// What has to be written, and where in the partition, for it to hold this instead. It is one whole
-    /// number of sectors; sync it, and read it back.
+    /// Returns the bytes that replace the current identity, and their offset in the partition. Their length is a
+    /// multiple of 512. The caller must sync them and read them back.
     pub fn replace(&self, identity: &Identity) -> Result<(u64, Vec<u8>), IdentityError> {
         let mut body = Vec::new();
         for (name, value) in &identity.entries {
@@ -171,7 +170,7 @@ mod tests {
         let sectors = bytes.len() / 512;
         assert!(sectors > 3);
         for kept in 0u32..1 << sectors {
-            // In whatever order a disk writes them.
+            // A disk may write the sectors in any order.
             let mut torn = partition.clone();
             for sector in (0..sectors).filter(|sector| kept & 1 << sector != 0) {
                 let (from, to) = (sector * 512, at as usize + sector * 512);
@@ -180,7 +179,7 @@ mod tests {
             let whole = kept == (1 << sectors) - 1;
             let held = read(&torn);
             assert_eq!(held.identity, if whole { new.clone() } else { old.clone() });
-            // And the next write does not depend on the broken copy.
+            // The next write does not depend on the damaged copy.
             write(&mut torn, &new);
             assert_eq!(read(&torn).identity, new);
         }

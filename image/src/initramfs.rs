@@ -1,16 +1,16 @@
-//! An archive that the Linux kernel unpacks as its root file system: cpio in the form `newc`
-//! (Documentation/driver-api/early-userspace/buffer-format.rst of the kernel). A pure function from
-//! entries to bytes, and always the same bytes for the same entries.
+//! The archive that the Linux kernel unpacks as its root file system: cpio in the `newc` format
+//! (Documentation/driver-api/early-userspace/buffer-format.rst of the kernel). A pure function from entries to bytes;
+//! the same entries always give the same bytes.
 
 use std::collections::BTreeMap;
 use std::io;
 
-/// Who owns an entry.
+/// The owner of an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owner {
-    /// User.
+    /// User id.
     pub uid: u32,
-    /// Group.
+    /// Group id.
     pub gid: u32,
 }
 
@@ -19,37 +19,37 @@ impl Owner {
     pub const ROOT: Owner = Owner { uid: 0, gid: 0 };
 }
 
-/// What cannot be put into an archive.
+/// Why an entry cannot be added, or the archive cannot be compressed.
 #[derive(Debug, thiserror::Error)]
 pub enum InitramfsError {
-    /// A path must be absolute, and plain: no `.`, no `..`, nothing empty, no NUL.
+    /// The path is not absolute, or has an empty component, `.`, `..` or NUL.
     #[error("{0:?} is no plain absolute path")]
     Path(String),
-    /// Two entries of one path.
+    /// Two entries have the same path.
     #[error("{0} is there twice")]
     Twice(String),
-    /// An entry below something that is no directory.
+    /// An entry lies below a path that is not a directory.
     #[error("{path} cannot be below {above}, which is no directory")]
     Below {
         /// The entry.
         path: String,
-        /// What is no directory.
+        /// The path that is not a directory.
         above: String,
     },
-    /// The form has 32 bits for a size.
+    /// The data is larger than the format's 32 bits can express.
     #[error("{path} has {bytes} bytes, more than an archive can say")]
     Large {
         /// The entry.
         path: String,
-        /// Its size.
+        /// Its size in bytes.
         bytes: usize,
     },
-    /// A mode has twelve bits.
+    /// The mode has more than twelve bits.
     #[error("{path} has mode {mode:o}, which is none")]
     Mode {
         /// The entry.
         path: String,
-        /// What was given.
+        /// The mode.
         mode: u32,
     },
     /// zstd failed.
@@ -65,7 +65,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// The type in `st_mode` (inode(7)).
+    /// The file type in `st_mode` (inode(7)).
     fn bits(&self) -> u32 {
         match self {
             Kind::Directory => 0o040_000,
@@ -90,15 +90,14 @@ struct Entry {
     mode: u32,
 }
 
-/// The entries of an archive, by path. Directories on the way to an entry need not be named: they are
-/// root's, with mode 0755.
+/// The entries of an archive, by path. Parent directories are added automatically, owned by root and with mode 0755.
 #[derive(Clone, Debug, Default)]
 pub struct Initramfs {
     entries: BTreeMap<String, Entry>,
 }
 
 impl Initramfs {
-    /// Nothing yet.
+    /// Creates an empty archive.
     pub fn new() -> Initramfs {
         Initramfs::default()
     }
@@ -108,7 +107,7 @@ impl Initramfs {
         self.add(path, Kind::Directory, owner, mode)
     }
 
-    /// Adds a file. `mode` may have the bits setuid, setgid and sticky.
+    /// Adds a file. `mode` may include the setuid, setgid and sticky bits.
     pub fn file(
         &mut self,
         path: &str,
@@ -169,7 +168,7 @@ impl Initramfs {
         Ok(())
     }
 
-    /// The archive.
+    /// Returns the archive, uncompressed.
     pub fn archive(&self) -> Vec<u8> {
         let mut archive = Vec::new();
         for (inode, (path, entry)) in (1..).zip(&self.entries) {
@@ -179,14 +178,14 @@ impl Initramfs {
         archive
     }
 
-    /// The archive, compressed; the kernel needs CONFIG_RD_ZSTD. `level` is zstd's, from 1 to 22.
+    /// Returns the archive, compressed with zstd `level` (1 to 22). The kernel needs CONFIG_RD_ZSTD.
     pub fn archive_zstd(&self, level: i32) -> Result<Vec<u8>, InitramfsError> {
         zstd::encode_all(&*self.archive(), level).map_err(InitramfsError::Compress)
     }
 }
 
-/// One entry, or the archive's end: thirteen numbers of eight hexadecimal digits, name and data, each
-/// filled up to a multiple of four bytes. Times are 1970, and devices none.
+/// Writes one entry, or the end of the archive: thirteen numbers of eight hexadecimal digits, then name and data,
+/// each padded to a multiple of four bytes. Times and device numbers are 0.
 fn record(archive: &mut Vec<u8>, inode: u32, path: &str, entry: Option<&Entry>) {
     let data = entry.map_or(&[][..], |entry| entry.kind.data());
     let mode = entry.map_or(0, |entry| entry.kind.bits() | entry.mode);
@@ -195,7 +194,7 @@ fn record(archive: &mut Vec<u8>, inode: u32, path: &str, entry: Option<&Entry>) 
         Some(Kind::Directory) => 2,
         Some(Kind::File(_) | Kind::Link(_)) | None => 1,
     };
-    // Both were checked when the entry was added; a path is far shorter.
+    // `add` has checked the data's size; a path is far shorter than 4 GiB.
     let size = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
     let fields = [
         inode,
@@ -236,7 +235,7 @@ mod tests {
         gid: 100,
     };
 
-    /// What an archive says, read by another hand than wrote it: path, mode, owner, data.
+    /// Reads an archive with a parser that shares no code with the writer: path, mode, owner and data of each entry.
     fn read(mut archive: &[u8]) -> Vec<(String, u32, Owner, Vec<u8>)> {
         let whole = archive.len();
         let mut entries = Vec::new();

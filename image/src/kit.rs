@@ -1,7 +1,8 @@
-//! A kit: all of a board that is the same for everyone's functions, in one file. Read, checked, and packed.
+//! A kit: everything of a board that does not depend on the functions, in one file. This module reads, checks and
+//! packs kits.
 //!
-//! It is a tar in zstd. `kit.json` says what it is; `kernel.efi`, `cmdline`, `data.ext4` and `root/` are in
-//! every kit, `stub.efi` and `selector.efi` in those of boards with UEFI, `firmware/` in those of a Pi.
+//! A kit is a tar archive, compressed with zstd. `kit.json` describes it. `kernel.efi`, `cmdline`, `data.ext4` and
+//! `root/` are in every kit, `stub.efi` and `selector.efi` in kits of boards with UEFI, `firmware/` in those of a Pi.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,107 +15,107 @@ use tar::EntryType;
 use crate::board::{Board, Firmware};
 use crate::fat::Files;
 
-/// The only one there is.
+/// The only supported version of the kit format.
 const FORMAT: u32 = 1;
 
-/// More than all of a kit can be; so a file that unpacks without end is found out.
+/// The maximum size of an unpacked kit in bytes. It stops a file that would unpack without end.
 const LARGEST: u64 = 256 << 20;
 
-/// `kit.json`.
+/// The contents of `kit.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
-    /// Of kits as such.
+    /// The version of the kit format.
     pub format: u32,
     /// The board's name.
     pub board: String,
-    /// Its processor.
+    /// The board's processor architecture.
     pub arch: String,
-    /// Of the platform in it.
+    /// The version of Hearth in the kit.
     pub version: String,
     /// The kernel's version.
     pub kernel: String,
-    /// When it was made, in seconds of Unix time.
+    /// Build time in seconds of Unix time.
     pub built: u64,
 }
 
-/// What can lie in a tree of files.
+/// An entry in a tree of files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
-    /// A directory, and its mode.
+    /// A directory: its mode.
     Directory(u32),
     /// A file: mode and bytes.
     File(u32, Vec<u8>),
-    /// A symbolic link, and where it leads.
+    /// A symbolic link: its target.
     Link(String),
 }
 
-/// Files, directories and links by their paths, without a slash in front.
+/// Files, directories and links by path, without a leading slash.
 pub type Tree = BTreeMap<String, Node>;
 
-/// A kit that is whole.
+/// A complete, checked kit.
 #[derive(Clone, Debug)]
 pub struct Kit {
-    /// What it says of itself.
+    /// The contents of `kit.json`.
     pub about: About,
-    /// The board it is for.
+    /// The board that the kit is for.
     pub board: Board,
     /// The kernel's command line.
     pub cmdline: String,
-    /// The kernel; an EFI program where the firmware is UEFI.
+    /// The kernel; an EFI program if the board has UEFI.
     pub kernel: Vec<u8>,
-    /// What a slot's one file begins with; empty on a Pi.
+    /// The EFI program to which `hearth.efi` adds kernel and root file system; empty on a Pi.
     pub stub: Vec<u8>,
-    /// What firmware starts; empty on a Pi.
+    /// The EFI program that the firmware starts; empty on a Pi.
     pub selector: Vec<u8>,
     /// The root file system.
     pub root: Tree,
     /// The pristine data file system.
     pub data: Vec<u8>,
-    /// What lies in a Pi's slot as it is.
+    /// Files that are copied unchanged into a Pi's slot.
     pub firmware: Files,
 }
 
-/// Why there is no kit.
+/// Why a kit cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KitError {
-    /// It cannot be opened.
+    /// The file cannot be opened.
     #[error("cannot open the kit {}", kit.display())]
     Open {
-        /// Where it should be.
+        /// The kit's path.
         kit: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// It is no tar in zstd, or is cut off.
+    /// The file is not a tar archive in zstd, or is truncated.
     #[error("the kit {} cannot be unpacked", kit.display())]
     Unpack {
-        /// Which.
+        /// The kit's path.
         kit: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Something is not in it.
+    /// A file is missing.
     #[error("the kit {} has no {file}", kit.display())]
     Missing {
-        /// Which.
+        /// The kit's path.
         kit: PathBuf,
-        /// What is missing.
+        /// The file that is missing.
         file: String,
     },
-    /// Something in it is not as it should be.
+    /// A file is invalid.
     #[error("the kit {}: {file}: {what}", kit.display())]
     Bad {
-        /// Which.
+        /// The kit's path.
         kit: PathBuf,
-        /// The file in it.
+        /// The file in the kit.
         file: String,
-        /// What is wrong.
+        /// What is wrong with it.
         what: String,
     },
 }
 
 impl Kit {
-    /// Reads a kit's file.
+    /// Opens and reads a kit's file.
     pub fn open(path: &Path) -> Result<Kit, KitError> {
         let file = File::open(path).map_err(|source| KitError::Open {
             kit: path.to_owned(),
@@ -123,7 +124,7 @@ impl Kit {
         Kit::read(path, file)
     }
 
-    /// Reads a kit. `kit` is its name in messages.
+    /// Reads a kit. `kit` is its name in error messages.
     pub fn read(kit: &Path, from: impl Read) -> Result<Kit, KitError> {
         let mut tree = unpack(from).map_err(|source| KitError::Unpack {
             kit: kit.to_owned(),
@@ -211,7 +212,7 @@ impl Kit {
     }
 }
 
-/// What lies in a kit, by its paths; whether that is a whole kit, [`Kit::read`] tells.
+/// Unpacks a kit without checking that it is complete, which is what [`Kit::read`] does.
 pub fn unpack(from: impl Read) -> io::Result<Tree> {
     let fault = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let unpacked = zstd::Decoder::new(from)?;
@@ -253,7 +254,7 @@ pub fn unpack(from: impl Read) -> io::Result<Tree> {
     Ok(tree)
 }
 
-/// Packs a kit: always the same bytes for the same tree. `level` is zstd's.
+/// Packs a kit, with a zstd level. The same tree always gives the same bytes.
 pub fn pack(tree: &Tree, level: i32) -> io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(zstd::Encoder::new(Vec::new(), level)?);
     for (path, node) in tree {

@@ -1,30 +1,30 @@
-//! Where everything lies on a disk: pure numbers. Who writes tables is `gpt` and `mbr`.
+//! Position and size of everything on a disk, as pure numbers. `gpt` and `mbr` write the tables.
 
 use crate::board::Firmware;
 
-/// Bytes of a sector. Disks whose logical sectors are larger are refused when they are written.
+/// Bytes of a sector. Writing an image to a disk with larger logical sectors is refused.
 pub const SECTOR: u64 = 512;
 
-/// Partitions begin at whole MiB, as every tool has it: erase blocks and pages fit into that.
+/// One MiB. Partitions begin at whole MiB, as all tools align them: erase blocks and pages fit into that.
 pub const MIB: u64 = 1 << 20;
 
 /// What a partition is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// What firmware reads first: the selector or nothing, `autoboot.txt`, `device.yaml`.
+    /// What firmware reads first: the selector (UEFI only), `autoboot.txt` and `device.yaml`.
     Esp,
-    /// A system.
+    /// The first system.
     SlotA,
-    /// The other system.
+    /// The second system.
     SlotB,
-    /// What makes this box itself.
+    /// The device's own identity.
     Identity,
-    /// Everything that changes.
+    /// Everything that changes: state, logs and certificates.
     Data,
 }
 
 impl Role {
-    /// In the order of the disk.
+    /// All roles, in the order of their partitions on the disk.
     pub const ALL: [Role; 5] = [
         Role::Esp,
         Role::SlotA,
@@ -33,7 +33,7 @@ impl Role {
         Role::Data,
     ];
 
-    /// A GPT's name for it. An MBR has no names; there it follows from the number.
+    /// The partition's name in a GPT. An MBR has no names; there, the role follows from the number.
     pub const fn label(self) -> &'static str {
         match self {
             Role::Esp => "esp",
@@ -44,7 +44,7 @@ impl Role {
         }
     }
 
-    /// Its number among the partitions. In an MBR the fourth is the frame around the last two.
+    /// The partition's number. In an MBR, number 4 is the extended partition that contains the last two.
     pub const fn number(self, firmware: Firmware) -> u32 {
         let number = match self {
             Role::Esp => 1,
@@ -60,32 +60,32 @@ impl Role {
     }
 }
 
-/// Where a partition lies, in bytes.
+/// Position and length of a partition, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// The first byte.
     pub start: u64,
-    /// How many.
+    /// The number of bytes.
     pub len: u64,
 }
 
 impl Span {
-    /// The first byte behind it.
+    /// Returns the first byte after the partition.
     pub const fn end(self) -> u64 {
         self.start + self.len
     }
 }
 
-/// The programs of UEFI are tens of KiB, `device.yaml` less; FAT12 of this size is read by every firmware.
+/// Size of the ESP. The UEFI programs have tens of KiB, `device.yaml` less. Every firmware reads FAT12 of this size.
 const ESP: u64 = 2 * MIB;
-/// A kernel and all that runs.
+/// Size of a slot: kernel, root file system and functions.
 const SLOT: u64 = 16 * MIB;
-/// Two copies of some keys and certificates.
+/// Size of the identity partition: two copies of some keys and certificates.
 const IDENTITY: u64 = MIB;
-/// As it is in an image: an ext4 with a journal of 8 MiB. First boot grows it.
+/// Size of the data partition in an image: an ext4 with a journal of 8 MiB. The first boot grows it.
 const DATA: u64 = 10 * MIB;
 
-/// Where each partition of an image lies.
+/// Position and length of each partition in an image.
 pub const fn span(role: Role, firmware: Firmware) -> Span {
     let (start, len) = match role {
         Role::Esp => (MIB, ESP),
@@ -97,13 +97,13 @@ pub const fn span(role: Role, firmware: Firmware) -> Span {
     Span { start, len }
 }
 
-/// Where the last two partitions begin; in an MBR, the frame around them.
+/// Where the last two partitions begin; in an MBR, where the extended partition begins.
 pub(crate) const fn logical(_firmware: Firmware) -> u64 {
     MIB + ESP + 2 * SLOT
 }
 
-/// Room before each of the last two: in an MBR, each has a sector there that tells of it. Half a MiB twice
-/// is one MiB, so the data begins at a whole one.
+/// Bytes before each of the last two partitions. In an MBR, each needs a sector there that describes it. Two gaps of
+/// half a MiB make the data partition begin at a whole MiB.
 pub(crate) const fn gap(firmware: Firmware) -> u64 {
     match firmware {
         Firmware::Uefi => 0,
@@ -111,7 +111,7 @@ pub(crate) const fn gap(firmware: Firmware) -> u64 {
     }
 }
 
-/// Bytes of an image: behind the data a GPT has its second copy.
+/// Length of an image in bytes. A GPT has its second copy after the data partition.
 pub const fn image_len(firmware: Firmware) -> u64 {
     let data = span(Role::Data, firmware).end();
     match firmware {
@@ -120,8 +120,8 @@ pub const fn image_len(firmware: Firmware) -> u64 {
     }
 }
 
-/// What growing the data leaves free at a disk's end, for larger slots in versions to come: a quarter of
-/// the disk, and at most 256 MiB.
+/// Bytes at a disk's end that growing the data partition leaves free for larger slots in later versions: a quarter of
+/// the disk, at most 256 MiB.
 pub const fn reserve(disk: u64) -> u64 {
     let quarter = disk / 4;
     if quarter < 256 * MIB {

@@ -1,8 +1,8 @@
-//! What the appliance's images are made of: disk layouts, slots and kits.
+//! Disk layouts, slots and kits: what the appliance's images are made of.
 //!
-//! What a device needs of it, too, is always there: where things lie ([`layout`]), tables read and grown
-//! ([`disk`]), the pristine data ([`sparse`]), the box's own ([`identity`]). What makes images is behind the
-//! feature `build`.
+//! Modules that a device needs, too, are always compiled: positions ([`layout`]), partition tables ([`disk`]), the
+//! pristine data ([`sparse`]) and the device's identity ([`identity`]). The modules that make images need the feature
+//! `build`.
 
 #[cfg(feature = "build")]
 pub mod assemble;

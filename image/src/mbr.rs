@@ -1,28 +1,28 @@
-//! The master boot record, as the Raspberry Pi's firmware reads it: the ESP's counterpart and the slots are
-//! partitions 1 to 3, the fourth is a frame around what an MBR has no room for: identity (5) and data (6),
-//! each told of by a sector of its own before it.
+//! The master boot record, as the Raspberry Pi's firmware reads it. Partitions 1 to 3 are the counterpart of the ESP
+//! and the two slots. Partition 4 is an extended partition that contains identity (5) and data (6), for which an MBR
+//! has no room. A sector before each of these two, the extended boot record, describes it.
 //!
-//! Growing writes from the outside to the inside, a sector at a time: the frame, the frame's second part,
-//! the data. Each of them is whole whatever comes after.
+//! Growing writes one sector at a time, from the outside to the inside: the extended partition, the link to its
+//! second partition, then the data partition. The table is valid after each write.
 
 use crate::board::Firmware;
 use crate::disk::{Disk, DiskError, Grown, Partition, read_at, write_at};
 use crate::layout::{self, Role, SECTOR, Span};
 
-/// FAT by logical blocks.
+/// FAT with LBA.
 const FAT: u8 = 0x0c;
-/// A frame by logical blocks. Inside a frame, the link to the next sector is of the older kind.
+/// An extended partition with LBA. Inside it, the link to the next sector has the older type (`LINK`).
 const FRAME: u8 = 0x0f;
 const LINK: u8 = 0x05;
 const LINUX: u8 = 0x83;
 /// No file system.
 const RAW: u8 = 0xda;
-/// In front of a GPT.
+/// The protective entry in front of a GPT, which covers the whole disk.
 const WHOLE: u8 = 0xee;
 
 type Sector = [u8; SECTOR as usize];
 
-/// A partition's entry: type, first sector, sectors.
+/// A partition's entry: type, first sector and number of sectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     kind: u8,
@@ -37,7 +37,7 @@ impl Entry {
         sectors: 0,
     };
 
-    /// `from` is what the entry counts from.
+    /// Creates an entry. Its first sector counts from byte `from`.
     fn new(kind: u8, span: Span, from: u64) -> Entry {
         Entry {
             kind,
@@ -54,7 +54,7 @@ impl Entry {
     }
 }
 
-/// Sectors, as far as the table can say: it ends at 2 TiB.
+/// Converts bytes to sectors. A table cannot express more than 2 TiB.
 fn count(bytes: u64) -> u32 {
     u32::try_from(bytes / SECTOR).unwrap_or(u32::MAX)
 }
@@ -73,7 +73,7 @@ fn entry(sector: &Sector, index: usize) -> Entry {
 
 fn set(sector: &mut Sector, index: usize, entry: Entry) {
     let at = 446 + 16 * index;
-    // Cylinders and heads: "beyond what can be said", as all tools write it for blocks counted in a row.
+    // Cylinder, head and sector: the value for "out of range", as all tools write it with LBA.
     let beyond = [0xfe, 0xff, 0xff];
     sector[at..at + 16].fill(0);
     if entry != Entry::NONE {
@@ -86,7 +86,7 @@ fn set(sector: &mut Sector, index: usize, entry: Entry) {
     sector[510..].copy_from_slice(&[0x55, 0xaa]);
 }
 
-/// Writes the table of an image. `signature` is the disk's own number.
+/// Writes the table of an image. `signature` is the disk's number.
 pub fn write(disk: &mut impl Disk, signature: u32) -> Result<(), DiskError> {
     let span = |role| layout::span(role, Firmware::Pi);
     let frame = layout::logical(Firmware::Pi);
@@ -123,7 +123,7 @@ pub fn write(disk: &mut impl Disk, signature: u32) -> Result<(), DiskError> {
     write_at(disk, 0, &mbr)
 }
 
-/// Whether there is one that tells of partitions itself; that of a GPT has one entry, for all of the disk.
+/// Returns whether the disk has an MBR with partitions, and not the protective MBR of a GPT.
 pub(crate) fn is_table(disk: &mut impl Disk) -> Result<bool, DiskError> {
     let mbr = match sector(disk, 0) {
         Ok(mbr) => mbr,
@@ -134,7 +134,7 @@ pub(crate) fn is_table(disk: &mut impl Disk) -> Result<bool, DiskError> {
     Ok(kinds.iter().any(|kind| *kind != 0) && !kinds.contains(&WHOLE))
 }
 
-/// The sectors that tell of partitions, and where they are.
+/// The sectors that describe partitions, and their positions in bytes.
 struct Sectors {
     mbr: Sector,
     frame: u64,
@@ -204,11 +204,11 @@ pub(crate) fn read(disk: &mut impl Disk) -> Result<Vec<Partition>, DiskError> {
     Ok(Sectors::read(disk)?.partitions())
 }
 
-/// Grows the data up to byte `end`, if that is more than it has.
+/// Grows the data partition to byte `end`, if it ends before that.
 pub(crate) fn grow(disk: &mut impl Disk, end: u64) -> Result<Grown, DiskError> {
     let mut sectors = Sectors::read(disk)?;
     let span = entry(&sectors.last, 0).span(sectors.second);
-    // The table's own end.
+    // A table cannot express more.
     let end = end.min(u64::from(u32::MAX) * SECTOR);
     let mut wrote = false;
     let mut stretch = |disk: &mut _, at: u64, sector: &mut Sector, index: usize, from: u64| {

@@ -1,16 +1,16 @@
-//! What takes which space of an image.
+//! How much space each part of an image takes.
 
 use serde::Serialize;
 
 use crate::assemble::Contents;
 use crate::layout::{self, Role};
 
-/// Something that takes space.
+/// A part of an image, and its size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Part {
     /// `kernel`, `stub`, `firmware`, or the path of a file in the root file system.
     pub name: String,
-    /// Before it is compressed.
+    /// Size in bytes, uncompressed.
     pub bytes: u64,
 }
 
@@ -23,24 +23,24 @@ impl Part {
     }
 }
 
-/// All of an image.
+/// The space in an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Space {
-    /// The board.
+    /// The board's name.
     pub board: String,
     /// The system's version.
     pub version: String,
-    /// What a slot is made of.
+    /// The parts of a slot.
     pub parts: Vec<Part>,
-    /// The root file system, as it lies in the slot; 0 where it came to none.
+    /// Compressed size of the root file system in the slot; 0 if assembling failed before that.
     pub initramfs_compressed: u64,
-    /// Bytes of a slot that are taken; 0 where they are too many.
+    /// Bytes of the slot that are used; 0 if the parts do not fit.
     pub slot_used: u64,
-    /// Bytes of a slot.
+    /// Size of a slot in bytes.
     pub slot_size: u64,
-    /// Bytes of the data partition, before it grows.
+    /// Size of the data partition in bytes, before it grows.
     pub data: u64,
-    /// Bytes of the image.
+    /// Size of the image in bytes.
     pub image: u64,
 }
 
@@ -59,7 +59,7 @@ impl Space {
         }
     }
 
-    /// Bytes of the files of the root file system, before they are compressed.
+    /// Returns the uncompressed size of the root file system's files in bytes.
     pub fn initramfs(&self) -> u64 {
         let files = self.parts.iter().filter(|part| part.name.starts_with('/'));
         files.map(|part| part.bytes).sum()

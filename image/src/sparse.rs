@@ -1,8 +1,8 @@
-//! The pristine data file system, without its empty blocks: what a device makes its data anew from.
+//! The pristine data file system without its empty blocks. A device recreates its data partition from it.
 //!
-//! A magic number, the length of the whole, then a record for each run of blocks that are not empty: offset
-//! (u64), length (u32), bytes; numbers are little-endian. The last record is empty, lies at the whole's
-//! length, and has the CRC-32 of everything before it as its four bytes.
+//! The format is a magic number, the length of the file system (u64), and a record for each run of blocks that are
+//! not empty: offset (u64), length (u32), bytes. Numbers are little-endian. The last record has the length of the
+//! file system as its offset; its four bytes are the CRC-32 of everything before the record.
 
 use std::io::{self, Read, SeekFrom};
 
@@ -10,35 +10,35 @@ use crate::disk::Disk;
 
 const MAGIC: &[u8; 8] = b"hrthspr1";
 
-/// A file system's block; what is empty in it is left out.
+/// The file system's block size. Blocks of zeros are left out.
 const BLOCK: usize = 4096;
 
-/// The longest record: whoever applies it needs no more memory than this.
+/// The longest record in bytes, and so the memory that a reader needs.
 const LONGEST: usize = 256 * BLOCK;
 
-/// Why nothing could be made of it.
+/// Why the file system cannot be recreated.
 #[derive(Debug, thiserror::Error)]
 pub enum SparseError {
-    /// It cannot be read.
+    /// The records cannot be read.
     #[error("cannot read the pristine data")]
     Read(#[source] io::Error),
     /// The disk cannot be written.
     #[error("cannot write the pristine data")]
     Write(#[source] io::Error),
-    /// It is not what it should be.
+    /// The records are invalid.
     #[error("the pristine data is damaged: {0}")]
     Damaged(&'static str),
-    /// It does not fit.
+    /// The file system is larger than the partition.
     #[error("the pristine data has {wanted} bytes, and there is room for {room}")]
     Room {
-        /// What it needs.
+        /// Bytes that the file system needs.
         wanted: u64,
-        /// What is there.
+        /// Bytes of the partition.
         room: u64,
     },
 }
 
-/// The records of a file system.
+/// Encodes a file system as records.
 #[cfg(feature = "build")]
 pub fn encode(whole: &[u8]) -> Vec<u8> {
     let mut records = MAGIC.to_vec();
@@ -52,7 +52,7 @@ pub fn encode(whole: &[u8]) -> Vec<u8> {
     for (index, block) in whole.chunks(BLOCK).enumerate() {
         let (at, end) = (index * BLOCK, index * BLOCK + block.len());
         let empty = block.iter().all(|byte| *byte == 0);
-        // The first block stands alone: it is written last.
+        // The first block has a record of its own, because `apply` writes it last.
         if !empty && run.end == at && run.start > 0 && end - run.start <= LONGEST {
             run.end = end;
             continue;
@@ -73,7 +73,7 @@ pub fn encode(whole: &[u8]) -> Vec<u8> {
     records
 }
 
-/// Reads, and keeps account.
+/// A reader that computes the checksum of what it reads.
 struct Counted<R> {
     from: R,
     sum: crc32fast::Hasher,
@@ -93,10 +93,11 @@ impl<R: Read> Counted<R> {
     }
 }
 
-/// Writes the file system to the beginning of `disk`, a partition of `room` bytes, and what is empty in it
-/// as zeros. The first block, without which there is no file system, is emptied at once and written when all
-/// else is there for good and has proved undamaged: so a cut of power leaves nothing that looks whole.
+/// Writes the file system to the beginning of `disk`, a partition of `room` bytes, with zeros for its empty blocks.
 /// Returns the file system's length.
+///
+/// The first block is cleared at once, and written only after everything else is durable and its checksum is correct.
+/// Without the first block there is no file system, so a power cut leaves nothing that looks complete.
 pub fn apply(records: impl Read, disk: &mut impl Disk, room: u64) -> Result<u64, SparseError> {
     let mut records = Counted {
         from: records,
@@ -182,7 +183,8 @@ mod tests {
 
     use super::*;
 
-    /// With runs of every kind: at both ends, longer than a record, of one block, and a ragged end.
+    /// A file system with runs of every kind: at both ends, longer than a record, of one block, and with an
+    /// incomplete last block.
     fn example() -> Vec<u8> {
         let mut whole = vec![0; 700 * BLOCK + 100];
         for at in [1024, BLOCK + 1, 9 * BLOCK, 700 * BLOCK + 99] {

@@ -1,15 +1,15 @@
-//! A Unified Kernel Image: one EFI program that is a stub, a kernel, its command line and its initramfs. Made
-//! by appending sections to the stub, and read again; bytes in, bytes out, no files.
+//! Unified Kernel Images: one EFI program that contains a stub, a kernel, its command line and its initramfs. This
+//! module appends sections to the stub, and reads them back. It works on bytes, not on files.
 //!
-//! The names of sections are those of the UAPI group's specification of such images.
+//! The names of sections are those of the UAPI group's specification of Unified Kernel Images.
 
 use hearth_selector::pe::{Headers, PeError};
 
-/// Initialised data that is read.
+/// Characteristics of a section with initialised, readable data.
 const READ_DATA: u32 = 0x4000_0040;
-/// One section's header.
+/// Bytes of one section header.
 const HEADER: usize = 40;
-/// Where fields are, from the optional header's begin (PE/COFF specification, PE32+).
+/// Offsets of fields from the start of the optional header (PE/COFF specification, PE32+).
 const INITIALIZED_DATA: usize = 8;
 const SECTION_ALIGNMENT: usize = 32;
 const FILE_ALIGNMENT: usize = 36;
@@ -17,39 +17,39 @@ const SIZE_OF_IMAGE: usize = 56;
 const SIZE_OF_HEADERS: usize = 60;
 const CHECKSUM: usize = 64;
 const DIRECTORIES: usize = 108;
-/// The directory that says where a signature is: the fifth.
+/// The data directory that says where a signature is: the fifth.
 const SIGNATURE: usize = 112 + 4 * 8;
 
-/// Why no image could be made, or one could not be read.
+/// Why an image cannot be made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum UkiError {
-    /// The stub, or what should be an image, is no EFI program.
+    /// The stub, or the image to read, is not an EFI program.
     #[error("not an EFI program")]
     Program(#[from] PeError),
-    /// Its signature would no longer hold.
+    /// The stub is signed, and appending sections would invalidate the signature.
     #[error("the stub is signed; a signature belongs on the whole image")]
     Signed,
-    /// The headers that the linker has left say what cannot be.
+    /// The linker's headers have an impossible value.
     #[error("the stub's {what} is {value:#x}, which no linker writes")]
     Header {
-        /// Which field.
+        /// The field.
         what: &'static str,
-        /// What it says.
+        /// Its value.
         value: u32,
     },
-    /// There is no room between the headers and the first section.
+    /// There is no room for another header between the headers and the first section.
     #[error("the stub's headers have no room for section {name}")]
     Full {
         /// The section.
         name: String,
     },
-    /// A name that is no name, or is there already.
+    /// The name is invalid, or a section already has it.
     #[error("section {name:?} is there already, or its name is not 1 to 8 letters long")]
     Name {
         /// The name.
         name: String,
     },
-    /// The format counts in 32 bits.
+    /// The image is larger than 2 GiB.
     #[error("with section {name} the image is larger than 2 GiB")]
     Large {
         /// The section.
@@ -57,19 +57,19 @@ pub enum UkiError {
     },
 }
 
-/// A section's name and content.
+/// A section's name and contents.
 pub type Part<'a> = (&'a str, &'a [u8]);
 
 /// Appends these sections to the stub, in this order.
 pub fn assemble(stub: &[u8], sections: &[Part<'_>]) -> Result<Vec<u8>, UkiError> {
     let headers = Headers::parse(stub)?;
     let optional = headers.offset() + 24;
-    // `parse` has seen that the optional header is whole up to its directories.
+    // `parse` has checked that the optional header is complete up to its directories.
     let field = |at: usize| -> u32 { word(stub, optional + at) };
     let header = |what, value| UkiError::Header { what, value };
     let (in_memory, in_file) = (field(SECTION_ALIGNMENT), field(FILE_ALIGNMENT));
     let sound = in_memory.is_power_of_two() && in_file.is_power_of_two() && in_file <= in_memory;
-    // The format knows none that is larger.
+    // The format allows no larger file alignment than 64 KiB.
     if !sound || in_file > 0x1_0000 {
         return Err(header("alignment", in_file));
     }
@@ -131,7 +131,7 @@ pub fn assemble(stub: &[u8], sections: &[Part<'_>]) -> Result<Vec<u8>, UkiError>
         count += 1;
     }
     let count_at = headers.offset() + 6;
-    // 40 bytes of header for each, all below SizeOfHeaders: there are never as many as 65536.
+    // Each section has a header of 40 bytes below `SizeOfHeaders`, so there are never 65536 of them.
     let count = u16::try_from(count).map_err(|_| header("number of sections", u32::MAX))?;
     image[count_at..count_at + 2].copy_from_slice(&count.to_le_bytes());
     let whole = address.next_multiple_of(u64::from(in_memory));
@@ -145,7 +145,7 @@ pub fn assemble(stub: &[u8], sections: &[Part<'_>]) -> Result<Vec<u8>, UkiError>
     Ok(image)
 }
 
-/// What an image is made of.
+/// The headers of an existing image.
 #[derive(Clone, Copy, Debug)]
 pub struct Uki<'a>(Headers<'a>);
 
@@ -155,12 +155,12 @@ impl<'a> Uki<'a> {
         Ok(Uki(Headers::parse(file)?))
     }
 
-    /// The content of a section, if there is one of this name.
+    /// Returns the contents of a section, or `None` if no section has this name.
     pub fn section(&self, name: &str) -> Result<Option<&'a [u8]>, UkiError> {
         Ok(self.0.in_file(name)?)
     }
 
-    /// The processor's name, if it is one of the appliance's.
+    /// Returns the processor architecture's name, or `None` if the appliance does not support it.
     pub fn arch(&self) -> Option<&'static str> {
         match self.0.machine() {
             0x8664 => Some("x86_64"),
@@ -170,7 +170,7 @@ impl<'a> Uki<'a> {
     }
 }
 
-/// All sections with their names and contents, as far as their names are text.
+/// Returns names and contents of all sections, except those whose names are not UTF-8.
 pub fn sections(file: &[u8]) -> Result<Vec<(String, &[u8])>, UkiError> {
     let headers = Headers::parse(file)?;
     let mut all = Vec::new();
@@ -185,7 +185,7 @@ pub fn sections(file: &[u8]) -> Result<Vec<(String, &[u8])>, UkiError> {
     Ok(all)
 }
 
-/// Where the first section's content begins in the file.
+/// Returns the file offset of the first section's contents.
 fn first_content(headers: &Headers<'_>) -> usize {
     let with_content = headers.sections().filter(|one| one.raw_size > 0);
     with_content
@@ -194,7 +194,7 @@ fn first_content(headers: &Headers<'_>) -> usize {
         .unwrap_or(usize::MAX)
 }
 
-/// Addresses are kept below 2 GiB, since firmware counts in signed words here and there.
+/// Converts to `u32`. Values must be below 2 GiB, because some firmware uses signed 32-bit numbers.
 fn small(value: u64) -> Option<u32> {
     u32::try_from(value)
         .ok()
@@ -214,7 +214,7 @@ fn put(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
 }
 
-/// As the PE format sums up a file whose own field is zero: 16-bit words with the carry brought back in, and
+/// The PE checksum of a file whose checksum field is zero: the sum of its 16-bit words, with carries added back, plus
 /// the file's length.
 fn checksum(image: &[u8]) -> u32 {
     let mut sum = 0u32;
@@ -223,7 +223,7 @@ fn checksum(image: &[u8]) -> u32 {
         sum += value;
         sum = (sum & 0xffff) + (sum >> 16);
     }
-    // `small` has seen that the length fits.
+    // `small` has checked that the length fits.
     sum.wrapping_add(image.len() as u32)
 }
 
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
     use std::process::Command;
 
-    /// A stub as a linker leaves it: two sections, and room for `room` more.
+    /// A stub as a linker writes it: two sections, and room for the headers of `room` more.
     fn stub(machine: u16, room: usize) -> Vec<u8> {
         let table = 0x78 + 24 + 240;
         let headers = (table + HEADER * (2 + room)).next_multiple_of(8);
@@ -293,7 +293,7 @@ mod tests {
             assert_eq!(uki.arch(), Some(name));
             for (name, content) in PARTS {
                 assert_eq!(uki.section(name).unwrap(), Some(content), "{name}");
-                // Also where firmware will have laid it.
+                // Sections must also be where the firmware loads them.
                 let headers = Headers::parse(&image).unwrap();
                 let section = headers.sections().find(|one| one.name() == name.as_bytes());
                 let section = section.unwrap();
@@ -317,7 +317,8 @@ mod tests {
         let good = stub(0x8664, 2);
         let said = refusal(&good[..2], &PARTS);
         assert_eq!(said, "not an EFI program");
-        // Up to the first content there is room for two, and perhaps some left by the alignment.
+        // There is room for two more headers before the first section's contents, and perhaps some from the
+        // alignment.
         let many: Vec<Part<'_>> = [".a", ".b", ".c", ".d", ".e", ".f", ".g", ".h", ".i"]
             .map(|name| (name, &b""[..]))
             .into();
@@ -345,7 +346,7 @@ mod tests {
         assert_eq!(checksum(&[0xff, 0xff, 2, 0]), 2 + 4);
     }
 
-    /// Binutils read it the same way.
+    /// Binutils must read the same sections.
     #[test]
     fn binutils_see_the_same_sections() {
         let place = std::env::temp_dir().join(format!("hearth-uki-{}.efi", std::process::id()));

@@ -1,27 +1,26 @@
-//! `autoboot.txt`: the one place on a disk that says which slot boots, in the grammar of the Raspberry Pi's
-//! firmware. Pure functions between bytes and slots; nobody here reads or writes a disk.
+//! `autoboot.txt`, which says which slot boots, in the format of the Raspberry Pi's firmware. Pure functions between
+//! bytes and slots; callers read and write the disk.
 //!
-//! The grammar: lines of `key=value`, a section in brackets before those that hold only sometimes, comments
-//! behind `#`. Lines before any section and in `[all]` hold always, those in `[tryboot]` when a trial was
-//! asked for, and those of any other section never. The last line that holds wins. Keys other than
-//! `boot_partition` mean something to the Pi's firmware only.
+//! The format: lines of `key=value`, section names in brackets, and comments after `#`. Lines before any section and
+//! in `[all]` always apply, lines in `[tryboot]` apply only if a trial was requested, and lines in any other section
+//! never apply. The last line that applies wins. Keys other than `boot_partition` matter only to the Pi's firmware.
 
 use core::fmt;
 
-/// The firmware of a Raspberry Pi reads no more than this of the file, and a sector has no more.
+/// Maximum length of the file in bytes: the firmware of a Raspberry Pi reads no more, and one sector holds no more.
 pub const LEN: usize = 512;
 
-/// One of the two places that a system can be in.
+/// One of the two partitions that hold a system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Slot {
-    /// The first.
+    /// The first slot.
     A,
-    /// The second.
+    /// The second slot.
     B,
 }
 
 impl Slot {
-    /// Its number among the partitions of a disk, from 1.
+    /// The number of the slot's partition, from 1.
     pub const fn partition(self) -> u32 {
         match self {
             Slot::A => 2,
@@ -29,7 +28,7 @@ impl Slot {
         }
     }
 
-    /// The slot with this number among the partitions of a disk.
+    /// Returns the slot whose partition has this number.
     pub const fn of_partition(number: u32) -> Option<Slot> {
         match number {
             2 => Some(Slot::A),
@@ -38,7 +37,7 @@ impl Slot {
         }
     }
 
-    /// The one that this is not.
+    /// The other slot.
     pub const fn other(self) -> Slot {
         match self {
             Slot::A => Slot::B,
@@ -61,17 +60,17 @@ impl fmt::Display for Slot {
     }
 }
 
-/// Why a text says of no slot that it boots.
+/// Why `autoboot.txt` selects no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AutobootError {
-    /// It is longer than [`LEN`].
+    /// The file is longer than [`LEN`] bytes.
     Long(usize),
-    /// A line that holds is no number of a slot; the line's own, from 1.
+    /// `boot_partition` is not the number of a slot.
     Value {
-        /// Which line.
+        /// The line, from 1.
         line: usize,
     },
-    /// No line says it.
+    /// No line that always applies sets `boot_partition`.
     Missing,
 }
 
@@ -92,17 +91,17 @@ impl fmt::Display for AutobootError {
 
 impl core::error::Error for AutobootError {}
 
-/// What the file says.
+/// The contents of `autoboot.txt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Autoboot {
     /// The slot that boots.
     pub default: Slot,
-    /// The slot that boots once, when a trial was asked for.
+    /// The slot that boots once, if a trial was requested.
     pub trial: Slot,
 }
 
 impl Autoboot {
-    /// As a fresh image has it, and every device after a commit: a trial is of the other slot.
+    /// The contents in a new image, and on every device after a commit: a trial boots the other slot.
     pub const fn committed(default: Slot) -> Autoboot {
         Autoboot {
             default,
@@ -110,7 +109,7 @@ impl Autoboot {
         }
     }
 
-    /// Reads a file's text. A file without `[tryboot]` tries what it boots anyway.
+    /// Parses the file. Without `[tryboot]`, a trial boots the default slot.
     pub fn parse(text: &[u8]) -> Result<Autoboot, AutobootError> {
         if text.len() > LEN {
             return Err(AutobootError::Long(text.len()));
@@ -143,7 +142,7 @@ impl Autoboot {
         }
     }
 
-    /// The file's text: always a whole sector, so that what is there is overwritten in place, by one write.
+    /// Returns the file's text, padded to a whole sector, so that one write replaces the file in place.
     pub fn text(&self) -> [u8; LEN] {
         let mut text = [b'\n'; LEN];
         let digit = |slot: Slot| match slot {
@@ -167,17 +166,18 @@ impl Autoboot {
     }
 }
 
-/// What is to be started.
+/// What to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// The slots in the order in which they are to be tried.
+    /// The slots, in the order in which to try them.
     pub slots: [Slot; 2],
-    /// Whether the first one is on trial: only one that the text names for that, and that is not the default anyway.
+    /// Whether the first slot is on trial: a trial was requested, and `[tryboot]` names another slot than the
+    /// default.
     pub trial: bool,
 }
 
-/// The slot that the text wants, then the other. A text that wants none is no reason to boot nothing: then it is a,
-/// then b.
+/// Returns the slot that `autoboot.txt` selects, then the other. If the file is invalid, that is slot a, then b, so
+/// that the device still boots.
 pub fn choose(text: &[u8], tryboot: bool) -> Choice {
     let (wanted, trial) = match Autoboot::parse(text) {
         Ok(said) if tryboot => (said.trial, said.trial != said.default),
@@ -190,7 +190,7 @@ pub fn choose(text: &[u8], tryboot: bool) -> Choice {
     }
 }
 
-/// When lines hold.
+/// When the lines of a section apply.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Section {
     All,
@@ -199,7 +199,7 @@ enum Section {
 }
 
 impl Section {
-    /// By what follows the opening bracket.
+    /// Returns the section whose name and closing bracket are `name`.
     fn of(name: &[u8]) -> Section {
         match name {
             b"all]" => Section::All,
@@ -209,7 +209,7 @@ impl Section {
     }
 }
 
-/// A line without its comment and the blanks around it. NUL counts as one: files are filled up with it, too.
+/// Removes a line's comment and surrounding blanks. NUL counts as a blank, because files may be padded with it.
 fn plain(line: &[u8]) -> &[u8] {
     let end = line.iter().position(|byte| *byte == b'#');
     let mut line = &line[..end.unwrap_or(line.len())];
@@ -222,13 +222,13 @@ fn plain(line: &[u8]) -> &[u8] {
     line
 }
 
-/// What a line says of this key.
+/// Returns a line's value, if the line sets `key`.
 fn value_of<'a>(line: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     let equals = line.iter().position(|byte| *byte == b'=')?;
     (plain(&line[..equals]) == key).then(|| plain(&line[equals + 1..]))
 }
 
-/// Decimal digits, and nothing else.
+/// Parses decimal digits and nothing else.
 fn number(text: &[u8]) -> Option<u32> {
     if text.is_empty() {
         return None;
@@ -243,7 +243,7 @@ fn number(text: &[u8]) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// What boots without a trial and with one, or the fault.
+    /// The slots that boot without a trial and with one, or the error.
     type Said = Result<(Slot, Slot), AutobootError>;
 
     #[track_caller]
@@ -280,9 +280,9 @@ mod tests {
                 "[all]\ntryboot_a_b=1\nboot_partition=3\n[tryboot]\nboot_partition=2\n",
                 Ok((B, A)),
             ),
-            // Without a section, a last newline, or a trial.
+            // No section, no final newline, no trial.
             ("boot_partition=3", Ok((B, B))),
-            // The order of sections does not matter, that of lines that hold does.
+            // The order of sections does not matter, the order of lines that apply does.
             (
                 "[tryboot]\nboot_partition=2\n[all]\nboot_partition=3",
                 Ok((B, B)),
@@ -292,21 +292,21 @@ mod tests {
                 "[tryboot]\nboot_partition=3\n[all]\n[tryboot]\n[all]\nboot_partition=2",
                 Ok((A, A)),
             ),
-            // Other sections never hold, whatever they say.
+            // Lines in other sections never apply.
             (
                 "boot_partition=2\n[none]\nboot_partition=3\n[pi4]\nboot_partition=1\n",
                 Ok((A, A)),
             ),
             ("[ALL]\nboot_partition=2", Err(Missing)),
             ("[all\nboot_partition=2", Err(Missing)),
-            // Comments, blanks, carriage returns, zeros.
+            // Comments, blanks, carriage returns and zeros.
             (
                 "# boot_partition=3\r\n [all] # always\r\n\tboot_partition = 2 # a\r\n",
                 Ok((A, A)),
             ),
             ("boot_partition=3\n\0\0\0\0", Ok((B, B))),
             ("[all]#\nboot_partition=0003", Ok((B, B))),
-            // Unknown keys, and lines that are none.
+            // Unknown keys, and lines that are not `key=value`.
             (
                 "boot_partitions=3\nx\n=\n=3\nboot_partition=2\nboot_partition\n",
                 Ok((A, A)),

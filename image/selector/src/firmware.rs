@@ -1,5 +1,5 @@
-//! What both UEFI programs ask of the firmware: about the image that runs, its partition and that one's
-//! neighbours, and files there. Nothing here writes to a disk.
+//! Calls into the firmware that both UEFI programs make: about the image that runs, its partition and the others on
+//! that disk, and files there. Nothing here writes to a disk.
 
 extern crate alloc;
 
@@ -18,26 +18,26 @@ use uefi::proto::media::file::{File, FileAttribute, FileMode, RegularFile};
 use uefi::proto::media::fs::SimpleFileSystem;
 use uefi::{CStr16, Handle, Result, Status};
 
-/// How long a message that nobody expects stays on the screen.
+/// How long an error message stays on the screen.
 pub const TO_READ: Duration = Duration::from_secs(10);
 
-/// A protocol of a handle, while nothing else on the machine runs.
+/// Opens a protocol of a handle, without exclusive access.
 ///
-/// Exclusive access would have the firmware's own drivers let go of it, which for a device path or a file
-/// system ends what works on top.
+/// For exclusive access, the firmware would disconnect its own drivers, and whatever uses a device path or a file
+/// system through them would stop working.
 pub fn open<P: ProtocolPointer + ?Sized>(handle: Handle) -> Result<ScopedProtocol<P>> {
     let params = OpenProtocolParams {
         handle,
         agent: boot::image_handle(),
         controller: None,
     };
-    // SAFETY: only what this program does could remove the protocol or its handle while the returned value
-    // lives: the firmware runs one program at a time, and ours disconnects no driver and removes no handle
-    // but that of an image whose protocols it has let go of.
+    // SAFETY: only this program could remove the protocol or its handle while the returned value exists, because the
+    // firmware runs one program at a time. This program disconnects no driver, and removes no handle except that of
+    // an image whose protocols it has already closed.
     unsafe { boot::open_protocol(params, OpenProtocolAttributes::GetProtocol) }
 }
 
-/// The options that this program was started with.
+/// Returns the load options of this program.
 pub fn options() -> Result<Vec<u8>> {
     let image = open::<LoadedImage>(boot::image_handle())?;
     Ok(image
@@ -46,13 +46,13 @@ pub fn options() -> Result<Vec<u8>> {
         .unwrap_or_default())
 }
 
-/// The partition that this program was loaded from.
+/// Returns the partition that this program was loaded from.
 pub fn own_partition() -> Result<Handle> {
     let image = open::<LoadedImage>(boot::image_handle())?;
     image.device().ok_or_else(|| Status::NOT_FOUND.into())
 }
 
-/// A partition, by its device path: the disk's, and one last node.
+/// A partition, from its device path: the disk's path, and one last node.
 struct Partition<'a> {
     /// The bytes of the nodes before the last.
     disk: &'a [u8],
@@ -77,7 +77,7 @@ impl<'a> Partition<'a> {
     }
 }
 
-/// The GUID of a partition of a GPT.
+/// Returns the GUID of a partition, if its disk has a GPT.
 pub fn guid_of(partition: Handle) -> Result<Option<uefi::Guid>> {
     use uefi::proto::device_path::media::PartitionSignature;
     let path = open::<DevicePath>(partition)?;
@@ -88,13 +88,13 @@ pub fn guid_of(partition: Handle) -> Result<Option<uefi::Guid>> {
     })
 }
 
-/// The partition with this number on the disk that `sibling` is on. By the disk's device path and the number
-/// in the GPT: another disk may have the same image, and handles have no order.
+/// Returns the partition with this number on the disk of `sibling`. Compares the disk's device path and the partition
+/// number, because another disk may hold the same image, and handles have no order.
 pub fn partition(sibling: Handle, number: u32) -> Result<Handle> {
     if let Some(found) = find(sibling, number)? {
         return Ok(found);
     }
-    // Firmware that starts quickly may have connected only what it had to.
+    // With fast boot, the firmware may have connected only what it needed.
     let path = open::<DevicePath>(sibling)?;
     let mut rest = &*path;
     if let Ok(disk) = disk_of(&mut rest) {
@@ -103,7 +103,7 @@ pub fn partition(sibling: Handle, number: u32) -> Result<Handle> {
     find(sibling, number)?.ok_or_else(|| Status::NOT_FOUND.into())
 }
 
-/// The handle of the disk: the nearest one above a partition that has blocks.
+/// Returns the disk of a partition: the nearest block device above it.
 fn disk_of(rest: &mut &DevicePath) -> Result<Handle> {
     let own = boot::locate_device_path::<BlockIO>(rest)?;
     let own_path = open::<DevicePath>(own)?;
@@ -140,14 +140,14 @@ fn find(sibling: Handle, number: u32) -> Result<Option<Handle>> {
     Ok(all.find(is_it))
 }
 
-/// Sees that the partition's file system is read, where the firmware has not done so yet.
+/// Makes the firmware connect its drivers to the partition, in case it has not done so yet.
 pub fn connect(partition: Handle) {
-    // It says NOT_FOUND also where there is nothing left to connect; whether there is a file system shows
-    // when it is used.
+    // The result is also NOT_FOUND if everything is already connected. Whether the partition has a file system shows
+    // when it is opened.
     let _ = boot::connect_controller(partition, &[], None, true);
 }
 
-/// A file's bytes, at most `limit` of them.
+/// Reads a file, at most `limit` bytes.
 pub fn read(partition: Handle, path: &CStr16, limit: usize) -> Result<Vec<u8>> {
     let mut file = open_file(partition, path)?;
     let mut buffer = Buffer::new(limit)?;
@@ -155,7 +155,7 @@ pub fn read(partition: Handle, path: &CStr16, limit: usize) -> Result<Vec<u8>> {
     Ok(buffer.bytes()[..filled].to_vec())
 }
 
-/// The whole of a large file.
+/// Reads a large file completely.
 pub fn read_large(partition: Handle, path: &CStr16) -> Result<Buffer> {
     let mut file = open_file(partition, path)?;
     file.set_position(RegularFile::END_OF_FILE)?;
@@ -169,7 +169,7 @@ pub fn read_large(partition: Handle, path: &CStr16) -> Result<Buffer> {
 }
 
 fn open_file(partition: Handle, path: &CStr16) -> Result<RegularFile> {
-    // Of a partition without a file system the firmware says that it does not support it, as it does of much else.
+    // The firmware reports UNSUPPORTED for a partition without a file system, and for many other reasons.
     let volume = open::<SimpleFileSystem>(partition);
     let mut volume = volume.map_err(|_| uefi::Error::from(Status::NOT_FOUND))?;
     let mut root = volume.open_volume()?;
@@ -177,7 +177,7 @@ fn open_file(partition: Handle, path: &CStr16) -> Result<RegularFile> {
     Ok(file.into_regular_file().ok_or(Status::UNSUPPORTED)?)
 }
 
-/// Reads until there is no more, of the file or of the room; how much it was.
+/// Reads until the file ends or the buffer is full. Returns the number of bytes.
 fn fill(file: &mut RegularFile, bytes: &mut [u8]) -> Result<usize> {
     let mut filled = 0;
     while filled < bytes.len() {
@@ -190,8 +190,7 @@ fn fill(file: &mut RegularFile, bytes: &mut [u8]) -> Result<usize> {
     Ok(filled)
 }
 
-/// Starts a program that was loaded, with these options (UTF-16 and a zero at its end); returns only if it
-/// does.
+/// Starts a loaded program with these options (UTF-16 with a terminating zero). Returns only if the program does.
 pub fn start(image: Handle, options: &[u16]) -> Result {
     let size = u32::try_from(size_of_val(options)).map_err(|_| Status::BAD_BUFFER_SIZE)?;
     {
@@ -200,12 +199,12 @@ pub fn start(image: Handle, options: &[u16]) -> Result {
             [] => ptr::null(),
             options => options.as_ptr().cast(),
         };
-        // SAFETY: `options` is borrowed until the end of this function, and the image is gone from the
-        // firmware before: it has returned, and is unloaded below.
+        // SAFETY: `options` is borrowed until the end of this function. The firmware no longer uses the image then:
+        // it has returned, and is unloaded below.
         unsafe { loaded.set_load_options(pointer, size) };
     }
     let result = boot::start_image(image);
-    // A program that returned is unloaded by the firmware; one that could not be started is not.
+    // The firmware unloads a program that has returned, but not one that could not be started.
     let _ = boot::unload_image(image);
     result
 }

@@ -1,17 +1,17 @@
-//! What decides which slot boots, and what reads the parts of an EFI program. Pure, without a standard library:
-//! the UEFI programs beside it (feature `firmware`) and the builder of images share it.
+//! Chooses the slot that boots, and reads the sections of EFI programs. Pure and without the standard library; shared
+//! by the UEFI programs in this crate (feature `firmware`) and the image builder.
 //!
-//! | module | owns |
+//! | module | contents |
 //! |---|---|
-//! | [`autoboot`] | `autoboot.txt`: which slot, and which for a trial |
+//! | [`autoboot`] | `autoboot.txt`: which slot boots, and which in a trial |
 //! | [`options`] | whether a program was started for a trial |
 //! | [`pe`] | the sections of an EFI program |
-//! | [`room`] | the piece of memory that a file is read into |
-//! | `console` | what is said on the firmware's console, and a panic's end |
-//! | `firmware` | what both UEFI programs ask of the firmware |
-//! | `memory` | room for a file, where it leaves no hole |
+//! | [`room`] | the choice of the memory that a file is read into |
+//! | `console` | output on the firmware's console, and the panic handler |
+//! | `firmware` | calls into the firmware that both UEFI programs make |
+//! | `memory` | allocation of memory for files, without fragmenting the rest |
 //!
-//! `src/bin/selector.rs` is what firmware starts from the ESP; `src/bin/stub.rs` is the begin of each slot's
+//! The firmware starts `src/bin/selector.rs` from the ESP. `src/bin/stub.rs` is the beginning of each slot's
 //! `hearth.efi`.
 
 #![no_std]

@@ -1,8 +1,8 @@
-//! The firmware's memory, given out so that its largest free piece stays whole: the kernel wants more than twenty
-//! megabytes in one piece, which on a small machine is nearly all that is free.
+//! Allocates the firmware's memory so that the largest free block stays whole. The kernel needs more than twenty
+//! megabytes in one block, which on a small machine is nearly all that is free.
 //!
-//! Firmware gives pages from the top of what is free. Whatever is let go of again, such as a file that was read and
-//! started, leaves its hole above the program that came of it.
+//! Firmware allocates from the top of the free memory. Memory that is freed later, such as that of a file that was
+//! read and started, leaves a hole above the program that was loaded from it.
 
 use core::ptr::NonNull;
 use core::slice;
@@ -13,17 +13,17 @@ use uefi::{Result, Status};
 
 use crate::room;
 
-/// Where so many pages are free in one piece (256 MiB), nothing needs to be held for the kernel.
+/// If a free block has this many pages (256 MiB), none need to be reserved for the kernel.
 const ENOUGH: usize = (256 << 20) / PAGE_SIZE;
 
-/// Pages that nobody else has.
+/// Pages that this program owns.
 pub struct Pages {
     start: NonNull<u8>,
     count: usize,
 }
 
 impl Pages {
-    /// All of the largest free piece where memory is scarce, so that what is loaded meanwhile goes elsewhere.
+    /// Reserves all of the largest free block if memory is scarce, so that programs are loaded elsewhere.
     pub fn scarce() -> Option<Pages> {
         let (start, count) = largest().ok()?;
         let held = (count < ENOUGH).then(|| Pages::take(AllocateType::Address(start), count));
@@ -38,20 +38,20 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: they are from `allocate_pages`, all of them, and nothing borrows them any more. If the firmware does
-        // not want them back, they stay ours.
+        // SAFETY: these are exactly the pages that `allocate_pages` returned, and nothing borrows them any more. If
+        // the firmware refuses them, they are leaked.
         let _ = unsafe { boot::free_pages(self.start, self.count) };
     }
 }
 
-/// A file's bytes, at the lower end of the largest free piece.
+/// Memory for a file, at the lower end of the largest free block.
 pub struct Buffer {
     pages: Pages,
     len: usize,
 }
 
 impl Buffer {
-    /// At least one byte, zero at first.
+    /// Allocates `len` zero bytes. `len` must be at least 1.
     pub fn new(len: usize) -> Result<Buffer> {
         if len == 0 || len > isize::MAX as usize {
             return Err(Status::BAD_BUFFER_SIZE.into());
@@ -61,19 +61,19 @@ impl Buffer {
         let pages = low
             .or_else(|_| Pages::take(AllocateType::MaxAddress(room::TOP - 1), count))
             .or_else(|_| Pages::take(AllocateType::AnyPages, count))?;
-        // SAFETY: the firmware has just given these pages to us, and they are at least `len` bytes.
+        // SAFETY: the firmware has just allocated these pages for this program, and they are at least `len` bytes.
         unsafe { pages.start.write_bytes(0, len) };
         Ok(Buffer { pages, len })
     }
 
-    /// They themselves.
+    /// Returns the bytes.
     pub fn bytes(&mut self) -> &mut [u8] {
-        // SAFETY: `len` bytes were written by `new`, and are nobody else's until `drop`.
+        // SAFETY: `new` has initialised `len` bytes, and nothing else uses them until `drop`.
         unsafe { slice::from_raw_parts_mut(self.pages.start.as_ptr(), self.len) }
     }
 }
 
-/// Address and pages of the largest free piece.
+/// Returns address and page count of the largest free block.
 fn largest() -> Result<(u64, usize)> {
     let map = boot::memory_map(MemoryType::LOADER_DATA)?;
     let free = map

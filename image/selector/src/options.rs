@@ -1,18 +1,18 @@
-//! What the firmware hands a program when it starts it: its load options, which may be any bytes.
+//! The load options that the firmware passes to a program; they may be any bytes.
 
-/// The word that asks for a trial.
+/// The load option that requests a trial.
 pub const TRYBOOT: &str = "tryboot";
 
-/// Whether they ask for a trial: the word, in UTF-16 as UEFI's tools write it or in plain bytes, with or
-/// without a zero at its end. Some firmware gives all of the boot entry, at whose end they are.
+/// Returns whether the load options request a trial: [`TRYBOOT`], in UTF-16 as UEFI tools write it or in ASCII, with
+/// or without a terminating zero. Some firmware passes the whole boot entry, which ends with the options.
 pub fn is_tryboot(options: &[u8]) -> bool {
     is_word(options) || of_entry(options).is_some_and(is_word)
 }
 
-/// The optional data of a boot entry (EFI_LOAD_OPTION): attributes, the length of its device paths, its name in
-/// UTF-16 with a zero, the paths, and what is wanted here.
+/// Returns the optional data of a boot entry (EFI_LOAD_OPTION), which consists of attributes, the length of its
+/// device paths, its name in UTF-16 with a zero, the device paths, and the optional data.
 fn of_entry(bytes: &[u8]) -> Option<&[u8]> {
-    /// Active, reconnect, hidden, and its category.
+    /// The defined attributes: active, force reconnect, hidden, and category.
     const KNOWN: u32 = 0x1f0b;
     let (attributes, rest) = bytes.split_first_chunk::<4>()?;
     let (paths, rest) = rest.split_first_chunk::<2>()?;
@@ -25,7 +25,7 @@ fn of_entry(bytes: &[u8]) -> Option<&[u8]> {
     is_path(paths).then_some(data)
 }
 
-/// Whether they are device paths: nodes with their lengths, the last of which is an end.
+/// Returns whether the bytes are device paths: nodes with their lengths, the last of which is the end node.
 fn is_path(mut nodes: &[u8]) -> bool {
     const END: [u8; 4] = [0x7f, 0xff, 4, 0];
     while nodes != END {
@@ -75,7 +75,7 @@ mod tests {
         ] {
             assert!(is_tryboot(&yes), "{yes:?}");
         }
-        // The whole entry: active; a path of one node and its end; its name.
+        // A whole boot entry: active, with a name, a path of one node, and the end node.
         let entry = |length: u8, word: &str| {
             let head = [1, 0, 0, 0, length, 0];
             let path = [4, 4, 6, 0, b'a', 0, 0x7f, 0xff, 4, 0];

@@ -1,28 +1,28 @@
-//! The sections of an EFI program (PE32+), by its headers: where each is in the file and where in memory.
-//! Only reads. Any bytes will do: what is no such program, or points outside of what is there, is an error.
+//! The sections of an EFI program (PE32+): where each is in the file and in memory. This module only reads, and
+//! accepts any bytes: invalid programs and offsets out of range are errors.
 
 use core::fmt;
 
-/// Where the word is that says where the headers are.
+/// Offset of the field that contains the offset of the headers.
 const LFANEW: usize = 0x3c;
-/// `PE\0\0` and the COFF header behind it.
+/// Size of `PE\0\0` and the COFF header after it.
 const COFF: usize = 24;
-/// Of one section's header.
+/// Size of one section header.
 const SECTION: usize = 40;
-/// The optional header of PE32+ up to the table of directories.
+/// Size of the PE32+ optional header up to the data directories.
 const OPTIONAL: usize = 112;
 const PE32_PLUS: u16 = 0x20b;
 
-/// Why bytes are no EFI program, or none whose sections could be found.
+/// Why bytes are not a valid EFI program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeError {
-    /// They end within the headers.
+    /// The bytes end within the headers.
     Short,
-    /// No `MZ`, no `PE`, or not the 64-bit form.
+    /// `MZ` or `PE` is missing, or the program is not 64-bit.
     Magic,
-    /// A section that lies outside of what is there.
+    /// A section is out of range.
     Outside {
-        /// Which, from 0.
+        /// The section's index, from 0.
         section: u16,
     },
 }
@@ -41,22 +41,22 @@ impl fmt::Display for PeError {
 
 impl core::error::Error for PeError {}
 
-/// One section, as its header says.
+/// One section, as described by its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Section {
     name: [u8; 8],
-    /// Bytes in memory.
+    /// Size in memory.
     pub virtual_size: u32,
-    /// Where in memory, from the program's begin.
+    /// Offset in memory from the program's start.
     pub virtual_address: u32,
-    /// Bytes in the file, filled up to its alignment.
+    /// Size in the file, including padding.
     pub raw_size: u32,
-    /// Where in the file.
+    /// Offset in the file.
     pub raw_offset: u32,
 }
 
 impl Section {
-    /// Its name, such as `.linux`: at most eight bytes.
+    /// The section's name, such as `.linux`: at most eight bytes.
     pub fn name(&self) -> &[u8] {
         let end = self.name.iter().position(|byte| *byte == 0);
         &self.name[..end.unwrap_or(self.name.len())]
@@ -67,15 +67,15 @@ impl Section {
 #[derive(Clone, Copy, Debug)]
 pub struct Headers<'a> {
     bytes: &'a [u8],
-    /// Where `PE\0\0` is.
+    /// Offset of `PE\0\0`.
     pe: usize,
-    /// Where the first section's header is.
+    /// Offset of the first section header.
     table: usize,
     count: u16,
 }
 
 impl<'a> Headers<'a> {
-    /// Finds them, in a file as in memory: they are the same in both.
+    /// Parses the headers. They are the same in a file and in memory.
     pub fn parse(bytes: &'a [u8]) -> Result<Headers<'a>, PeError> {
         if !bytes.starts_with(b"MZ") {
             return Err(PeError::Magic);
@@ -104,17 +104,17 @@ impl<'a> Headers<'a> {
         })
     }
 
-    /// Where `PE\0\0` is in the file.
+    /// The offset of `PE\0\0` in the file.
     pub fn offset(&self) -> usize {
         self.pe
     }
 
-    /// Where the headers of sections end.
+    /// The offset of the end of the section headers.
     pub fn end(&self) -> usize {
         self.table + usize::from(self.count) * SECTION
     }
 
-    /// The processor: 0x8664 or 0xaa64.
+    /// The processor architecture: 0x8664 or 0xaa64.
     pub fn machine(&self) -> u16 {
         half(self.bytes, self.pe + 4).unwrap_or_default()
     }
@@ -136,14 +136,14 @@ impl<'a> Headers<'a> {
         })
     }
 
-    /// The content of the first section of this name, where the bytes are a program that was loaded.
+    /// Returns the contents of the first section with this name, in the bytes of a loaded program.
     pub fn in_memory(&self, name: &str) -> Result<Option<&'a [u8]>, PeError> {
         self.find(name, |section| {
             (section.virtual_address, section.virtual_size)
         })
     }
 
-    /// The content of the first section of this name, where the bytes are a file.
+    /// Returns the contents of the first section with this name, in the bytes of a file.
     pub fn in_file(&self, name: &str) -> Result<Option<&'a [u8]>, PeError> {
         let content = |section: &Section| {
             let size = section.virtual_size.min(section.raw_size);
@@ -194,7 +194,7 @@ mod tests {
     extern crate std;
     use std::vec::Vec;
 
-    /// A program of one section, whose content is at 0x200 in the file and in memory.
+    /// A program with one section, whose contents are at 0x200 both in the file and in memory.
     fn program() -> Vec<u8> {
         let mut bytes = std::vec![0; 0x210];
         bytes[..2].copy_from_slice(b"MZ");

@@ -1,12 +1,13 @@
-//! Which piece of free memory a file is read into. Pure; pieces are an address and a count of pages.
+//! Chooses the block of free memory that a file is read into. Pure; a block is an address and a number of pages.
 
-/// What is below belongs to the processor's start and to old ways into firmware.
+/// Memory below 1 MiB is for processor startup and legacy firmware interfaces.
 const LOWEST: u64 = 1 << 20;
 
-/// Firmware's drivers are asked for nothing above, where many a disk's controller reads nothing, or garbage.
+/// Drivers of the firmware get no buffers above 4 GiB: many disk controllers read nothing or garbage into such
+/// addresses.
 pub const TOP: u64 = 1 << 32;
 
-/// The largest of these free pieces, as far as it lies below [`TOP`]. A page has `page` bytes.
+/// Returns the largest of these free blocks, without its part above [`TOP`]. A page has `page` bytes.
 pub fn largest(pieces: impl Iterator<Item = (u64, u64)>, page: u64) -> Option<(u64, u64)> {
     pieces
         .filter(|(start, _)| *start >= LOWEST)
@@ -24,7 +25,7 @@ mod tests {
         let of = |pieces: &[(u64, u64)]| largest(pieces.iter().copied(), 4096);
         let (low, middle, high) = ((0, 160), (1 << 20, 1000), (TOP, 1 << 20));
         assert_eq!(of(&[low, middle, high]), Some(middle));
-        // What reaches beyond is cut.
+        // The part of a block above the limit is cut off.
         let across = (TOP - (2000 << 12), 5000);
         assert_eq!(of(&[middle, across, high]), Some((across.0, 2000)));
         let end = (TOP - (10 << 12), 1 << 30);

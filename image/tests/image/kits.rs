@@ -1,4 +1,4 @@
-//! What is wrong with a kit is said by the name of the file in it.
+//! Every error in a kit names the file in it.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use hearth_image::kit::{Kit, Node, Tree, pack};
 
 use crate::kit::{Scratch, tree};
 
-/// What is said of the kit with this changed.
+/// Returns the error of a kit after `change`.
 fn said(good: &Tree, change: impl FnOnce(&mut Tree)) -> String {
     let mut tree = good.clone();
     change(&mut tree);

@@ -1,5 +1,4 @@
-//! Images, made of a small kit, as the tools see them that everyone has: sgdisk, sfdisk, mtools, fsck.fat,
-//! e2fsck, cpio.
+//! Tests of images that are made from a small kit, with common tools: sgdisk, sfdisk, mtools, fsck.fat, e2fsck, cpio.
 
 #![allow(
     clippy::unwrap_used,
@@ -64,7 +63,7 @@ fn write(image: &Image, path: &Path) {
     assert_eq!(last, all.iter().sum::<u64>());
 }
 
-/// The bytes of a partition, in a file of their own.
+/// Copies the bytes of a partition to a file.
 fn cut(scratch: &Scratch, image: &Path, role: Role, firmware: Firmware) -> std::path::PathBuf {
     let span = layout::span(role, firmware);
     let bytes = fs::read(image).unwrap();
@@ -73,7 +72,7 @@ fn cut(scratch: &Scratch, image: &Path, role: Role, firmware: Firmware) -> std::
     path
 }
 
-/// The root file system's files by cpio's own listing, and one of them.
+/// Unpacks the root file system with cpio, and returns its directory.
 fn unpack(scratch: &Scratch, initramfs: &[u8]) -> std::path::PathBuf {
     let root = scratch.path("root");
     fs::create_dir(&root).unwrap();

@@ -1,5 +1,4 @@
-//! A small kit in the form of kits, for tests of what is made of one: its programs do nothing, but its data
-//! file system and its stub are real ones.
+//! A small kit for tests. Its programs do nothing, but its data file system and its stub are real.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use hearth_image::kit::{Node, Tree, pack};
 use hearth_image::layout::{self, Role};
 use hearth_image::{Board, Firmware};
 
-/// A directory that goes with its owner.
+/// A directory that is removed when this is dropped.
 #[derive(Debug)]
 pub struct Scratch(pub PathBuf);
 
@@ -35,7 +34,7 @@ impl Drop for Scratch {
     }
 }
 
-/// What a program prints, which must succeed.
+/// Runs a program that must succeed, and returns its output.
 pub fn run(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
@@ -63,7 +62,7 @@ pub fn noise(len: usize) -> Vec<u8> {
     bytes
 }
 
-/// An EFI program as a linker leaves it: one section, and room for the headers of others.
+/// An EFI program as a linker writes it: one section, and room for more section headers.
 pub fn efi_program(board: Board) -> Vec<u8> {
     let machine: u16 = match board.arch() {
         hearth_image::Arch::X86_64 => 0x8664,
@@ -103,8 +102,8 @@ pub fn efi_program(board: Board) -> Vec<u8> {
     bytes
 }
 
-/// The pristine data file system of a board. mke2fs gives no journal half of a small file system; so it is
-/// made larger, and made smaller afterwards.
+/// The pristine data file system of a board. mke2fs gives a small file system no journal, so the file system is made
+/// larger and then shrunk.
 fn data(scratch: &Scratch, board: Board) -> Vec<u8> {
     let path = scratch.path("data.ext4");
     let len = layout::span(Role::Data, board.firmware()).len;
@@ -119,7 +118,7 @@ fn data(scratch: &Scratch, board: Board) -> Vec<u8> {
     let mut shrink = Command::new("resize2fs");
     shrink.args([place, &format!("{}K", len / 1024)]);
     for command in [&mut make, &mut shrink] {
-        // resize2fs asks for a check otherwise, and both write the time.
+        // With a fixed time, resize2fs does not demand a check, and both programs write the same bytes each time.
         let done = command.env("E2FSPROGS_FAKE_TIME", "1700000000").output();
         let done = done.unwrap();
         assert!(
@@ -132,7 +131,7 @@ fn data(scratch: &Scratch, board: Board) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-/// What lies in a kit.
+/// The files of a kit.
 pub fn tree(scratch: &Scratch, board: Board) -> Tree {
     let about = format!(
         r#"{{"format":1,"board":"{board}","arch":"{}","version":"0.1.0","kernel":"6.12.0","built":1700000000}}"#,
@@ -167,7 +166,7 @@ pub fn tree(scratch: &Scratch, board: Board) -> Tree {
     tree
 }
 
-/// Packs a kit into a file, for who starts `hearth` on it.
+/// Packs a kit into a file, for tests that run `hearth` with it.
 #[allow(dead_code, reason = "not every test that has this does")]
 pub fn write(path: &Path, tree: &Tree) {
     fs::write(path, pack(tree, 1).unwrap()).unwrap();

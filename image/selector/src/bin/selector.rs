@@ -1,6 +1,6 @@
-//! What firmware starts from the ESP: reads which slot `\autoboot.txt` wants, and starts that slot's
-//! `\hearth.efi`, or the other's where that cannot be. It never writes, so whatever happens here, the next
-//! start finds what this one found.
+//! The program that firmware starts from the ESP. It reads from `\autoboot.txt` which slot to boot, and starts that
+//! slot's `\hearth.efi`, or the other slot's if that fails. It never writes, so the next start finds the same disk,
+//! whatever happens here.
 
 #![no_std]
 #![no_main]
@@ -24,7 +24,7 @@ use uefi::{CStr16, Handle};
 const SETTING: &CStr16 = cstr16!("\\autoboot.txt");
 const SYSTEM: &CStr16 = cstr16!("\\hearth.efi");
 
-/// How often both slots are tried again, after what pause.
+/// How often both slots are tried again, and the pause before each retry.
 const MORE_ROUNDS: usize = 2;
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -34,7 +34,7 @@ fn main() -> Status {
         return Status::ABORTED;
     }
     match boot_any() {
-        // Neither: each has been said.
+        // No slot started; `boot_round` has printed the reasons.
         Ok(status) => status,
         Err(error) => {
             say!(
@@ -47,13 +47,13 @@ fn main() -> Status {
     }
 }
 
-/// Starts one slot, else the other; comes back when neither could be, or wanted to run on.
+/// Tries to start a slot, with retries. Returns only if neither slot starts, or a started system returns.
 fn boot_any() -> uefi::Result<Status> {
     let esp = own_partition()?;
     let trial = is_tryboot(&options()?);
     let mut last = boot_round(esp, trial);
     for _ in 0..MORE_ROUNDS {
-        // A disk that is slow to wake may have been read too early. Nothing is on trial any more.
+        // A slow disk may not have been ready. Retries are not trials.
         say!("selector: trying both again");
         boot::stall(PAUSE);
         last = boot_round(esp, false);
@@ -63,7 +63,7 @@ fn boot_any() -> uefi::Result<Status> {
     Ok(last)
 }
 
-/// Tries one slot, then the other; why the last one did not start.
+/// Tries one slot, then the other. Returns why the last one did not start.
 fn boot_round(esp: Handle, tryboot: bool) -> Status {
     let text = setting(esp);
     if let (false, Err(error)) = (text.is_empty(), Autoboot::parse(&text)) {
@@ -72,7 +72,7 @@ fn boot_round(esp: Handle, tryboot: bool) -> Status {
     let choice = choose(&text, tryboot);
     let mut last = Status::NOT_FOUND;
     for (place, slot) in choice.slots.into_iter().enumerate() {
-        // If the slot on trial does not start, the one that is started instead is not on trial.
+        // If the slot on trial does not start, the other slot is started without a trial.
         let trial = choice.trial && place == 0;
         match (trial, place) {
             (true, _) => say!("selector: starting slot {slot}, for a trial"),
@@ -88,10 +88,10 @@ fn boot_round(esp: Handle, tryboot: bool) -> Status {
     last
 }
 
-/// What `autoboot.txt` says: nothing, if it is not there or cannot be read, even once more.
+/// Reads `autoboot.txt`. Returns nothing if the file does not exist, or cannot be read after retries.
 fn setting(esp: Handle) -> Vec<u8> {
     for _ in 0..=MORE_ROUNDS {
-        // One byte more than may be: a file that is too long is none.
+        // One byte more than allowed, so that `Autoboot::parse` rejects a file that is too long.
         match read(esp, SETTING, LEN + 1) {
             Ok(text) => return text,
             Err(error) => {
@@ -117,7 +117,7 @@ fn boot_slot(esp: Handle, slot: Slot, trial: bool) -> uefi::Result {
     start(image, &options)
 }
 
-/// Loads the slot's program with its path, so that it knows which partition it is from.
+/// Loads the slot's program with its device path, so that the program knows its partition.
 fn load(partition: Handle) -> uefi::Result<Handle> {
     let place = hearth_selector::firmware::open::<DevicePath>(partition)?;
     let mut bytes = Vec::new();

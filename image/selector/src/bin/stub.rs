@@ -1,6 +1,6 @@
-//! The begin of a slot's `\hearth.efi`, a Unified Kernel Image: starts the kernel that lies in the same file,
-//! with its command line and its initramfs, and tells it there, and by variables, which partition it came from and
-//! whether this is a trial.
+//! The beginning of a slot's `\hearth.efi`, a Unified Kernel Image. It starts the kernel in the same file, with its
+//! command line and its initramfs. On the command line and in EFI variables, it passes on the partition that it was
+//! started from, and whether this boot is a trial.
 
 #![no_std]
 #![no_main]
@@ -30,17 +30,17 @@ use uefi_raw::Boolean;
 use uefi_raw::protocol::device_path::DevicePathProtocol;
 use uefi_raw::protocol::media::LoadFile2Protocol;
 
-/// Of the variables of the Boot Loader Interface, by which a system learns how it was started.
+/// Vendor GUID of the Boot Loader Interface's variables, from which a system learns how it was started.
 const VENDOR: VariableVendor = VariableVendor(guid!("4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"));
 
-/// The device path under which Linux asks for its initramfs.
+/// The device path at which Linux looks for its initramfs.
 const INITRD: Guid = guid!("5568e427-68fc-4f3d-ac74-ca555231cc68");
 
-/// Gone with the next start, and seen by the kernel.
+/// The variable is lost at the next start, and visible to the kernel.
 const VOLATILE: VariableAttributes =
     VariableAttributes::BOOTSERVICE_ACCESS.union(VariableAttributes::RUNTIME_ACCESS);
 
-/// What could not be done, and why.
+/// A step that failed, and its status.
 struct Fault {
     what: &'static str,
     why: Status,
@@ -52,7 +52,7 @@ impl Display for Fault {
     }
 }
 
-/// Names what was tried, in the error.
+/// Adds the step that failed to an error.
 trait Attempt<T> {
     fn to(self, what: &'static str) -> Result<T, Fault>;
 }
@@ -71,7 +71,7 @@ fn main() -> Status {
     if uefi::helpers::init().is_err() {
         return Status::ABORTED;
     }
-    // The kernel does not come back, unless it could not start.
+    // A started kernel does not return.
     let why = match run() {
         Ok(()) => {
             say!("stub: the kernel came back");
@@ -111,7 +111,7 @@ fn run() -> Result<(), Fault> {
     let kernel = load(linux).to("load the kernel")?;
     let offer = initrd.map(Offer::new).transpose();
     let offer = offer.to("offer the initramfs").inspect_err(|_| {
-        // It was not started, and is not needed any more.
+        // The kernel was loaded, but will not be started.
         let _ = boot::unload_image(kernel);
     })?;
     let started = start(kernel, &command_line).to("start the kernel");
@@ -123,7 +123,7 @@ fn run() -> Result<(), Fault> {
     started
 }
 
-/// Loads the kernel, where memory is scarce anywhere but in the largest free piece: there it unpacks itself.
+/// Loads the kernel. If memory is scarce, keeps it out of the largest free block, where the kernel unpacks itself.
 fn load(kernel: &[u8]) -> uefi::Result<Handle> {
     let load = || {
         let source = LoadImageSource::FromBuffer {
@@ -135,7 +135,7 @@ fn load(kernel: &[u8]) -> uefi::Result<Handle> {
     let held = Pages::scarce();
     let loaded = load();
     match held {
-        // Whatever wanted that memory may have it.
+        // Loading may have failed for lack of that memory, so it is freed before the retry.
         Some(held) if loaded.is_err() => {
             drop(held);
             load()
@@ -144,7 +144,7 @@ fn load(kernel: &[u8]) -> uefi::Result<Handle> {
     }
 }
 
-/// This program, as the firmware has laid it into memory.
+/// Returns this program as the firmware has loaded it into memory.
 fn own_image() -> uefi::Result<&'static [u8]> {
     let image = open::<LoadedImage>(boot::image_handle())?;
     let (base, size) = image.info();
@@ -152,12 +152,12 @@ fn own_image() -> uefi::Result<&'static [u8]> {
     if base.is_null() || size > isize::MAX as usize {
         return Err(Status::LOAD_ERROR.into());
     }
-    // SAFETY: the firmware has laid this program into `size` bytes at `base`, which stay until it returns.
-    // Of them only sections without code or variables are looked at, and headers: nobody writes those.
+    // SAFETY: the firmware has loaded this program into `size` bytes at `base`, which remain until it returns. Only
+    // its headers and sections without code or variables are read, and nothing writes to those.
     Ok(unsafe { slice::from_raw_parts(base.cast(), size) })
 }
 
-/// Where this was started from, and whether for a trial.
+/// The partition that this program was started from, and whether this boot is a trial.
 struct Origin {
     partition: Option<Guid>,
     trial: bool,
@@ -171,8 +171,8 @@ impl Origin {
         })
     }
 
-    /// Sets the variables, whatever another slot's stub has left there that could not start its kernel. Firmware may
-    /// refuse that; the command line says the same, and holds for `hearth-init`.
+    /// Sets the EFI variables, and replaces those of another slot's stub that could not start its kernel. The
+    /// firmware may refuse; the command line says the same, and `hearth-init` prefers it.
     fn tell(&self) {
         let trial = cstr16!("HearthTrial");
         if let Some(guid) = self.partition {
@@ -189,7 +189,7 @@ impl Origin {
         );
     }
 
-    /// What the image says, and this; for Linux: UTF-16 with a zero at its end.
+    /// Returns the image's command line with the origin added, as Linux expects it: UTF-16 with a terminating zero.
     fn command_line(&self, text: &[u8]) -> Vec<u16> {
         let end = text.iter().position(|byte| *byte == 0 || *byte == b'\n');
         let text = &text[..end.unwrap_or(text.len())];
@@ -197,7 +197,7 @@ impl Origin {
         if let Some(guid) = self.partition {
             more.push_str(&format!(" hearth.origin={guid}"));
         }
-        // The builder of images lets nothing but ASCII in.
+        // The image builder allows only ASCII.
         let all = text.iter().copied().chain(more.bytes());
         all.map(u16::from).chain([0]).collect()
     }
@@ -212,7 +212,7 @@ fn set(name: &CStr16, text: &str) -> uefi::Result {
     runtime::set_variable(name, &VENDOR, VOLATILE, &bytes)
 }
 
-/// A device path of one node of the vendor's, and its end.
+/// A device path of one vendor-defined node, and the end node.
 #[repr(C, packed)]
 struct VendorPath {
     node: [u8; 4],
@@ -227,15 +227,15 @@ static PATH: VendorPath = VendorPath {
     end: [0x7f, 0xff, 4, 0],
 };
 
-/// The initramfs, where Linux asks for it.
+/// The protocol through which Linux loads the initramfs.
 #[repr(C)]
 struct Source {
-    /// First, so that a pointer to it is one to the whole.
+    /// The first field, so that a pointer to the protocol is also a pointer to the `Source`.
     protocol: LoadFile2Protocol,
     bytes: &'static [u8],
 }
 
-/// A handle under which Linux finds it.
+/// The handle at which Linux finds the initramfs.
 struct Offer {
     handle: Handle,
     source: *mut Source,
@@ -248,11 +248,11 @@ impl Offer {
             bytes,
         }));
         let path = (&raw const PATH).cast();
-        // SAFETY: `PATH` is a device path as the specification lays it out, and lives as long as this program.
+        // SAFETY: `PATH` is a device path in the layout of the specification, and exists as long as this program.
         let handle =
             unsafe { boot::install_protocol_interface(None, &DevicePathProtocol::GUID, path) }?;
         HELD.store(true, Ordering::Relaxed);
-        // SAFETY: `source` begins with the interface of that protocol, and is not freed before `withdraw`.
+        // SAFETY: `source` begins with the interface of this protocol, and is not freed before `withdraw`.
         let installed = unsafe {
             boot::install_protocol_interface(
                 Some(handle),
@@ -261,7 +261,7 @@ impl Offer {
             )
         };
         if let Err(error) = installed {
-            // SAFETY: it was installed just now with this very pointer, and nobody has seen it.
+            // SAFETY: the path was installed just now with this pointer, and nothing has used it yet.
             unsafe {
                 boot::uninstall_protocol_interface(handle, &DevicePathProtocol::GUID, path)?;
                 drop(Box::from_raw(source));
@@ -272,10 +272,10 @@ impl Offer {
         Ok(Offer { handle, source })
     }
 
-    /// After a kernel that came back: this program goes, and so must what points into it.
+    /// Uninstalls the protocols after a kernel that returned: this program ends, and the firmware must keep no
+    /// pointers into it.
     fn withdraw(self) -> uefi::Result {
-        // SAFETY: both were installed by `new` with these very pointers, and whoever used them, the kernel,
-        // has ended.
+        // SAFETY: `new` installed both with these pointers, and the kernel, their only user, has ended.
         unsafe {
             boot::uninstall_protocol_interface(
                 self.handle,
@@ -288,14 +288,14 @@ impl Offer {
                 (&raw const PATH).cast(),
             )?;
         }
-        // SAFETY: it came from `Box::into_raw`, and the firmware has just forgotten it.
+        // SAFETY: the pointer came from `Box::into_raw`, and the firmware no longer has it.
         drop(unsafe { Box::from_raw(self.source) });
         HELD.store(false, Ordering::Relaxed);
         Ok(())
     }
 }
 
-/// What Linux calls, first without a buffer to learn the size.
+/// The function that Linux calls, first without a buffer to learn the size.
 unsafe extern "efiapi" fn load_file(
     this: *mut LoadFile2Protocol,
     path: *const DevicePathProtocol,
@@ -306,20 +306,20 @@ unsafe extern "efiapi" fn load_file(
     if this.is_null() || path.is_null() || size.is_null() {
         return Status::INVALID_PARAMETER;
     }
-    // A file that is asked for, not a choice of what to boot.
+    // Only requests for a file are supported, not boot selections.
     if boot_policy != Boolean::FALSE {
         return Status::UNSUPPORTED;
     }
-    // SAFETY: the firmware gives the pointer that was installed, which is that of a `Source`; it lives until
-    // `withdraw`, and nobody changes it.
+    // SAFETY: the firmware passes the pointer that was installed, which points to a `Source`. It exists until
+    // `withdraw`, and nothing changes it.
     let bytes = unsafe { (*this.cast::<Source>()).bytes };
-    // SAFETY: not null, and by the specification a size that the caller owns.
+    // SAFETY: `size` is not null, and by the specification points to a size that the caller owns.
     let room = unsafe { size.replace(bytes.len()) };
     if buffer.is_null() || room < bytes.len() {
         return Status::BUFFER_TOO_SMALL;
     }
-    // SAFETY: the caller says that `buffer` has `room` bytes, which are at least as many as are copied; it is
-    // his, so it does not overlap this program.
+    // SAFETY: the caller states that `buffer` has `room` bytes, which is at least the number of bytes copied. The
+    // caller owns it, so it does not overlap this program.
     unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast(), bytes.len()) };
     Status::SUCCESS
 }
