@@ -1,8 +1,8 @@
-//! The machine that QEMU makes of each processor architecture.
+//! QEMU's program and machine for each processor architecture.
 
 pub use hearth_image::Arch;
 
-/// The program that emulates such a machine.
+/// The QEMU program that emulates this architecture.
 pub(crate) fn qemu(arch: Arch) -> &'static str {
     match arch {
         Arch::X86_64 => "qemu-system-x86_64",
@@ -10,7 +10,7 @@ pub(crate) fn qemu(arch: Arch) -> &'static str {
     }
 }
 
-/// Machine and processor. Everything is emulated (TCG), so that a test means the same on any host.
+/// Arguments for machine and processor. Everything is emulated (TCG), so that a test means the same on any host.
 pub(crate) fn machine(arch: Arch) -> &'static [&'static str] {
     match arch {
         Arch::X86_64 => &["-machine", "q35,accel=tcg", "-cpu", "max"],
@@ -18,7 +18,7 @@ pub(crate) fn machine(arch: Arch) -> &'static [&'static str] {
     }
 }
 
-/// The first serial port, as the kernel calls it.
+/// The kernel's name of the first serial port.
 pub(crate) fn serial(arch: Arch) -> &'static str {
     match arch {
         Arch::X86_64 => "ttyS0",

@@ -1,4 +1,4 @@
-//! What a machine prints: kept in a log file as it comes, handed on line by line, and searched for
+//! The console output of a machine: written to a log file as it arrives, passed on line by line, and searched for the
 //! markers that tests wait for.
 
 use std::fs::File;
@@ -8,19 +8,19 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Is told each line as it is complete.
+/// Called with each complete line.
 pub type OnLine = fn(&str);
 
 /// Why a marker was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
-    /// It did not come in time.
+    /// The time limit passed first.
     Late,
-    /// The machine has ended without it.
+    /// The machine ended first.
     Ended,
 }
 
-/// The output of a machine.
+/// The console output of a machine.
 #[derive(Debug)]
 pub(crate) struct Console {
     log: PathBuf,
@@ -36,13 +36,13 @@ struct Shared {
 
 #[derive(Debug)]
 struct Text {
-    /// Complete lines, without their ends.
+    /// Complete lines, without line ends.
     lines: Vec<String>,
-    /// What has come of the next one.
+    /// The beginning of the next line.
     part: Vec<u8>,
-    /// How many lines a search has left behind.
+    /// The number of lines that searches have passed.
     seen: usize,
-    /// Streams that are still open.
+    /// The number of streams that are still open.
     open: usize,
     file: File,
     on_line: Option<OnLine>,
@@ -50,13 +50,13 @@ struct Text {
 
 impl Shared {
     fn text(&self) -> MutexGuard<'_, Text> {
-        // What a reader that panicked has left is still lines.
+        // If a reader panicked, the lines that it has stored are still valid.
         self.text.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Console {
-    /// Reads these streams to their ends, into the log file at `log` (which is begun anew).
+    /// Reads these streams to their ends and writes them to a new log file at `log`.
     pub(crate) fn read(
         streams: Vec<Box<dyn Read + Send>>,
         log: &Path,
@@ -89,7 +89,7 @@ impl Console {
         &self.log
     }
 
-    /// Waits for a line with `marker` in it, after the one that was found last.
+    /// Waits for a line that contains `marker`, after the line that was found last.
     pub(crate) fn expect(&self, marker: &str, limit: Duration) -> Result<String, Missing> {
         let until = Instant::now() + limit;
         let mut text = self.shared.text();
@@ -112,7 +112,7 @@ impl Console {
         }
     }
 
-    /// The last lines, for a message.
+    /// Returns the last lines, for a message.
     pub(crate) fn tail(&self) -> String {
         const LINES: usize = 25;
         let text = self.shared.text();
@@ -125,10 +125,10 @@ impl Console {
         tail.join("\n")
     }
 
-    /// Waits until the streams have ended and all is in the log.
+    /// Waits until the streams have ended and everything is in the log.
     pub(crate) fn finish(&mut self) {
         for reader in self.readers.drain(..) {
-            // It panics only if `on_line` does, which has said so.
+            // A reader panics only if `on_line` does, and the panic has been printed.
             let _ = reader.join();
         }
     }
@@ -136,7 +136,7 @@ impl Console {
 
 fn follow(mut stream: impl Read, shared: &Shared) {
     let mut buffer = [0; 4096];
-    // A stream that fails has ended.
+    // A stream that fails counts as ended.
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
         shared.text().take(&buffer[..count]);
         shared.changed.notify_all();
@@ -147,7 +147,7 @@ fn follow(mut stream: impl Read, shared: &Shared) {
 
 impl Text {
     fn take(&mut self, bytes: &[u8]) {
-        // The log is for people; a full disk is no reason to fail what is tested.
+        // The log is only for debugging; a full disk must not fail the test.
         let _ = self.file.write_all(bytes);
         for byte in bytes {
             match byte {
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(console.expect("two", long).unwrap(), "two: 2");
         let short = Duration::from_millis(20);
         assert_eq!(console.expect("two", short), Err(Missing::Late));
-        // Only whole lines are looked at.
+        // Only complete lines are searched.
         assert_eq!(console.expect("hal", short), Err(Missing::Late));
         machine.write_all(b"f\n").unwrap();
         assert_eq!(console.expect("hal", long).unwrap(), "half");

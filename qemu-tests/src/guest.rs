@@ -1,4 +1,4 @@
-//! One virtual machine, from its start to its end.
+//! One virtual machine, from start to end.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ use crate::console::{Console, Missing, OnLine};
 use crate::speed::Speed;
 use crate::{pi, slot, timings};
 
-/// Where a program of this name is, by `PATH`.
+/// Searches `PATH` for a program.
 fn found(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places = std::env::split_paths(&path).map(|directory| directory.join(program));
@@ -25,78 +25,78 @@ fn found(program: &str) -> PathBuf {
         .unwrap_or_else(|| program.into())
 }
 
-/// What goes wrong with a machine. Each names the log that tells more, and its end.
+/// Why a machine failed. Console errors name the log file and include its last lines.
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
-    /// A file that a machine is made of.
+    /// A file that the machine needs.
     #[error("cannot {attempt} {}", path.display())]
     File {
-        /// What was tried.
+        /// What was attempted.
         attempt: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// No port of the host was free.
+    /// The host has no free port.
     #[error("no port of the host is free for the guest's port {port}")]
     Port {
         /// The guest's port.
         port: u16,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// QEMU is not there, or cannot be run.
+    /// QEMU is not installed, or cannot be run.
     #[error("cannot run {program} (cargo xtask qemu installs it)")]
     Start {
-        /// QEMU's name for this architecture.
+        /// QEMU's program for this architecture.
         program: &'static str,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A marker did not come in time.
+    /// A marker did not appear in time.
     #[error("{name}: no {marker:?} within {limit:?}; the console, {}, ends with:\n{tail}", log.display())]
     Late {
         /// The machine.
         name: String,
-        /// What was waited for.
+        /// The marker.
         marker: String,
-        /// How long, on this host.
+        /// The time limit, scaled for this host.
         limit: Duration,
-        /// The console's log.
+        /// The console's log file.
         log: PathBuf,
-        /// Its end.
+        /// The last lines of the console.
         tail: String,
     },
-    /// The machine ended before a marker came.
+    /// The machine ended before a marker appeared.
     #[error("{name}: ended without {marker:?}; the console, {}, ends with:\n{tail}", log.display())]
     Ended {
         /// The machine.
         name: String,
-        /// What was waited for.
+        /// The marker.
         marker: String,
-        /// The console's log.
+        /// The console's log file.
         log: PathBuf,
-        /// Its end.
+        /// The last lines of the console.
         tail: String,
     },
-    /// What is on a machine's disk cannot be started.
+    /// The system on the machine's disk cannot be started.
     #[error("{name}: its disk cannot be started")]
     Slot {
         /// The machine.
         name: String,
-        /// Why.
+        /// The cause.
         source: slot::SlotError,
     },
-    /// QEMU did not take a command.
+    /// QEMU rejected a command, or did not answer.
     #[error("{name}: cannot command QEMU: {what}")]
     Command {
         /// The machine.
         name: String,
-        /// What was said, or asked.
+        /// The command or event, and the error.
         what: String,
     },
-    /// QEMU itself could not be waited for.
+    /// Waiting for the QEMU process failed.
     #[error("cannot wait for QEMU")]
     Wait(#[source] io::Error),
 }
@@ -104,91 +104,90 @@ pub enum GuestError {
 /// What a machine starts from.
 #[derive(Clone, Debug)]
 pub enum Boot {
-    /// QEMU itself starts a kernel. Such a machine ends rather than start again.
+    /// A kernel that QEMU starts directly. Such a machine exits instead of restarting.
     Kernel {
         /// A kernel that QEMU can start.
         kernel: PathBuf,
-        /// The archive that is its root; [`crate::Initramfs`] makes one.
+        /// The archive with its root file system; [`crate::Initramfs`] makes one.
         initramfs: PathBuf,
-        /// More words for the kernel's command line.
+        /// More arguments for the kernel's command line.
         command_line: String,
     },
     /// A disk; see [`crate::Machine`].
     Disk {
-        /// Who starts what is on it.
+        /// What starts the system on the disk.
         starter: Starter,
         /// The disk.
         disk: PathBuf,
-        /// Where the machine is to be commanded from.
+        /// Path of the socket for QEMU's machine protocol (QMP).
         qmp: PathBuf,
     },
-    /// A Raspberry Pi 4, started by this host in its firmware's place; see [`crate::pi`]. It has what QEMU's has: no
-    /// network.
+    /// A Raspberry Pi 4. This host does what its firmware would do; see [`crate::pi`]. QEMU's machine has no network,
+    /// so neither has this one.
     Pi {
-        /// What the firmware would have taken from the card.
+        /// What the firmware would have read from the card.
         taken: pi::Taken,
-        /// The card. As QEMU has it, its size is a power of two.
+        /// The card. QEMU requires that its size is a power of two.
         card: PathBuf,
     },
 }
 
-/// Who starts what is on a disk.
+/// What starts the system on a disk.
 #[derive(Clone, Debug)]
 pub enum Starter {
     /// UEFI firmware.
     Firmware {
-        /// The firmware itself, which stays as it is.
+        /// The firmware's code, which is never written.
         code: PathBuf,
-        /// Its variables.
+        /// The firmware's variables.
         vars: PathBuf,
     },
     /// QEMU, at each reset; see [`crate::slot`].
     Host {
         /// A kernel that QEMU can start.
         kernel: PathBuf,
-        /// What was taken from the disk.
+        /// What this host has read from the disk.
         taken: slot::Taken,
     },
 }
 
-/// What a machine is made of.
+/// The configuration of a machine.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// In messages, and the log's name.
+    /// The name in messages, and of the log file.
     pub name: String,
-    /// Its processor.
+    /// The processor architecture.
     pub arch: Arch,
-    /// What it starts from.
+    /// What the machine starts from.
     pub boot: Boot,
-    /// Memory, in MiB.
+    /// Memory in MiB.
     pub memory: u32,
-    /// Processors. This host's own are shared among them.
+    /// The number of processors. They share the host's processors.
     pub cpus: u32,
-    /// More words for QEMU: further devices.
+    /// More arguments for QEMU, for further devices.
     pub devices: Vec<String>,
-    /// Ports of the guest (TCP) that this host reaches by [`Guest::address`].
+    /// TCP ports of the guest that this host reaches through [`Guest::address`].
     pub ports: Vec<u16>,
-    /// Where its network's cable ends, if not in a network of QEMU's own.
+    /// The tap device of the machine's network card, if not QEMU's own network.
     pub tap: Option<Tap>,
-    /// Where the console's log is kept, as `NAME.log`.
+    /// The directory for the console's log, `NAME.log`.
     pub logs: PathBuf,
-    /// By how much limits are stretched here.
+    /// How much to stretch time limits on this host.
     pub speed: Speed,
-    /// Is told each line of the console.
+    /// Called with each line of the console.
     pub on_line: Option<OnLine>,
 }
 
 /// A tap device of this host, in the network namespace of the process that starts the machine.
 #[derive(Clone, Debug)]
 pub struct Tap {
-    /// Its name.
+    /// The device's name.
     pub name: String,
     /// The address that the machine will have in that network.
     pub address: IpAddr,
 }
 
-/// A machine that runs. It is killed when this is dropped; and by the kernel, when the *thread* that
-/// started it ends.
+/// A running machine. Dropping it kills it. The kernel kills it when the *thread* that started it ends.
 #[derive(Debug)]
 pub struct Guest {
     name: String,
@@ -197,12 +196,12 @@ pub struct Guest {
     ports: Vec<(u16, SocketAddr)>,
     speed: Speed,
     started: Instant,
-    /// From the start to the first line that a test waited for.
+    /// The time from the start to the first line that a test waited for.
     boot: OnceLock<Duration>,
 }
 
 impl Guest {
-    /// Starts a machine; returns at once.
+    /// Starts a machine, and returns at once.
     pub fn start(spec: &Spec) -> Result<Guest, GuestError> {
         let log = spec.logs.join(format!("{}.log", spec.name));
         let written = |source| GuestError::File {
@@ -225,7 +224,7 @@ impl Guest {
                 .into_iter()
                 .map(OsString::from)
                 .collect(),
-            // To be found by, and where it keeps what it must.
+            // `PATH` is for QEMU to find its files, `TMPDIR` for its temporary files.
             env: ["PATH", "TMPDIR"]
                 .into_iter()
                 .filter_map(|name| Some((name.into(), std::env::var_os(name)?)))
@@ -240,7 +239,7 @@ impl Guest {
                 .take()
                 .map(|out| Box::new(File::from(out)) as _),
         );
-        // QEMU's own complaints belong to the machine's.
+        // QEMU's own error messages go into the machine's log.
         streams.extend(
             child
                 .stderr
@@ -265,7 +264,7 @@ impl Guest {
         })
     }
 
-    /// Where this host reaches a port of the guest.
+    /// Returns the address at which this host reaches a port of the guest.
     ///
     /// # Panics
     /// If the port is not among those of the [`Spec`].
@@ -274,8 +273,8 @@ impl Guest {
         found.expect("a forwarded port is one of the spec").1
     }
 
-    /// Waits for a line of the console with `marker` in it, after the one that was found last; that
-    /// line. `limit` is for a quiet machine of two processors, and is stretched on a slower one.
+    /// Waits for a line of the console that contains `marker`, after the line that was found last, and returns it.
+    /// `limit` is for an idle host with two processors, and is stretched on a slower one.
     pub fn expect(&self, marker: &str, limit: Duration) -> Result<String, GuestError> {
         let limit = self.speed.scale(limit);
         let found = self.console.expect(marker, limit);
@@ -301,13 +300,13 @@ impl Guest {
         })
     }
 
-    /// The machine has done the first thing that a test waited for: its boot ends here, as the run's table has it.
-    /// [`Guest::expect`] calls it.
+    /// Marks the end of the boot for the run's table of timings: the machine has done the first thing that a test
+    /// waited for. [`Guest::expect`] calls this.
     pub fn booted(&self) {
         self.boot.get_or_init(|| self.started.elapsed());
     }
 
-    /// Waits until the machine has switched itself off, and all it said is in the log.
+    /// Waits until the machine has switched itself off and all of its output is in the log.
     pub fn wait_off(&mut self, limit: Duration) -> Result<ExitStatus, GuestError> {
         let limit = self.speed.scale(limit);
         let until = Instant::now() + limit;
@@ -325,22 +324,22 @@ impl Guest {
                     tail: self.console.tail(),
                 });
             }
-            // wait(2) knows no limit; this is how often it is asked.
+            // wait(2) has no timeout, so the child is polled at this interval.
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// By how much limits are stretched for it.
+    /// Returns by how much time limits are stretched for this machine.
     pub fn speed(&self) -> Speed {
         self.speed
     }
 
-    /// The file in which the console is kept.
+    /// Returns the path of the console's log file.
     pub fn log(&self) -> &Path {
         self.console.log()
     }
 
-    /// The console's last lines.
+    /// Returns the last lines of the console.
     pub fn tail(&self) -> String {
         self.console.tail()
     }
@@ -357,13 +356,13 @@ impl Drop for Guest {
 }
 
 fn end(child: &mut Child) {
-    // It may have ended by itself, which is as good.
+    // The machine may already have ended by itself.
     let _ = child.kill();
     let _ = child.wait();
 }
 
-/// A free port of the host's loopback for each of the guest's. They are let go of again, for QEMU to
-/// take; the kernel gives none of them to anyone else so soon.
+/// Finds a free port on the host's loopback for each of the guest's ports. The listeners are closed again so that
+/// QEMU can bind the ports; the kernel does not give them out again so soon.
 fn free_ports(guest: &[u16]) -> Result<Vec<(u16, SocketAddr)>, GuestError> {
     let free = |port| {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -384,7 +383,7 @@ fn free_ports(guest: &[u16]) -> Result<Vec<(u16, SocketAddr)>, GuestError> {
         .collect())
 }
 
-/// QEMU's arguments.
+/// Returns QEMU's arguments.
 fn arguments(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
     let mut arguments = words(match spec.boot {
         Boot::Pi { .. } => &["-machine", "raspi4b"],
@@ -404,7 +403,7 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// What it starts from.
+/// Returns the arguments for what the machine starts from.
 fn boot(spec: &Spec) -> Vec<String> {
     let direct = |kernel: &Path, initramfs: &Path, command_line: &str| {
         let (kernel, initramfs) = (kernel.to_string_lossy(), initramfs.to_string_lossy());
@@ -433,7 +432,7 @@ fn boot(spec: &Spec) -> Vec<String> {
             once
         }
         Boot::Disk { starter, disk, qmp } => {
-            // QEMU's own start of a kernel has the first place.
+            // If QEMU starts a kernel directly, the kernel comes first in the boot order.
             let (mut all, first) = match starter {
                 Starter::Firmware { code, vars } => {
                     let flash = |unit: u8, path: &Path, more: &str| {
@@ -473,8 +472,8 @@ fn boot(spec: &Spec) -> Vec<String> {
     }
 }
 
-/// A kernel that QEMU starts has a fixed address in a network of its own, from which nothing gets out, with no DHCP to
-/// wait for; what a disk brings finds a DHCP server, and this host as 10.0.2.2.
+/// Returns the arguments for the network. A kernel that QEMU starts directly has a fixed address in an isolated
+/// network without DHCP. A system on a disk finds a DHCP server, and this host at 10.0.2.2.
 fn network(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
     let own = match spec.boot {
         Boot::Kernel { .. } => "user,id=net,restrict=on,ipv6=off",
@@ -489,7 +488,7 @@ fn network(spec: &Spec, ports: &[(u16, SocketAddr)]) -> Vec<String> {
         Some(Tap { name, .. }) => format!("tap,id=net,ifname={name},script=no,downscript=no"),
     };
     let card = "virtio-net-pci,netdev=net,romfile=";
-    // Without a source of chance the guest would wait for it.
+    // Without a source of entropy, the guest would block on it.
     let chance = ["-device", "virtio-rng-pci"];
     let mut all = words(&["-netdev", &network, "-device", card]);
     all.extend(words(&chance));

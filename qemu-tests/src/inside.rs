@@ -1,4 +1,4 @@
-//! One program run inside a machine, to its exit status: what `cargo xtask test guest` does with each.
+//! Runs one program inside a machine and returns its exit status. `cargo xtask test guest` runs each test program so.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,56 +12,56 @@ use crate::guest::{Boot, Guest, GuestError, Spec};
 use crate::speed::Speed;
 use hearth_image::initramfs::{Initramfs, InitramfsError, Owner};
 
-/// From the start to the first program, and from its end to the machine's, on a quiet host.
+/// Time limit from the start to the first program, and from its end to the machine's end, on an idle host.
 const BOOT: Duration = Duration::from_secs(15);
 
-/// What a machine needs that runs programs.
+/// The configuration of machines that run programs.
 #[derive(Clone, Debug)]
 pub struct Inside {
-    /// Its processor.
+    /// The processor architecture.
     pub arch: Arch,
-    /// A kernel that QEMU can start itself.
+    /// A kernel that QEMU can start directly.
     pub kernel: PathBuf,
-    /// `guest-init`, built for the processor.
+    /// `guest-init`, built for this architecture.
     pub init: PathBuf,
-    /// Memory, in MiB.
+    /// Memory in MiB.
     pub memory: u32,
-    /// Processors.
+    /// The number of processors.
     pub cpus: u32,
-    /// More words for QEMU: further devices.
+    /// More arguments for QEMU, for further devices.
     pub devices: Vec<String>,
-    /// Where archives and logs are kept.
+    /// The directory for archives and logs.
     pub place: PathBuf,
-    /// Is told each line of the console.
+    /// Called with each line of the console.
     pub on_line: Option<OnLine>,
 }
 
-/// What goes wrong with a program inside.
+/// Why running a program inside a machine failed.
 #[derive(Debug, thiserror::Error)]
 pub enum InsideError {
-    /// The machine.
+    /// The machine failed.
     #[error(transparent)]
     Guest(#[from] GuestError),
-    /// Its root.
+    /// The machine's root file system cannot be made.
     #[error("cannot make the guest's root")]
     Root(#[from] InitramfsError),
-    /// The program has failed.
+    /// The program failed.
     #[error("{name}: the program inside ended with {status}; the console, {}, ends with:\n{tail}", log.display())]
     Failed {
         /// The machine.
         name: String,
-        /// The exit status, or the signal.
+        /// The exit status or the signal.
         status: String,
-        /// The console's log.
+        /// The console's log file.
         log: PathBuf,
-        /// Its end.
+        /// The last lines of the console.
         tail: String,
     },
 }
 
 impl Inside {
-    /// How fast this host is: a machine is started that has nothing to do but to end with a certain
-    /// status. If that does not come through, no other would.
+    /// Measures how fast this host is: starts a machine that only has to end with a certain status. If this status
+    /// does not arrive, no other would.
     pub fn measure(&self) -> Result<Speed, InsideError> {
         let begun = Instant::now();
         let name = format!("{}-nothing", self.arch.name());
@@ -96,7 +96,7 @@ impl Inside {
         root.file("/init", init, Owner::ROOT, 0o755)?;
         root.file(JOB, job.to_text().into_bytes(), Owner::ROOT, 0o600)?;
         let initramfs = self.place.join(format!("{name}.cpio.zst"));
-        // Quick rather than small: it is unpacked once.
+        // Low compression is faster here, because the archive is unpacked only once.
         write(&initramfs, &root.archive_zstd(1)?)?;
         let guest = Guest::start(&Spec {
             name: name.to_owned(),
@@ -119,8 +119,7 @@ impl Inside {
         Ok(guest)
     }
 
-    /// Runs `job` in a machine of its own; an error if it fails, or takes longer than `limit` on a
-    /// quiet host.
+    /// Runs `job` in a new machine. Fails if the job fails, or takes longer than `limit` (for an idle host).
     pub fn run(
         &self,
         name: &str,
@@ -138,7 +137,7 @@ impl Inside {
     }
 }
 
-/// Waits for the job's end and the machine's; how the job ended.
+/// Waits for the end of the job and of the machine, and returns how the job ended.
 fn finished(guest: &mut Guest, limit: Duration) -> Result<String, InsideError> {
     let line = guest.expect(ENDED, limit + BOOT)?;
     guest.wait_off(BOOT)?;

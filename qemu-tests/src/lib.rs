@@ -1,20 +1,20 @@
-//! Virtual machines for tests: [`Guest`] starts QEMU, reads its serial console, waits for what shall
-//! appear there, and ends it whatever happens.
+//! Virtual machines for tests: [`Guest`] starts QEMU, reads its serial console, waits for markers there, and ends
+//! QEMU when it is dropped.
 //!
-//! | module | owns |
+//! | module | contents |
 //! |---|---|
-//! | [`arch`] | processors, and the machine that QEMU makes of each |
-//! | [`console`] | what the machine has printed: kept in a log, searched for markers |
-//! | [`guest`] | one machine from its start to its end |
-//! | [`machine`] | one machine that is started from its own disk, again and again; QEMU's commands |
-//! | [`pi`] | what a Raspberry Pi's firmware does with a card, done by this host |
-//! | [`slot`] | what selector and stub take from a slot, taken by this host |
-//! | [`speed`] | how much slower than planned this host is |
-//! | [`timings`] | how long machines ran, for the test run that starts them |
-//! | [`inside`] | one program run inside a machine, to its exit status |
+//! | [`arch`] | QEMU's program and machine for each processor architecture |
+//! | [`console`] | the console output of a machine: written to a log, searched for markers |
+//! | [`guest`] | one machine from start to end |
+//! | [`machine`] | a machine that is started from its own disk, repeatedly; commands to QEMU |
+//! | [`pi`] | does what a Raspberry Pi's firmware does with a card |
+//! | [`slot`] | does what selector and stub do with a slot |
+//! | [`speed`] | how much slower this host is than the one that time limits are for |
+//! | [`timings`] | reports how long machines ran, for the test run that starts them |
+//! | [`inside`] | runs one program inside a machine, and returns its exit status |
 //!
-//! What runs inside is the crate `hearth-guest` (`qemu-tests/guest`), built for the guest's processor.
-//! `cargo xtask test guest` builds all that a machine needs and calls this; so nothing here builds.
+//! The crate `hearth-guest` (`qemu-tests/guest`), built for the guest's architecture, runs inside.
+//! `cargo xtask test guest` builds all that a machine needs and calls this crate, which builds nothing.
 
 pub mod arch;
 pub mod console;

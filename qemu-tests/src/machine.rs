@@ -1,9 +1,9 @@
-//! A machine with a disk: its disk and its firmware's variables are its own and stay from one start to the next, whatever
-//! ended it; and it can be commanded while it runs. UEFI firmware starts what is on the disk, or QEMU does.
+//! A machine with a disk. The disk and the firmware's variables persist from one start to the next, however the
+//! machine ended, and the machine can be controlled while it runs. UEFI firmware or QEMU starts the system on the
+//! disk.
 //!
-//! Power that is pulled is a [`Guest`] that is dropped: QEMU is killed where it stands. What it had written
-//! is then in the host's memory for files, so this finds what a guest writes in a wrong order or not at all,
-//! and not what a disk loses of its own cache.
+//! A power cut is a [`Guest`] that is dropped: QEMU is killed. The host still has what QEMU had written. So tests
+//! find writes that the guest does in the wrong order or not at all, but not the loss of a disk's own cache.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
@@ -19,8 +19,7 @@ use crate::guest::{Boot, Guest, GuestError, Spec, Starter, Tap};
 use crate::slot;
 use crate::speed::Speed;
 
-/// Where Debian's packages `ovmf` and `qemu-efi-aarch64` have the firmware, and its variables as they are
-/// new.
+/// The paths of the firmware and of its initial variables, in Debian's packages `ovmf` and `qemu-efi-aarch64`.
 pub fn firmware(arch: Arch) -> [&'static str; 2] {
     match arch {
         Arch::X86_64 => [
@@ -40,29 +39,30 @@ pub struct Machine {
     name: String,
     arch: Arch,
     place: PathBuf,
-    /// How often it was started: each start has a log.
+    /// The number of starts so far. Each start has its own log.
     starts: u32,
-    /// A kernel that QEMU starts with all else of the disk's slot a; without it, UEFI firmware starts the disk.
+    /// A kernel that QEMU starts, with the rest of the disk's slot a. If `None`, UEFI firmware starts the disk.
     pub kernel: Option<PathBuf>,
-    /// In MiB.
+    /// Memory in MiB.
     pub memory: u32,
-    /// Ports of the guest (TCP) that this host reaches.
+    /// TCP ports of the guest that this host reaches.
     pub ports: Vec<u16>,
-    /// Where its network's cable ends, if not in a network of QEMU's own.
+    /// The tap device of the machine's network card, if not QEMU's own network.
     pub tap: Option<Tap>,
-    /// What its clock says when it is switched on, as `1980-01-01T00:00:00`; without it, this host's time.
+    /// The time of its clock when it is switched on, such as `1980-01-01T00:00:00`. If `None`, this host's time.
     pub clock: Option<String>,
-    /// Its time is the number of instructions that it has run, so that it can be compared from run to run: one
-    /// takes a nanosecond, whatever it is. While it waits for a device time is the host's. What it writes is forgotten.
+    /// Makes the number of executed instructions the machine's clock, so that runs can be compared: each instruction
+    /// takes one nanosecond. While the machine waits for a device, its clock follows the host's. Writes to its disk
+    /// are discarded.
     pub counted: bool,
-    /// Further devices, in words for QEMU.
+    /// Further devices, as arguments for QEMU.
     pub devices: Vec<String>,
-    /// Is told each line of the console.
+    /// Called with each line of the console.
     pub on_line: Option<OnLine>,
 }
 
 impl Machine {
-    /// A machine with a copy of a disk's image, and of variables that are new. Its files are in `place`, and
+    /// Creates a machine with a copy of a disk image and new variables. Its files are in `place`, and their names
     /// begin with `name`.
     pub fn new(place: &Path, name: &str, arch: Arch, image: &Path) -> Result<Machine, GuestError> {
         let machine = Machine {
@@ -86,7 +86,7 @@ impl Machine {
         Ok(machine)
     }
 
-    /// Its disk, to be looked at and changed while it is off.
+    /// The machine's disk, which may be read and changed while the machine is off.
     pub fn disk(&self) -> PathBuf {
         self.place.join(format!("{}.disk", self.name))
     }
@@ -95,7 +95,7 @@ impl Machine {
         self.place.join(format!("{}.vars", self.name))
     }
 
-    /// Makes the disk larger than its image, as a device's is.
+    /// Makes the disk larger than the image, as on a real device.
     pub fn enlarge(&self, bytes: u64) -> Result<(), GuestError> {
         let disk = self.disk();
         let opened = OpenOptions::new().write(true).open(&disk);
@@ -123,24 +123,24 @@ impl Machine {
         })
     }
 
-    /// What is not as it always is, in words for QEMU.
+    /// Returns the QEMU arguments that differ between machines.
     fn words(&self) -> Vec<String> {
         let mut words = self.devices.clone();
         if let Some(time) = &self.clock {
             words.extend(["-rtc".to_owned(), format!("base={time}")]);
         }
         if self.counted {
-            // Its disk is one whose writes need not last, or the host's own disk would be what is measured.
+            // The disk does not have to persist writes; otherwise, the host's disk would be measured.
             words.extend(["-icount", "shift=0", "-snapshot"].map(str::to_owned));
         }
         words
     }
 
-    /// Switches it on.
+    /// Switches the machine on.
     pub fn boot(&mut self, speed: Speed) -> Result<Running, GuestError> {
         self.starts += 1;
         let name = format!("{}-{}", self.name, self.starts);
-        // The name of a socket is at most 107 bytes long.
+        // The path of a Unix socket has at most 107 bytes.
         let process = std::process::id();
         let qmp = std::env::temp_dir().join(format!("hearth-{process}-{name}.qmp"));
         let guest = Guest::start(&Spec {
@@ -153,7 +153,7 @@ impl Machine {
             },
             devices: self.words(),
             memory: self.memory,
-            // QEMU counts those of one processor only.
+            // QEMU counts the instructions of one processor only.
             cpus: if self.counted { 1 } else { 2 },
             ports: self.ports.clone(),
             tap: self.tap.clone(),
@@ -166,7 +166,7 @@ impl Machine {
             name: name.clone(),
             what: error.to_string(),
         });
-        // No other process shall connect, and the name has no further use.
+        // No other process may connect, and the path is not needed again.
         let _ = fs::remove_file(&qmp);
         Ok(Running {
             commands: commands?,
@@ -176,44 +176,44 @@ impl Machine {
     }
 }
 
-/// A machine that is on. Dropped, it loses its power.
+/// A machine that is on. Dropping it cuts its power.
 #[derive(Debug)]
 pub struct Running {
-    /// Its console and ports.
+    /// The machine's console and ports.
     pub guest: Guest,
     commands: Commands,
     name: String,
 }
 
 impl Running {
-    /// Presses the button that resets it.
+    /// Presses the reset button.
     pub fn reset(&mut self) -> Result<(), GuestError> {
         self.command("system_reset").map(drop)
     }
 
-    /// Presses the button that switches it off, which is a wish that the system inside sees.
+    /// Presses the power button, which asks the system inside to switch off.
     pub fn press_power(&mut self) -> Result<(), GuestError> {
         self.command("system_powerdown").map(drop)
     }
 
-    /// Plugs the network's cable in, or pulls it.
+    /// Plugs the network cable in or out.
     pub fn link(&mut self, up: bool) -> Result<(), GuestError> {
         self.link_of("net", up)
     }
 
-    /// The same of another network, by QEMU's name for it.
+    /// Plugs the cable of another network in or out, by QEMU's name for the network.
     pub fn link_of(&mut self, network: &str, up: bool) -> Result<(), GuestError> {
         let arguments = json!({ "name": network, "up": up });
         self.command_with("set_link", arguments).map(drop)
     }
 
-    /// `running`, `shutdown`, ...
+    /// Returns QEMU's run state: `running`, `shutdown`, ...
     pub fn status(&mut self) -> Result<String, GuestError> {
         let said = self.command("query-status")?;
         Ok(said["status"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Waits for an event of QEMU's, such as `RESET` or `WATCHDOG`, after those that were waited for before.
+    /// Waits for a QEMU event, such as `RESET` or `WATCHDOG`, after those that were waited for before.
     pub fn event(&mut self, event: &str, limit: Duration) -> Result<Value, GuestError> {
         let limit = self.guest.speed().scale(limit);
         let found = self.commands.event(event, limit);
@@ -236,17 +236,17 @@ impl Running {
     }
 }
 
-/// QEMU's machine protocol: a line of JSON each way, and events in between.
+/// A connection to QEMU's machine protocol (QMP): one line of JSON each way, with events in between.
 #[derive(Debug)]
 struct Commands {
     stream: BufReader<UnixStream>,
-    /// What has come of the next line.
+    /// The beginning of the next line.
     part: String,
-    /// What came while something else was waited for.
+    /// Events that arrived during other commands.
     events: Vec<Value>,
 }
 
-/// How long an answer to a command may take.
+/// Time limit for QEMU's response to a command.
 const ANSWER: Duration = Duration::from_secs(60);
 
 impl Commands {
@@ -256,7 +256,7 @@ impl Commands {
             match UnixStream::connect(place) {
                 Ok(stream) => break stream,
                 Err(error) if Instant::now() >= until => return Err(error),
-                // QEMU has just begun; nothing tells when it has made its socket.
+                // QEMU has just started; nothing signals that its socket exists.
                 Err(_) => std::thread::sleep(Duration::from_millis(10)),
             }
         };
@@ -276,7 +276,7 @@ impl Commands {
     fn line(&mut self, limit: Duration) -> io::Result<Value> {
         let limit = limit.max(Duration::from_millis(1));
         self.stream.get_ref().set_read_timeout(Some(limit))?;
-        // If the time is up within a line, the rest of it comes later.
+        // If the time limit passes within a line, the next call reads the rest.
         if self.stream.read_line(&mut self.part)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

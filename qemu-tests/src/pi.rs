@@ -1,7 +1,7 @@
-//! A Raspberry Pi 4 without its firmware. QEMU has the machine (`raspi4b`) and nothing that would start it from a
-//! card, so this host does what the firmware does: it reads the card's partitions, lets `autoboot.txt` choose a slot,
-//! takes from there what `config.txt` names, and tells the kernel by the device tree what it chose
-//! (raspberrypi.com: "config.txt", "Boot flow", `/chosen/bootloader`).
+//! A Raspberry Pi 4 without its firmware. QEMU has the machine (`raspi4b`), but nothing that starts it from a card,
+//! so this host does what the firmware does. It reads the card's partitions, chooses a slot with `autoboot.txt`,
+//! reads the files that `config.txt` names, and reports its choice to the kernel in the device tree (raspberrypi.com:
+//! "config.txt", "Boot flow", `/chosen/bootloader`).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,11 +14,11 @@ use hearth_image::disk::{self, Table};
 
 use crate::slot;
 
-/// The device tree that a Pi 4 gets, where `config.txt` names no other.
+/// The device tree of a Pi 4, unless `config.txt` names another.
 const DEVICES: &str = "bcm2711-rpi-4-b.dtb";
 
-/// What the kernel would look for in vain on QEMU's machine, and die of, or wait for: what belongs to HDMI; the watchdog,
-/// which there bites at once.
+/// Devices that QEMU's machine lacks, and on which the kernel would crash or hang: HDMI. Also the watchdog, which
+/// resets QEMU's machine at once.
 const LACKING: [&str; 7] = [
     "/soc/clock@7ef00000",
     "/soc/interrupt-controller@7ef00100",
@@ -29,76 +29,77 @@ const LACKING: [&str; 7] = [
     "/soc/watchdog@7e100000",
 ];
 
-/// Where QEMU has its card, a real Pi its radio; and what that is powered by, over pins that QEMU does not know.
+/// The controller to which QEMU attaches the card, and a real Pi its radio. `OF_RADIO` are its properties for the
+/// radio's power supply, over pins that QEMU does not emulate.
 const CARD: &str = "/soc/mmc@7e300000";
 const OF_RADIO: [&str; 3] = ["mmc-pwrseq", "pinctrl-names", "pinctrl-0"];
 
-/// What the firmware has taken from a card.
+/// What the firmware has read from a card.
 #[derive(Clone, Debug)]
 pub struct Taken {
-    /// The partition that it started.
+    /// The number of the partition that it starts.
     pub partition: u32,
-    /// A kernel.
+    /// The kernel.
     pub kernel: PathBuf,
-    /// Its first root.
+    /// The initramfs.
     pub initramfs: PathBuf,
-    /// Its device tree, with what the firmware adds.
+    /// The device tree, with the firmware's additions.
     pub devices: PathBuf,
-    /// Its command line.
+    /// The kernel's command line.
     pub command_line: String,
 }
 
-/// Why nothing can be started.
+/// Why a card cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum PiError {
-    /// A file of this host, or a program of its.
+    /// A file or program of this host failed.
     #[error("cannot {attempt} {}", path.display())]
     File {
-        /// What was tried.
+        /// What was attempted.
         attempt: &'static str,
-        /// With what.
+        /// The file or program.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The card's table.
+    /// The card has no valid partition table.
     #[error("the card has no table of partitions")]
     Table(#[from] disk::DiskError),
-    /// A partition is not there.
+    /// The card has no such partition.
     #[error("the card has no partition {0}")]
     Partition(u32),
-    /// A file of a partition.
+    /// A file of a partition cannot be read.
     #[error("cannot read {path} of partition {partition}")]
     Read {
         /// The partition.
         partition: u32,
         /// The file.
         path: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// `config.txt` lacks what no firmware could do without.
+    /// `config.txt` lacks a setting that the firmware needs.
     #[error("config.txt of partition {partition} names no {key}")]
     Config {
         /// The partition.
         partition: u32,
-        /// What it should name.
+        /// The missing key.
         key: &'static str,
     },
-    /// `fdtput` did not take it.
+    /// `fdtput` failed.
     #[error("the device tree does not take {what} ({status})")]
     Devices {
         /// Node and property.
         what: String,
-        /// How it ended.
+        /// Its exit status.
         status: std::process::ExitStatus,
     },
 }
 
-/// Does with `card` what the firmware does when it is switched on, or when the system has asked for a trial.
+/// Does with `card` what the firmware does at power-on, or, with `trial`, after the system has requested a trial.
 ///
 /// # Errors
-/// Whatever would leave a Pi dark.
+/// If a Pi would not start from the card.
 pub fn take(card: &Path, trial: bool, place: &Path) -> Result<Taken, PiError> {
     let mut opened = File::open(card).map_err(file("open", card))?;
     let table = disk::read(&mut opened)?;
@@ -143,8 +144,8 @@ pub fn take(card: &Path, trial: bool, place: &Path) -> Result<Taken, PiError> {
     })
 }
 
-/// What `config.txt` says: `key=value`, but for `initramfs FILE ADDRESS`, which has no sign between. A heading in
-/// brackets is for other models, unless it is `[all]` or `[pi4]`.
+/// Parses `config.txt`: lines of `key=value`, and `initramfs FILE ADDRESS` without `=`. Sections in brackets are for
+/// other models, except `[all]` and `[pi4]`.
 fn settings(text: &str) -> BTreeMap<String, String> {
     let mut ours = true;
     let mut settings = BTreeMap::new();
@@ -163,7 +164,7 @@ fn settings(text: &str) -> BTreeMap<String, String> {
     settings
 }
 
-/// A file of a partition.
+/// Reads a file of a partition.
 fn read(card: &mut File, table: &Table, number: u32, path: &str) -> Result<Vec<u8>, PiError> {
     let mut all = table.partitions.iter();
     let found = all.find(|partition| partition.number == number);

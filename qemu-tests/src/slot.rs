@@ -1,6 +1,5 @@
-//! What selector and stub take from a slot for UEFI firmware, taken by this host instead: so a device is started without
-//! its firmware where the firmware is not what is tested. What they do themselves is tested by `cargo xtask test
-//! firmware`.
+//! Reads from a slot what selector and stub would read. So a device can be started without UEFI firmware in tests
+//! that are not about the firmware. `cargo xtask test firmware` tests selector and stub themselves.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -11,52 +10,52 @@ use hearth_image::fat;
 use hearth_image::layout::Role;
 use hearth_image::uki::{Uki, UkiError};
 
-/// The file that a slot is.
+/// The file that contains a slot's system.
 const UKI: &str = "hearth.efi";
 
-/// What a kernel is started with, beside itself.
+/// What a kernel is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// Its first root, a file of this host.
+    /// The initramfs, a file on this host.
     pub initramfs: PathBuf,
-    /// The slot's command line, with what the stub adds.
+    /// The slot's command line, with the stub's additions.
     pub command_line: String,
 }
 
 /// Why a slot cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum SlotError {
-    /// The disk, or a file of this host.
+    /// The disk, or a file on this host, cannot be read or written.
     #[error("cannot {attempt} {}", path.display())]
     File {
-        /// What was tried.
+        /// What was attempted.
         attempt: &'static str,
-        /// With what.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The disk's table.
+    /// The disk has no valid partition table.
     #[error("the disk has no table of partitions")]
     Table(#[from] disk::DiskError),
-    /// The table names no slot a.
+    /// The table has no slot a.
     #[error("the disk has no slot a")]
     Missing,
-    /// The slot's file system, or its file.
+    /// The slot's file system or its file cannot be read.
     #[error("cannot read {UKI} of slot a")]
     Read(#[source] io::Error),
-    /// Its file.
+    /// The file is not a kernel image.
     #[error("{UKI} of slot a is not a kernel image")]
     Uki(#[from] UkiError),
-    /// Its file has not all parts.
+    /// The file lacks a section.
     #[error("{UKI} of slot a has no section {0}")]
     Section(&'static str),
 }
 
-/// Takes slot a of a disk; its initramfs is written to `initramfs`.
+/// Reads slot a of a disk, and writes its initramfs to `initramfs`.
 ///
 /// # Errors
-/// Whatever would keep the slot from starting.
+/// If the slot could not be started.
 pub fn take(disk: &Path, initramfs: &Path) -> Result<Taken, SlotError> {
     let mut opened = File::open(disk).map_err(file("open", disk))?;
     let table = disk::read(&mut opened)?;
@@ -73,7 +72,7 @@ pub fn take(disk: &Path, initramfs: &Path) -> Result<Taken, SlotError> {
     })
 }
 
-/// A file of a partition's FAT.
+/// Reads a file of a partition with a FAT file system.
 pub(crate) fn read(disk: &mut File, partition: &Partition, path: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     disk.seek(SeekFrom::Start(partition.span.start))?;

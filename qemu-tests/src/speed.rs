@@ -1,48 +1,48 @@
-//! How much slower this host is than the one that limits were written for. Everything is emulated, so
-//! a machine's own start is a fair measure of whatever follows in it.
+//! How much slower this host is than the one that time limits were written for. Everything is emulated, so the start
+//! of a machine is a fair measure for everything else in it.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::arch::Arch;
 
-/// By how much time limits are stretched: 1 on a quiet host, never less.
+/// The factor for time limits: 1 on an idle host, never less.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Speed(f64);
 
 impl Speed {
-    /// Not measured yet: limits as long as on a very slow host.
+    /// The factor before the measurement: that of a very slow host.
     pub const UNKNOWN: Speed = Speed(Speed::SLOWEST);
 
-    /// A host that is slower still has another fault, which a limit shall bring to light.
+    /// The largest factor. A host that is even slower has another problem, which a time limit should reveal.
     const SLOWEST: f64 = 15.0;
 
-    /// Between the measure and what follows, the host may have become busier; a limit is there to end
-    /// what hangs, not to measure.
+    /// A safety factor: the host may have become busier since the measurement. Limits are there to end what hangs,
+    /// not to measure.
     const DOUBT: f64 = 2.0;
 
-    /// From how long a machine took that starts and has nothing to do.
+    /// Computes the factor from how long an idle machine took from start to end.
     pub fn of(arch: Arch, took: Duration) -> Speed {
         let slower = took.as_secs_f64() / quiet(arch).as_secs_f64();
         Speed((slower * Speed::DOUBT).clamp(1.0, Speed::SLOWEST))
     }
 
-    /// Since when such a machine runs.
+    /// Computes the factor from when such a machine was started.
     pub(crate) fn since(arch: Arch, begun: Instant) -> Speed {
         Speed::of(arch, begun.elapsed())
     }
 
-    /// By how much.
+    /// Returns the factor.
     pub fn times(self) -> f64 {
         self.0
     }
 
-    /// What was measured before, as [`Speed::times`] told it.
+    /// Restores a factor that was measured before and returned by [`Speed::times`].
     pub fn known(times: f64) -> Speed {
         Speed(times.clamp(1.0, Speed::SLOWEST))
     }
 
-    /// A limit for a quiet host, as it is here.
+    /// Stretches a limit for an idle host to one for this host.
     pub fn scale(self, limit: Duration) -> Duration {
         limit.mul_f64(self.0)
     }
@@ -54,7 +54,7 @@ impl fmt::Display for Speed {
     }
 }
 
-/// What `Inside::measure` took on two quiet processors of 2024.
+/// How long `Inside::measure` took on two idle processors of 2024.
 fn quiet(arch: Arch) -> Duration {
     match arch {
         Arch::X86_64 => Duration::from_millis(2_500),

@@ -1,8 +1,8 @@
-//! Reports to a test run what its time was spent on: machines from their start to their end, and time limits that were
-//! waited for.
+//! Reports to a test run what its time was spent on: machines from start to end, and waiting for time limits.
 //!
-//! The run names a file in the environment, to which each machine and each wait adds a line of JSON:
-//! `{"what":"machine","name":"x86_64-smoke","boot_ms":2100,"total_ms":31000}`. Without that name nothing is written.
+//! The run names a file in the environment, and each machine and each wait appends a line of JSON to it:
+//! `{"what":"machine","name":"x86_64-smoke","boot_ms":2100,"total_ms":31000}`. Without that variable, nothing is
+//! written.
 
 use std::fs::File;
 use std::io::Write;
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-/// The variable that names the file. `xtask::timings` reads it.
+/// The environment variable with the file's path. `xtask::timings` reads it.
 const FILE: &str = "HEARTH_TIMINGS";
 
-/// Reports how long a test waited for a time limit of what it tests, which nothing shortens.
+/// Reports how long a test waited for a time limit of the tested system, which cannot be shortened.
 pub fn waited(time: Duration) {
     write("pause", "pause", Duration::ZERO, time);
 }
@@ -34,6 +34,6 @@ fn write(what: &str, name: &str, boot: Duration, total: Duration) {
         "total_ms": total.as_millis() as u64,
     });
     let opened = File::options().create(true).append(true).open(file);
-    // Without the line only a column of the run's table lacks something.
+    // If writing fails, only a column of the run's table is incomplete.
     let _ = opened.and_then(|mut file| writeln!(file, "{line}"));
 }

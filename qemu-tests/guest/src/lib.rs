@@ -1,35 +1,34 @@
-//! What the host tells the guest, and the guest the host. The host puts a [`Job`] into the machine's
-//! root; the guest's init runs it, with the serial console as its output, and says [`STARTED`] before
-//! and [`ENDED`] after it.
+//! The messages between host and guest. The host puts a [`Job`] into the machine's root file system. The guest's init
+//! runs it with the serial console as its output, and prints [`STARTED`] before and [`ENDED`] after it.
 
-/// Where the job is.
+/// The path of the job in the machine.
 pub const JOB: &str = "/job";
 
-/// A line of the console: the machine is ready, and the job begins.
+/// Console line: the machine is ready, and the job begins.
 pub const STARTED: &str = "guest-init: the job begins";
 
-/// A line of the console, and what follows it: `status N` or `signal N`, or what went wrong with the
-/// machine itself. It switches itself off after that.
+/// Beginning of a console line that ends with `status N`, `signal N`, or an error of the machine itself. The machine
+/// switches itself off after this line.
 pub const ENDED: &str = "guest-init: ended with ";
 
-/// A line of the console: how firmware has started this system, in `name=value`.
+/// Beginning of a console line that reports how firmware has started this system, as `name=value`.
 pub const REPORT: &str = "boot-report: ";
 
-/// What the init itself ends with when it is the job: the machine's start is measured, and the way that a
-/// failure takes from the inside to the host is tried.
+/// Exit status of the init if the init itself is the job, which measures the machine's start and checks that a
+/// failure inside reaches the host.
 pub const NOTHING: u8 = 7;
 
-/// A program to run, as root.
+/// A program to run as root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Job {
-    /// The program's path, and its arguments.
+    /// The program's path and its arguments.
     pub words: Vec<String>,
-    /// Its whole environment.
+    /// The program's whole environment.
     pub env: Vec<(String, String)>,
 }
 
 impl Job {
-    /// Runs these words with an empty environment.
+    /// Creates a job with these words and an empty environment.
     pub fn new(words: &[&str]) -> Job {
         Job {
             words: words.iter().map(|word| (*word).to_owned()).collect(),
@@ -37,14 +36,14 @@ impl Job {
         }
     }
 
-    /// The same with a variable of the environment.
+    /// Adds an environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Job {
         self.env.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// As it lies in the machine's root: a word or a variable a line, so neither may contain an end of
-    /// a line.
+    /// Encodes the job for the machine's root file system, one word or variable per line. So neither may contain a
+    /// newline.
     pub fn to_text(&self) -> String {
         let words = self.words.iter().map(|word| format!("word {word}\n"));
         let env = self
@@ -54,7 +53,7 @@ impl Job {
         words.chain(env).collect()
     }
 
-    /// Reads it; `None` if it is not what [`Job::to_text`] makes.
+    /// Decodes a job. Returns `None` for text that [`Job::to_text`] does not produce.
     pub fn from_text(text: &str) -> Option<Job> {
         let mut job = Job::default();
         for line in text.lines() {

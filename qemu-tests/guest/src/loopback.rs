@@ -1,4 +1,4 @@
-//! The loopback interface, brought up by one message of rtnetlink(7).
+//! Brings up the loopback interface with one rtnetlink(7) message.
 
 use std::os::fd::AsRawFd;
 
@@ -9,7 +9,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
 };
 
-/// The first interface of every network namespace.
+/// The index of the first interface of every network namespace.
 const INDEX: i32 = 1;
 
 pub(crate) fn up() -> anyhow::Result<()> {
@@ -31,7 +31,7 @@ pub(crate) fn up() -> anyhow::Result<()> {
     }
 }
 
-/// `struct nlmsghdr` and `struct ifinfomsg` (linux/rtnetlink.h): set the flag "up" of the interface.
+/// `struct nlmsghdr` and `struct ifinfomsg` (linux/rtnetlink.h) that set the interface's flag "up".
 fn message() -> Vec<u8> {
     const LENGTH: u32 = 32;
     let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
@@ -42,11 +42,11 @@ fn message() -> Vec<u8> {
     message.extend(flags.to_ne_bytes());
     // Sequence number and sender.
     message.extend([0; 8]);
-    // Family, padding, type of device.
+    // Family, padding and device type.
     message.extend([0; 4]);
     message.extend(INDEX.to_ne_bytes());
     message.extend(up.to_ne_bytes());
-    // Which of the flags change.
+    // The mask of the flags to change.
     message.extend(up.to_ne_bytes());
     message
 }

@@ -1,5 +1,5 @@
-//! The init of a machine that tests run in: PID 1, from the kernel's hand to switching off. It makes the
-//! room that a program finds on the appliance, runs one program, and says how that ended. It is not the
+//! The init of a machine that tests run in: PID 1 from the kernel's start to switching off. It sets up the
+//! environment that a program finds on the appliance, runs one program, and reports how it ended. It is not the
 //! appliance's own init.
 
 mod loopback;
@@ -36,11 +36,11 @@ fn main() -> ExitCode {
         Ok(never) => match never {},
         Err(error) => say(&format!("guest-init: cannot switch off: {error:#}")),
     }
-    // The end of PID 1 is a panic of the kernel, which ends the machine, too.
+    // The end of PID 1 makes the kernel panic, which also ends the machine.
     ExitCode::FAILURE
 }
 
-/// Runs the job in its room; how it ended.
+/// Runs the job, and returns how it ended.
 fn run() -> anyhow::Result<String> {
     root::change().context("cannot leave the initramfs")?;
     root::furnish()?;
@@ -58,7 +58,7 @@ fn run() -> anyhow::Result<String> {
         .with_context(|| format!("cannot run {program}"))?;
     let child = Pid::from_raw(child.id().try_into()?);
     let status = reap(Some(child))?.context("the job cannot be waited for")?;
-    // Whatever it left behind.
+    // Kill the processes that the job has left behind.
     match kill(Pid::from_raw(-1), Signal::SIGKILL) {
         Ok(()) => ensure!(reap(None)?.is_none(), "nobody was waited for"),
         Err(Errno::ESRCH) => {}
@@ -67,8 +67,8 @@ fn run() -> anyhow::Result<String> {
     Ok(status)
 }
 
-/// Waits for children, ours and those whose parents have died, until there is none, or `until` has
-/// ended; how that one did.
+/// Waits for children, including those whose parents have died, until there are none left or `until` has ended.
+/// Returns how `until` ended.
 fn reap(until: Option<Pid>) -> anyhow::Result<Option<String>> {
     loop {
         let ended = match wait() {
@@ -84,9 +84,9 @@ fn reap(until: Option<Pid>) -> anyhow::Result<Option<String>> {
     }
 }
 
-/// Keeps the kernel's own words from the console, where they could fall into the middle of ours.
+/// Keeps kernel messages off the console, where they could interrupt lines of this program.
 fn hush() {
-    // Where /proc is not there, the machine has a fault that is told below.
+    // If /proc is missing, the machine has a fault that is reported below.
     let _ = fs::write("/proc/sys/kernel/printk", "1");
 }
 
@@ -95,8 +95,8 @@ fn off() -> anyhow::Result<Infallible> {
     Ok(reboot(RebootMode::RB_POWER_OFF)?)
 }
 
-/// Says a line, from its beginning, whatever was said before.
+/// Prints a line, after a newline in case the last output did not end with one.
 fn say(line: &str) {
-    // Nobody could be told.
+    // There is no other way to report the error.
     let _ = writeln!(std::io::stdout(), "\n{line}");
 }

@@ -1,5 +1,5 @@
-//! Stands in for the platform where the appliance's init is tested: says that it is ready and well, as long as the
-//! kernel's command line (`platform=ORDER`) does not want it to crash, to hang, or to ask for a restart.
+//! A stand-in for the platform in tests of the appliance's init. It reports that it is ready and healthy, unless
+//! `platform=ORDER` on the kernel's command line orders it to crash, to hang or to request a restart.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -11,7 +11,7 @@ use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Where it remembers that it has crashed already.
+/// A file that records that this program has already crashed.
 const CRASHED: &str = "/tmp/crashed";
 
 fn main() -> ExitCode {
@@ -54,7 +54,7 @@ fn run() -> anyhow::Result<u8> {
         _ => {}
     }
     if order == "crash" {
-        // What it starts must not outlive it.
+        // Init must not let this child outlive the stand-in.
         Command::new("/bin/hearth").arg("--left-behind").spawn()?;
     }
     socket.send(b"READY=1\nSTATUS=a stand-in serves\n")?;
@@ -101,20 +101,20 @@ fn run() -> anyhow::Result<u8> {
     }
 }
 
-/// How many of those that the first life started are there, besides this life's own.
+/// Returns how many processes of the crashed run still exist, not counting this run's own.
 fn left_behind() -> anyhow::Result<usize> {
     let mut count = 0;
     for entry in fs::read_dir("/proc")? {
         let place = entry?.path().join("cmdline");
-        // Whoever has ended meanwhile is not left behind.
+        // A process that has ended meanwhile was not left behind.
         let words = fs::read(place).unwrap_or_default();
         count += usize::from(words.ends_with(b"--left-behind\0"));
     }
     Ok(count.saturating_sub(1))
 }
 
-/// To the kernel's log, from where it comes to the console whatever level that shows.
+/// Writes to the kernel's log with a level that always reaches the console.
 fn say(text: &str) {
-    // Nobody could be told.
+    // There is no other way to report the error.
     let _ = fs::write("/dev/kmsg", format!("<3>platform: {text}\n"));
 }

@@ -1,6 +1,6 @@
-//! Says how this system was started, by what the firmware's programs have left: a line for the host. A system
-//! that finds no trial arranged arranges one and starts again; one that is on trial starts again; the third
-//! is the default once more, and switches off.
+//! Prints one line for the host about how firmware programs have started this system. If no trial is arranged yet, it
+//! arranges one and restarts. On trial, it restarts again. The third start is of the default slot again, and switches
+//! off.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use nix::unistd::sync;
 
 const VARIABLES: &str = "/sys/firmware/efi/efivars";
 
-/// Of the UEFI specification's own variables.
+/// Vendor GUID of the UEFI specification's variables.
 const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 
-/// Of those that the stub sets.
+/// Vendor GUID of the stub's variables.
 const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
-/// The boot option that is a trial. Firmware numbers its own from 0.
+/// The boot option for the trial. Firmware numbers its own from 0.
 const TRIAL: u16 = 0x99;
 
-/// Kept, and to be seen before and after the kernel takes over.
+/// Attributes: non-volatile, and accessible before and after the kernel takes over.
 const KEPT: [u8; 4] = [7, 0, 0, 0];
 
 #[expect(clippy::print_stdout, reason = "the console is where the host reads")]
@@ -47,7 +47,7 @@ fn main() -> anyhow::Result<()> {
         Ok(content.map_or_else(|| "none".to_owned(), |content| wide(&content)))
     };
     let (trial, partition) = (text("HearthTrial")?, text("LoaderDevicePartUUID")?);
-    // The command line says the same, for where the firmware refuses variables.
+    // The command line says the same, in case the firmware refuses variables.
     let on_trial = if trial == "1" { "1" } else { "0" };
     let origin = word("hearth.origin=").map(str::to_uppercase);
     ensure!(
@@ -60,7 +60,7 @@ fn main() -> anyhow::Result<()> {
         text("StubInfo")?
     );
     let arranged = read(&option(TRIAL), GLOBAL)?.is_some();
-    // BootNext must be gone by now: it holds once.
+    // BootNext holds once, so the firmware must have cleared it.
     ensure!(
         read("BootNext", GLOBAL)?.is_none(),
         "the firmware has not cleared BootNext"
@@ -76,13 +76,13 @@ fn main() -> anyhow::Result<()> {
     match reboot(mode)? {}
 }
 
-/// Makes the option that this system was started by once more, with the word that asks for a trial.
+/// Copies the boot option that started this system, and adds the load option that requests a trial.
 fn arrange() -> anyhow::Result<()> {
     let current = read("BootCurrent", GLOBAL)?.context("the firmware names no current option")?;
     let current = u16::from_le_bytes(current.as_slice().try_into()?);
     let own = read(&option(current), GLOBAL)?.context("the current option is not there")?;
-    // EFI_LOAD_OPTION: attributes, the paths' length, a name with a zero at its end, the paths, and whatever
-    // the program is to be told.
+    // EFI_LOAD_OPTION: attributes, the length of the device paths, a name that ends with a zero, the device paths,
+    // and the load options.
     let paths = usize::from(u16::from_le_bytes(
         own.get(4..6).context("short")?.try_into()?,
     ));
@@ -102,7 +102,7 @@ fn place(name: &str, vendor: &str) -> PathBuf {
     Path::new(VARIABLES).join(format!("{name}-{vendor}"))
 }
 
-/// A variable's content, without the attributes in front.
+/// Reads a variable's contents, without the attributes in front.
 fn read(name: &str, vendor: &str) -> anyhow::Result<Option<Vec<u8>>> {
     match fs::read(place(name, vendor)) {
         Ok(bytes) => Ok(bytes.get(4..).map(<[u8]>::to_vec)),
@@ -116,7 +116,7 @@ fn write(name: &str, content: &[u8]) -> anyhow::Result<()> {
     fs::write(place(name, GLOBAL), bytes).with_context(|| format!("cannot write {name}"))
 }
 
-/// Text of a variable.
+/// Decodes a variable that holds text.
 fn wide(content: &[u8]) -> String {
     let units = content.chunks_exact(2);
     let units = units.map(|unit| u16::from_le_bytes([unit[0], unit[1]]));

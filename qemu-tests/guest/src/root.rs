@@ -1,8 +1,9 @@
-//! The room: a tmpfs with what was in the initramfs, and the file systems that programs expect.
+//! Sets up the root file system: a tmpfs with the contents of the initramfs, and the file systems that programs
+//! expect.
 //!
-//! The kernel unpacks the initramfs into a root that can be neither left by pivot_root(2) nor
-//! unmounted. Cells need pivot_root, so everything moves into a tmpfs, which is then moved over the
-//! root: what switch_root(8) does.
+//! The kernel unpacks the initramfs into a root that pivot_root(2) cannot leave and that cannot be unmounted.
+//! Sandboxes need pivot_root, so everything is moved into a tmpfs, which is then moved over the root, as
+//! switch_root(8) does.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
@@ -12,13 +13,13 @@ use anyhow::Context;
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{chdir, chroot};
 
-/// Where the new root is while it is filled.
+/// The mount point of the new root while it is filled.
 const NEW: &str = "/new-root";
 
-/// A file system: its type, place and mode, how strictly it is mounted, and its own options.
+/// A file system: type, mount point, mode, mount flags, and its own options.
 type Furniture = (&'static str, &'static str, u32, MsFlags, &'static str);
 
-/// Not more is allowed on any of them than its users need.
+/// The strictest flags. Each file system allows no more than its users need.
 const STRICT: MsFlags = MsFlags::MS_NOSUID
     .union(MsFlags::MS_NODEV)
     .union(MsFlags::MS_NOEXEC);
@@ -61,7 +62,7 @@ const FURNITURE: &[Furniture] = &[
 /// Moves from the initramfs into a tmpfs.
 pub(crate) fn change() -> anyhow::Result<()> {
     fs::create_dir(NEW)?;
-    // Programs with the setuid bit keep it: a test needs one that works.
+    // Programs keep the setuid bit, because a test needs one that works.
     mount(
         Some("tmpfs"),
         NEW,
@@ -80,7 +81,7 @@ pub(crate) fn change() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Moves what is in one directory into another. Memory has room for each file twice, not for all.
+/// Moves a directory's contents. Memory can hold each single file twice, but not all files twice.
 fn move_all(from: &Path, to: &Path, device: u64) -> anyhow::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
@@ -109,16 +110,16 @@ fn move_one(from: &Path, to: &Path, device: u64) -> anyhow::Result<()> {
         fs::copy(from, to)?;
         fs::remove_file(from)?;
     } else {
-        // Devices come with devtmpfs.
+        // Device nodes come with devtmpfs.
         return Ok(());
     }
-    // In this order: a change of the owner takes the setuid bit away.
+    // The owner first, because changing the owner clears the setuid bit.
     chown(to, owner.0, owner.1)?;
     fs::set_permissions(to, fs::Permissions::from_mode(found.mode() & 0o7777))?;
     Ok(())
 }
 
-/// Mounts what programs expect.
+/// Mounts the file systems that programs expect.
 pub(crate) fn furnish() -> anyhow::Result<()> {
     for (kind, place, mode, flags, options) in FURNITURE {
         let furnished = (|| {

@@ -1,17 +1,17 @@
-//! What breaks things inside an appliance under test: root beside the platform, told what to do over TCP. No
-//! image that is shipped holds it.
+//! Makes things fail inside an appliance under test: runs as root next to the platform and takes orders over TCP. No
+//! shipped image contains it.
 //!
-//! It stands where `/bin/hearth` stands and becomes it, the real one being at [`REAL`], having left a copy of
-//! itself behind that listens. A connection is one order: a line of words with tabs between, answered by
-//! text until it is closed.
+//! It is installed as `/bin/hearth`, and the real program is at [`REAL`]. When started as `hearth up`, it leaves a
+//! copy of itself behind that listens for orders; then it executes the real program. A connection carries one order:
+//! a line of words separated by tabs. The response is text until the connection is closed.
 //!
-//! | order | does |
+//! | order | effect |
 //! |---|---|
-//! | `run PROGRAM ARGS...` | runs it, tells what it prints, and `exit STATUS` |
-//! | `signal NUMBER TEXT` | sends a signal to every process whose command line holds the text; tells their ids |
-//! | `read PATH` | tells a file |
+//! | `run PROGRAM ARGS...` | runs the program, sends its output, then `exit STATUS` |
+//! | `signal NUMBER TEXT` | sends a signal to each process whose command line contains the text; sends their ids |
+//! | `read PATH` | sends a file |
 //! | `write PATH TEXT` | writes a file |
-//! | `loosen` | lets root write to the root file system, and run what lies in `/tmp` and `/var/tmp` |
+//! | `loosen` | makes the root file system writable, and lets programs in `/tmp` and `/var/tmp` be executed |
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -25,16 +25,16 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Where the program is whose place is taken.
+/// The path of the real `hearth`.
 const REAL: &str = "/bin/hearth-itself";
 
-/// Where orders are taken.
+/// The TCP port for orders.
 const PORT: u16 = 7777;
 
-/// A group of its own: what init does to the supervisor's is not done to it.
+/// The saboteur's own control group, so that it survives what init does to the supervisor's group.
 const GROUP: &str = "/sys/fs/cgroup/saboteur";
 
-/// Which of the two this process is.
+/// The argument that makes this process the listener.
 const LISTEN: &str = "listen-for-orders";
 
 fn main() -> ExitCode {
@@ -58,14 +58,14 @@ fn become_the_real_one(words: &[String]) -> anyhow::Result<()> {
         let mut listening = Command::new(own);
         listening.arg(LISTEN).stdin(Stdio::null());
         let child = listening.spawn().context("cannot stay behind")?;
-        // Before the real one looks who else is in its group.
+        // This must happen before the real program checks its group for other processes.
         take_to(GROUP, child.id())?;
     }
     Err(Command::new(REAL).args(words).exec()).context(REAL)
 }
 
 fn listen() -> anyhow::Result<()> {
-    // After the supervisor's death there is one already.
+    // After a restart of the supervisor, the first listener still runs.
     let Ok(listener) = TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)) else {
         return Ok(());
     };
@@ -81,7 +81,7 @@ fn listen() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Moves a process to a leaf of a group that hands its controllers on.
+/// Moves a process to a leaf of a group that passes its controllers on.
 fn take_to(group: &str, pid: u32) -> anyhow::Result<()> {
     let own = Path::new(group).join("own");
     fs::create_dir_all(&own).context("a group")?;
@@ -135,7 +135,7 @@ fn obey(client: &TcpStream) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What tests need that make places of their own, and run programs there.
+/// For tests that create directories and run programs in them.
 fn loosen() -> anyhow::Result<()> {
     let again =
         |at: &str, flags: MsFlags| mount(None::<&str>, at, None::<&str>, flags, None::<&str>);
@@ -146,7 +146,7 @@ fn loosen() -> anyhow::Result<()> {
     fs::create_dir_all("/var/tmp").context("/var/tmp")
 }
 
-/// Processes, but this one, whose words with spaces between hold this text.
+/// Returns the other processes whose command lines contain this text. Arguments are separated by spaces.
 fn processes(text: &str) -> anyhow::Result<Vec<i32>> {
     let own = i32::try_from(std::process::id())?;
     let mut found = Vec::new();

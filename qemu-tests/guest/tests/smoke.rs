@@ -1,4 +1,4 @@
-//! The machine itself: that the kernel and its init give what the tests that follow rely on. Runs inside,
+//! Checks that the machine, its kernel and its init provide what the following tests rely on. Runs inside a machine
 //! as root; `cargo xtask test guest` starts it.
 
 use std::fs;
@@ -18,7 +18,7 @@ use nix::unistd::{chdir, pivot_root};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// Long enough for the slowest host.
+/// A limit for the slowest host.
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -26,7 +26,7 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The options with which a place is mounted, and the type (proc_pid_mounts(5)).
+/// Returns type and options of the file system mounted at `place` (proc_pid_mounts(5)).
 fn mounted(place: &str) -> (String, String) {
     let mounts = read("/proc/self/mounts");
     let fields = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
@@ -88,7 +88,7 @@ fn every_namespace_is_there() {
 
 #[test]
 fn landlock_knows_all_of_its_sixth_version_and_refuses() {
-    // Of one thread alone, which ends after it.
+    // Landlock confines only this thread, which ends afterwards.
     let confined = std::thread::spawn(|| {
         assert!(fs::read("/secret/root").is_ok());
         let rules = Ruleset::default()
@@ -118,7 +118,7 @@ fn seccomp_can_ask_a_supervisor() {
 #[test]
 fn a_cell_can_turn_its_back_on_the_root() {
     assert_eq!(mounted("/").0, "tmpfs");
-    // A mount namespace is a thread's own.
+    // The mount namespace belongs to the thread.
     let left = std::thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNS).unwrap();
         fs::create_dir("/tmp/cell").unwrap();
@@ -188,7 +188,7 @@ fn the_platform_serves_a_worker_and_init_reaps_what_it_leaves() {
     };
     assert!(answer.contains("hello"), "{answer}");
     let count = |name: &str| processes().iter().filter(|one| *one == name).count();
-    // Supervisor and gateway, and the worker, which is named once.
+    // Supervisor and gateway, and the worker's only process.
     assert_eq!(
         (count("hearth"), count("hello")),
         (2, 1),
@@ -197,14 +197,14 @@ fn the_platform_serves_a_worker_and_init_reaps_what_it_leaves() {
     );
     up.kill().unwrap();
     up.wait().unwrap();
-    // The kernel ends the others with it; their parent is gone, so whoever is not reaped stays here.
+    // The kernel ends the others too. Their parent is gone, so any that init does not reap remain visible here.
     while count("hearth") + count("hello") > 0 {
         assert!(Instant::now() < until, "{:?}", processes());
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// The names of all processes (proc_pid_comm(5)).
+/// Returns the names of all processes (proc_pid_comm(5)).
 fn processes() -> Vec<String> {
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
     let name = |path: &Path| fs::read_to_string(path.join("comm")).ok();

@@ -1,5 +1,5 @@
-//! Acts upon the kernel itself: calls that no server needs. Each does as little as shows that it is
-//! let through, and undoes it.
+//! Attacks on the kernel: system calls that no server needs. Each does only enough to show that it is allowed, and
+//! undoes it.
 
 use std::ffi::CStr;
 use std::io;
@@ -70,18 +70,18 @@ pub(crate) const ACTS: &[Act] = &[
 
 fn call(number: c_long, args: [c_long; 5]) -> Done {
     let [a, b, c, d, e] = args;
-    // SAFETY: what is passed are numbers, null, or memory of this program that outlives the call.
+    // SAFETY: the arguments are numbers, null, or memory of this program that outlives the call.
     match unsafe { libc::syscall(number, a, b, c, d, e) } {
         result if result >= 0 => Ok(format!("{result}")),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// A call that gives a descriptor, which is closed again.
+/// A call that returns a descriptor, which is then closed.
 fn opened(number: c_long, args: [c_long; 5]) -> Done {
     let fd = call(number, args)?;
     if let Some(fd) = fd.parse().ok().filter(|fd| *fd > 2) {
-        // SAFETY: just made, and known to nobody else.
+        // SAFETY: the descriptor is new, and nothing else knows it.
         unsafe { libc::close(fd) };
     }
     Ok("opened".to_owned())
@@ -106,7 +106,7 @@ fn unshare(_: &Order) -> Done {
 
 fn clone_user(_: &Order) -> Done {
     let flags = c_long::from(libc::CLONE_NEWUSER | libc::SIGCHLD);
-    // SAFETY: a fork: the child ends at once.
+    // SAFETY: this is a fork whose child exits at once.
     unsafe {
         match libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) {
             0 => libc::_exit(0),
@@ -120,7 +120,7 @@ fn clone3_user(_: &Order) -> Done {
     let mut args = [0u64; 8];
     args[0] = libc::CLONE_NEWUSER as u64;
     args[4] = libc::SIGCHLD as u64;
-    // SAFETY: a fork: the child ends at once; the structure has the kernel's first layout.
+    // SAFETY: this is a fork whose child exits at once; the structure has the kernel's first layout.
     unsafe {
         match libc::syscall(libc::SYS_clone3, args.as_ptr(), size_of_val(&args)) {
             0 => libc::_exit(0),
@@ -130,7 +130,7 @@ fn clone3_user(_: &Order) -> Done {
     }
 }
 
-/// Into no namespace at all: whoever is let through is told that the descriptor is none.
+/// Joins no namespace: if the call is allowed, it fails because of the invalid descriptor.
 fn setns(_: &Order) -> Done {
     call(libc::SYS_setns, [-1, 0, 0, 0, 0])
 }
@@ -149,7 +149,7 @@ fn add_key(_: &Order) -> Done {
     )
 }
 
-/// Makes a map of one number.
+/// Creates a map with one number.
 fn bpf(_: &Order) -> Done {
     let attr: [u32; 16] = [2, 4, 4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     opened(libc::SYS_bpf, [0, attr.as_ptr() as c_long, 64, 0, 0])
@@ -163,7 +163,7 @@ fn io_uring(_: &Order) -> Done {
     )
 }
 
-/// Something that is no module: whoever is let through is told so.
+/// Loads bytes that are not a module: if the call is allowed, it fails because of that.
 fn init_module(_: &Order) -> Done {
     let text = c"no module at all".as_ptr() as c_long;
     call(
@@ -188,13 +188,13 @@ fn hostname(_: &Order) -> Done {
     Ok("the same again".to_owned())
 }
 
-/// Only sets what Ctrl-Alt-Del does, to what it does anyway in a server.
+/// Only sets the action of Ctrl-Alt-Del, to what it already is on servers.
 fn reboot(_: &Order) -> Done {
     let (one, two, off) = (0xfee1_dead_u32, 672_274_793, 0);
     call(libc::SYS_reboot, [one.into(), two, off, 0, 0])
 }
 
-/// Of a file that is not there: whoever is let through is told so.
+/// Uses a file that does not exist: if the call is allowed, it fails because of that.
 fn swapon(_: &Order) -> Done {
     call(
         libc::SYS_swapon,
@@ -202,13 +202,13 @@ fn swapon(_: &Order) -> Done {
     )
 }
 
-/// To the time that it is.
+/// Sets the clock to the current time.
 fn clock(_: &Order) -> Done {
     let mut now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: one structure of ours is written, then read.
+    // SAFETY: one structure of this function is written, then read.
     let set = unsafe {
         libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut now);
         libc::clock_settime(libc::CLOCK_REALTIME, &raw const now)
@@ -219,7 +219,7 @@ fn clock(_: &Order) -> Done {
     }
 }
 
-/// A handle of no file: whoever is let through is told so.
+/// Opens an invalid handle: if the call is allowed, it fails because of that.
 fn handle(_: &Order) -> Done {
     let handle = [8u32, 1, 0, 0];
     call(
@@ -228,7 +228,7 @@ fn handle(_: &Order) -> Done {
     )
 }
 
-/// Only asks (`SECCOMP_GET_NOTIF_SIZES`).
+/// Only queries (`SECCOMP_GET_NOTIF_SIZES`).
 fn seccomp(_: &Order) -> Done {
     let mut sizes = [0u16; 3];
     call(
@@ -247,7 +247,7 @@ fn terminal(_: &Order) -> Done {
     }
 }
 
-/// Asks for the machine's own ports, where there are such.
+/// Requests access to I/O ports, on architectures that have them.
 fn ports(_: &Order) -> Done {
     #[cfg(target_arch = "x86_64")]
     return call(libc::SYS_iopl, [3, 0, 0, 0, 0]);

@@ -1,4 +1,4 @@
-//! Acts upon files.
+//! Attacks on files.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
@@ -38,7 +38,7 @@ fn list(order: &Order) -> Done {
     Ok(names.join(" "))
 }
 
-/// Writes to what is there, and leaves it as it was.
+/// Opens an existing file for writing, and leaves it unchanged.
 fn write(order: &Order) -> Done {
     let path = order.text("path");
     OpenOptions::new().append(true).open(path)?.write_all(b"")?;
@@ -53,7 +53,7 @@ fn create(order: &Order) -> Done {
     Ok(format!("{path} was made"))
 }
 
-/// Writes as many bytes as are asked for.
+/// Writes the requested number of bytes.
 fn fill(order: &Order) -> Done {
     let path = order.text("path");
     let piece = vec![1; 64 * 1024];
@@ -72,7 +72,7 @@ fn fill(order: &Order) -> Done {
     result
 }
 
-/// Makes as many empty files as are asked for.
+/// Creates the requested number of empty files.
 fn many_files(order: &Order) -> Done {
     let base = order.text("path");
     let names: Vec<String> = (0..order.number("count"))
@@ -95,7 +95,7 @@ fn execute(order: &Order) -> Done {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Executes a copy of itself.
+/// Executes a copy of a program.
 fn execute_copy(order: &Order) -> Done {
     let path = order.text("path");
     let copied = fs::copy(order.text("from"), path).and_then(|_| {
@@ -106,7 +106,7 @@ fn execute_copy(order: &Order) -> Done {
     copied
 }
 
-/// Makes the memory's device.
+/// Creates the device node of memory (`/dev/mem`).
 fn device(order: &Order) -> Done {
     let path = CString::new(order.text("path"))?;
     let number = libc::makedev(1, 1);
@@ -120,12 +120,13 @@ fn device(order: &Order) -> Done {
     }
 }
 
-/// Tells of open descriptors beyond those a worker has: its control socket, its data sockets.
+/// Lists open descriptors that a worker should not have: all except sockets, pipes and, without `all`, descriptor 0.
+/// A worker has its control socket and data sockets.
 fn inherited(order: &Order) -> Done {
     let all = order.0["all"] == true;
     let mut open = Vec::new();
     for fd in 0..256 {
-        // SAFETY: asks for the flags of a number; zeroed memory is a valid `stat`.
+        // SAFETY: this queries the flags of a number; zeroed memory is a valid `stat`.
         let (flags, mode) = unsafe {
             let mut stat: libc::stat = std::mem::zeroed();
             let flags = libc::fcntl(fd, libc::F_GETFD);
@@ -146,11 +147,11 @@ fn inherited(order: &Order) -> Done {
     }
 }
 
-/// Climbs out of the root directory by a directory that stays open (chroot(2), NOTES).
+/// Leaves the root directory through a directory that stays open (chroot(2), NOTES).
 fn leave_root(order: &Order) -> Done {
     let directory = OpenOptions::new()
         .read(true)
-        // Which is no reading, so that nobody judges it.
+        // O_PATH is not an access for reading, so no rule checks it.
         .custom_flags(libc::O_DIRECTORY | libc::O_PATH)
         .open("/")?;
     let inner = order.text("inner");

@@ -1,8 +1,8 @@
-//! A worker that does on request what none may: the subject of the attack tests. Started with `act` and
-//! a JSON object it does the same outside of any sandbox and prints what came of it: the control.
+//! A worker that does on request what no worker may do, for the attack tests. Started with `act` and a JSON object,
+//! it does the same outside of any sandbox and prints the result, as a control.
 //!
-//! `POST /` with `{ "act": NAME, ... }` is answered with `{ "done": TEXT }` if it could be done, or
-//! `{ "failed": ERRNO }`.
+//! The response to `POST /` with `{ "act": NAME, ... }` is `{ "done": TEXT }` if the attack was possible, and
+//! `{ "failed": ERRNO }` if it was not.
 
 mod calls;
 mod files;
@@ -15,7 +15,7 @@ use std::io;
 use hearth_sdk::{Problem, Request, Response};
 use serde_json::{Value, json};
 
-/// What an act is told: the members of the JSON object.
+/// The arguments of an attack: the members of the JSON object.
 struct Order(Value);
 
 impl Order {
@@ -28,10 +28,10 @@ impl Order {
     }
 }
 
-/// What came of an act: a word about it.
+/// The result of an attack: a short description of what was possible.
 type Done = io::Result<String>;
 
-/// An act by its name.
+/// An attack and its name.
 type Act = (&'static str, fn(&Order) -> Done);
 
 fn main() {

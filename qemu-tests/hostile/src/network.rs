@@ -1,4 +1,4 @@
-//! Acts upon networks and sockets.
+//! Attacks on networks and sockets.
 
 use std::io;
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -29,7 +29,7 @@ fn connect(order: &Order) -> Done {
     Ok("connected".to_owned())
 }
 
-/// Connects by sending (TCP Fast Open), which asks fewer questions.
+/// Connects by sending (TCP Fast Open), which passes fewer checks.
 fn connect_fast(order: &Order) -> Done {
     let address: std::net::SocketAddrV4 =
         order.text("address").parse().map_err(io::Error::other)?;
@@ -41,7 +41,7 @@ fn connect_fast(order: &Order) -> Done {
         },
         sin_zero: [0; 8],
     };
-    // SAFETY: the address has its stated size, the byte is there, both outlive the calls.
+    // SAFETY: the address has the stated size, and the address and the byte outlive the calls.
     unsafe {
         let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
         if fd < 0 {
@@ -66,7 +66,7 @@ fn listen(order: &Order) -> Done {
 
 /// Listens without bind: the kernel then chooses a port.
 fn listen_unbound(_: &Order) -> Done {
-    // SAFETY: numbers only; the descriptor is closed here.
+    // SAFETY: all arguments are numbers; the descriptor is closed here.
     unsafe {
         let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
         if fd < 0 {
@@ -88,10 +88,10 @@ fn udp(order: &Order) -> Done {
     Ok("sent".to_owned())
 }
 
-/// Just makes a socket of this family, kind and protocol.
+/// Only creates a socket of this family, type and protocol.
 fn socket(order: &Order) -> Done {
     let number = |name| libc::c_int::try_from(order.number(name)).unwrap_or(-1);
-    // SAFETY: numbers only; the descriptor is closed here.
+    // SAFETY: all arguments are numbers; the descriptor is closed here.
     unsafe {
         let fd = libc::socket(number("family"), number("kind"), number("protocol"));
         if fd < 0 {

@@ -1,4 +1,4 @@
-//! Acts upon processes, and with more of everything than is allowed.
+//! Attacks on processes and on resource limits.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -35,7 +35,7 @@ pub(crate) const ACTS: &[Act] = &[
     ("requests", requests),
 ];
 
-/// Does the system calls of so many requests, over sockets of its own: how many nanoseconds one took.
+/// Makes the system calls of `count` requests, over its own sockets. Returns the nanoseconds per request.
 fn requests(order: &Order) -> Done {
     let (mut gateway, mut worker) = UnixStream::pair()?;
     let (question, answer) = ([b'q'; 256], [b'a'; 512]);
@@ -56,7 +56,7 @@ fn requests(order: &Order) -> Done {
     Ok(took.to_string())
 }
 
-/// Who this process is, in its own eyes: user, group, process.
+/// Returns this process's user, group and process id, as it sees them itself.
 fn who(_: &Order) -> Done {
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     Ok(format!("{uid} {gid} {}", std::process::id()))
@@ -71,7 +71,7 @@ fn signal(order: &Order) -> Done {
     Ok("signalled".to_owned())
 }
 
-/// Asks whether there is anybody else to be signalled.
+/// Checks whether this process could signal any other.
 fn signal_all(_: &Order) -> Done {
     kill(Pid::from_raw(-1), None)?;
     Ok("there is somebody".to_owned())
@@ -95,7 +95,7 @@ fn read_memory(order: &Order) -> Done {
         iov_len: 1,
     };
     let pid = pid_of(order).as_raw();
-    // SAFETY: one byte of ours is written; the other address is the other process's.
+    // SAFETY: one byte of this function is written; the other address belongs to the other process.
     match unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) } {
         1 => Ok("read".to_owned()),
         _ => Err(io::Error::last_os_error()),
@@ -103,10 +103,10 @@ fn read_memory(order: &Order) -> Done {
 }
 
 fn pidfd(order: &Order) -> Done {
-    // SAFETY: numbers only.
+    // SAFETY: all arguments are numbers.
     match unsafe { libc::syscall(libc::SYS_pidfd_open, pid_of(order).as_raw(), 0) } {
         fd if fd >= 0 => {
-            // SAFETY: just made, and known to nobody else.
+            // SAFETY: the descriptor is new, and nothing else knows it.
             unsafe { libc::close(fd as libc::c_int) };
             Ok("opened".to_owned())
         }
@@ -114,14 +114,14 @@ fn pidfd(order: &Order) -> Done {
     }
 }
 
-/// Forks as often as is asked for; all children end again.
+/// Forks the requested number of times, and ends all children.
 fn fork_bomb(order: &Order) -> Done {
     let mut children = Vec::new();
     let result = loop {
         if children.len() as u64 >= order.number("count") {
             break Ok(format!("{} children", children.len()));
         }
-        // SAFETY: the child only waits and ends.
+        // SAFETY: the child only waits until it is killed.
         match unsafe { fork() } {
             Ok(ForkResult::Parent { child }) => children.push(child),
             Ok(ForkResult::Child) => loop {
@@ -159,7 +159,7 @@ fn thread_bomb(order: &Order) -> Done {
     result
 }
 
-/// Takes and touches as many bytes as are asked for.
+/// Allocates and touches the requested number of bytes.
 fn memory_bomb(order: &Order) -> Done {
     const PIECE: usize = 1 << 20;
     let mut taken: Vec<Vec<u8>> = Vec::new();
@@ -182,7 +182,7 @@ fn fd_bomb(order: &Order) -> Done {
     Ok(format!("{} open", open.len()))
 }
 
-/// Uses a processor for so many milliseconds.
+/// Uses a processor for the requested number of milliseconds.
 fn burn(order: &Order) -> Done {
     let end = Instant::now() + Duration::from_millis(order.number("ms"));
     let mut turns = 0u64;
@@ -192,16 +192,16 @@ fn burn(order: &Order) -> Done {
     Ok("burnt".to_owned())
 }
 
-/// Leaves a child that outlasts this process, with a session of its own.
+/// Leaves a child with its own session that outlives this process.
 fn leave_child(_: &Order) -> Done {
-    // SAFETY: the child makes system calls alone.
+    // SAFETY: the child only makes system calls.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child.to_string()),
         ForkResult::Child => {
             let _ = nix::unistd::setsid();
-            // Whoever reads what this process printed must not wait for the child.
+            // A reader of this process's output must not wait for the child.
             for fd in 0..3 {
-                // SAFETY: the child uses none of them any more.
+                // SAFETY: the child does not use these descriptors any more.
                 unsafe { libc::close(fd) };
             }
             loop {
@@ -211,7 +211,7 @@ fn leave_child(_: &Order) -> Done {
     }
 }
 
-/// Prints lines that look like those of others.
+/// Prints lines that look like lines of other processes.
 fn print(order: &Order) -> Done {
     println!("{}", order.text("text"));
     eprintln!("{}", order.text("text"));
@@ -224,11 +224,11 @@ fn become_root(_: &Order) -> Done {
     Ok("root".to_owned())
 }
 
-/// Makes all capabilities effective that may be.
+/// Makes all permitted capabilities effective.
 fn raise(_: &Order) -> Done {
     // `_LINUX_CAPABILITY_VERSION_3`.
     let header = [0x2008_0522u32, 0];
-    // Effective, permitted, inheritable; then the same of the upper word.
+    // Effective, permitted and inheritable sets, then the same for the upper 32 bits.
     let mut sets = [0u32; 6];
     // SAFETY: both structures have the layout of `linux/capability.h`.
     let set = unsafe {

@@ -1,4 +1,4 @@
-//! The attack suite, on the appliance's own kernel, root and rules.
+//! The attack suite, with the appliance's own kernel, root file system and sandbox rules.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::device::Device;
 #[test]
 fn nothing_that_a_worker_tries_can_be_done_on_a_device() {
     let mut device = Device::hello("attacks");
-    // Outside of a worker, a bomb of 1.2 GiB is to fit.
+    // Outside of a worker, an allocation of 1.2 GiB must succeed.
     device.machine.memory = 2048;
     let on = device.boot();
     on.order(&["loosen"]);

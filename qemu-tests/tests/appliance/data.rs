@@ -1,4 +1,4 @@
-//! What becomes of the data partition: growth, damage, being made anew.
+//! The data partition: growth, damage, and being recreated.
 
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write};
@@ -9,7 +9,7 @@ use hearth_image::layout::{Role, span};
 
 use crate::device::{BOOT, Device, On};
 
-/// Spoils the data partition from its begin on.
+/// Overwrites the beginning of the data partition.
 fn spoil(device: &Device, length: usize) {
     let begin = span(Role::Data, Firmware::Uefi).start;
     let mut disk = OpenOptions::new()
@@ -36,7 +36,7 @@ fn data_that_is_damaged_beyond_repair_is_made_anew_and_that_is_said() {
     let on = device.boot();
     leave_a_mark(&on);
     on.goes_off(BOOT);
-    // The superblock, its copies of the first groups, and the group descriptors.
+    // This overwrites the superblock, its copies in the first groups, and the group descriptors.
     spoil(&device, 9 << 20);
     let mut on = device.on();
     on.says("DATA WAS MADE ANEW", BOOT);
@@ -46,7 +46,7 @@ fn data_that_is_damaged_beyond_repair_is_made_anew_and_that_is_said() {
     assert!(!boot["reasons"].as_array().unwrap().is_empty(), "{boot}");
     assert!(boot["data_bytes"].as_u64().unwrap() > 512 << 20, "{boot}");
     assert!(!has_a_mark(&on));
-    // The next boot finds it whole.
+    // The next boot finds it undamaged.
     on.run(&["/bin/hearth-itself", "device", "reboot"]);
     on.restarts();
     assert_eq!(on.boot_told()["data"], "mounted");
@@ -56,7 +56,7 @@ fn data_that_is_damaged_beyond_repair_is_made_anew_and_that_is_said() {
 fn a_fault_that_is_found_while_it_serves_is_told_and_a_restart_repairs_it() {
     let mut device = Device::hello("fault");
     let on = device.boot();
-    // As if the file system had met one: it takes no more from here on.
+    // This simulates an error in the file system, which from here on refuses writes.
     on.order(&["write", "/sys/fs/ext4/vda5/trigger_fs_error", "a test"]);
     on.says("DATA HAS FAILED", BOOT);
     let boot = on.boot_told();
@@ -67,7 +67,7 @@ fn a_fault_that_is_found_while_it_serves_is_told_and_a_restart_repairs_it() {
     on.answers(BOOT);
     let seen = on.run(&["/bin/hearth-itself", "device"]);
     assert!(seen.contains("DATA HAS FAILED"), "{seen}");
-    // A platform that can do nothing without its data goes on in memory.
+    // A platform that needs its data partition continues with data in memory.
     on.order(&["signal", "9", "hearth-itself up"]);
     on.says("NO DATA, nothing is kept", BOOT);
     on.answers(BOOT);
@@ -94,7 +94,7 @@ fn a_factory_reset_forgets_everything_once() {
     assert_eq!(on.boot_told()["data"], "remade");
     leave_a_mark(&on);
     on.goes_off(BOOT);
-    // By a file on the partition that any computer can write.
+    // The same by a file on the partition that any computer can write.
     let disk = device.machine.disk();
     let partition = format!("{}@@1M", disk.display());
     let file = Command::new("mcopy")
@@ -106,7 +106,7 @@ fn a_factory_reset_forgets_everything_once() {
     on.says("factory reset", BOOT);
     on.answers(BOOT);
     assert!(!has_a_mark(&on));
-    // The file is gone: what is written from now on stays.
+    // The file is gone: what is written from now on persists.
     leave_a_mark(&on);
     on.goes_off(BOOT);
     let on = device.boot();

@@ -1,4 +1,4 @@
-//! A device of a test: a machine with a disk of its own, seen from its network and its console.
+//! A device under test: a machine with its own disk, observed through its network and its console.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,13 +11,13 @@ use serde_json::Value;
 
 use crate::lab::Lab;
 
-/// From switching on to an answer: firmware, if it has any; kernel, init, platform.
+/// Time limit from switching on to a response: firmware if it has any, kernel, init and platform.
 pub(crate) const BOOT: Duration = Duration::from_secs(60);
 
-/// How large disks are: more than the image, so that there is something to grow into.
+/// Size of disks in bytes. It is larger than the image, so that the data partition can grow.
 const DISK: u64 = 1 << 30;
 
-/// Of the device's ports: those of the protocols, and that of what breaks things.
+/// The device's ports: HTTP, HTTPS, and the saboteur.
 const PORTS: [u16; 3] = [80, 443, SABOTEUR];
 const SABOTEUR: u16 = 7777;
 
@@ -26,13 +26,13 @@ pub(crate) struct Device {
     pub(crate) machine: Machine,
 }
 
-/// One that is on.
+/// A device that is on.
 pub(crate) struct On {
     pub(crate) running: Running,
 }
 
 impl Device {
-    /// A device whose disk was flashed with an image. QEMU starts it without its firmware.
+    /// Creates a device whose disk holds an image. QEMU starts it without firmware.
     pub(crate) fn new(name: &str, image: &Path) -> Device {
         let lab = Lab::get();
         let mut machine = Machine::new(&lab.place, name, lab.arch, image).unwrap();
@@ -42,26 +42,26 @@ impl Device {
         Device { machine }
     }
 
-    /// The same device, started by its firmware: for tests of what comes before the kernel, of what the firmware keeps,
-    /// or of what only a machine with firmware has.
+    /// Makes UEFI firmware start the device. For tests of what runs before the kernel, of what the firmware stores,
+    /// and of what only a machine with firmware has.
     pub(crate) fn by_firmware(mut self) -> Device {
         self.machine.kernel = None;
         self
     }
 
-    /// One with the image of one function.
+    /// Creates a device with the image of the function `hello`.
     pub(crate) fn hello(name: &str) -> Device {
         Device::new(name, &Lab::get().image)
     }
 
-    /// Switches it on.
+    /// Switches the device on.
     pub(crate) fn on(&mut self) -> On {
         On {
             running: self.machine.boot(Lab::get().speed).unwrap(),
         }
     }
 
-    /// Switches it on and waits until it answers.
+    /// Switches the device on and waits until it answers.
     pub(crate) fn boot(&mut self) -> On {
         let on = self.on();
         on.serves();
@@ -74,21 +74,21 @@ impl On {
         self.running.guest.address(port)
     }
 
-    /// Waits until it has started and answers. A request before the device has an address would wait for seconds: the
-    /// connection through QEMU's forwarder begins with a lost segment.
+    /// Waits until the device has started and answers. A request before the device has an address would wait for
+    /// seconds, because QEMU's forwarder would lose the first segment of the connection.
     pub(crate) fn serves(&self) {
         self.says("== https://", BOOT);
         self.answers(BOOT);
     }
 
-    /// Waits until it has been reset, and answers again.
+    /// Waits until the device has been reset and answers again.
     pub(crate) fn restarts(&mut self) {
-        // Until then it is still the old system that answers.
+        // Before the reset, the old system still answers.
         self.running.event("RESET", BOOT).unwrap();
         self.serves();
     }
 
-    /// Waits until `hello` answers over TLS; how long that took.
+    /// Waits until `hello` answers over TLS. Returns how long that took.
     pub(crate) fn answers(&self, limit: Duration) -> Duration {
         let begun = Instant::now();
         let limit = Lab::get().speed.scale(limit);
@@ -108,12 +108,12 @@ impl On {
         }
     }
 
-    /// Asks for a path; the body of a 200.
+    /// Requests a path. Returns the body of a successful response.
     pub(crate) fn get(&self, scheme: &str, path: &str) -> Result<String, String> {
         self.ask(scheme, &[], path)
     }
 
-    /// The same with more words for curl.
+    /// Requests a path with more arguments for curl.
     pub(crate) fn ask(&self, scheme: &str, words: &[&str], path: &str) -> Result<String, String> {
         let port = match scheme {
             "https" => 443,
@@ -122,12 +122,12 @@ impl On {
         curl(words, &format!("{scheme}://{}{path}", self.address(port)))
     }
 
-    /// The same over TLS from the port that everyone knows, at an address or by a name.
+    /// Requests a path over TLS at an address or name, on the standard port.
     pub(crate) fn get_of(&self, host: &str, path: &str) -> Result<String, String> {
         curl(&[], &format!("https://{host}{path}"))
     }
 
-    /// The login of `examples/edge.yaml` answers.
+    /// Checks that the login function of `examples/edge.yaml` answers.
     pub(crate) fn logs_in(&self) {
         let login = [
             "-H",
@@ -139,7 +139,7 @@ impl On {
         assert!(answer.contains("token"), "{answer}");
     }
 
-    /// Has something done inside; what is told of it.
+    /// Sends an order to the saboteur inside, and returns its output. The order must succeed.
     pub(crate) fn order(&self, words: &[&str]) -> String {
         self.order_within(words, Duration::from_secs(30))
     }
@@ -149,13 +149,13 @@ impl On {
         told.unwrap_or_else(|why| panic!("{words:?}: {why}"))
     }
 
-    /// Has something done after which nothing can be told.
+    /// Sends an order after which the saboteur cannot answer.
     pub(crate) fn order_blindly(&self, words: &[&str]) {
         let mut stream = TcpStream::connect(self.address(SABOTEUR)).unwrap();
         writeln!(stream, "{}", words.join("\t")).unwrap();
     }
 
-    /// What is told, or why it was not done.
+    /// Sends an order to the saboteur inside, and returns its output or its error.
     pub(crate) fn try_order(&self, words: &[&str]) -> Result<String, String> {
         self.obeyed(words, Duration::from_secs(30))
     }
@@ -177,7 +177,7 @@ impl On {
         }
     }
 
-    /// Runs a program inside, which must end well.
+    /// Runs a program inside, which must succeed, and returns its output.
     pub(crate) fn run(&self, words: &[&str]) -> String {
         let told = self.order(&[&["run"], words].concat());
         match told.strip_suffix("exit 0\n") {
@@ -186,18 +186,18 @@ impl On {
         }
     }
 
-    /// A file of JSON inside.
+    /// Reads a JSON file inside.
     pub(crate) fn json(&self, path: &str) -> Value {
         let text = self.order(&["read", path]);
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
     }
 
-    /// How it has started.
+    /// Reads init's report of the boot.
     pub(crate) fn boot_told(&self) -> Value {
         self.json("/run/hearth/boot.json")
     }
 
-    /// Kilobytes of a line of /proc/meminfo.
+    /// Returns a value of /proc/meminfo in kB.
     pub(crate) fn memory(&self, name: &str) -> u64 {
         let text = self.order(&["read", "/proc/meminfo"]);
         let line = text.lines().find_map(|line| line.strip_prefix(name));
@@ -205,19 +205,19 @@ impl On {
         number.and_then(|number| number.parse().ok()).unwrap()
     }
 
-    /// Waits for a line of the console.
+    /// Waits for a line of the console that contains `marker`.
     pub(crate) fn says(&self, marker: &str, limit: Duration) -> String {
         self.running.guest.expect(marker, limit).unwrap()
     }
 
-    /// Waits until it has switched itself off.
+    /// Waits until the device has switched itself off.
     pub(crate) fn goes_off(mut self, limit: Duration) {
         let status = self.running.guest.wait_off(limit).unwrap();
         assert!(status.success(), "{status}");
     }
 }
 
-/// The body of a 200.
+/// Requests a URL with curl. Returns the body of a successful response.
 fn curl(words: &[&str], target: &str) -> Result<String, String> {
     let mut curl = Command::new("curl");
     curl.args(["-k", "-sS", "-f", "--max-time", "10"]);

@@ -1,4 +1,4 @@
-//! What all tests share: the image, and how fast machines are here.
+//! What all tests share: the image, and the speed of machines on this host.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,33 +7,33 @@ use std::sync::OnceLock;
 
 use hearth_qemu_tests::{Arch, Speed};
 
-/// Where machines, their disks and their logs are.
+/// The paths and settings of a test run. `place` holds machines, their disks and their logs.
 #[derive(Debug)]
 pub(crate) struct Lab {
     pub(crate) arch: Arch,
     pub(crate) speed: Speed,
     pub(crate) place: PathBuf,
-    /// A board's kit, and in its root what breaks things.
+    /// The board's kit, with the saboteur in its root file system.
     pub(crate) kit: PathBuf,
-    /// The same as everyone has it.
+    /// The kit without the saboteur, as users have it.
     plain: PathBuf,
-    /// The image with one function, `hello`, whose answers count.
+    /// The image with one function, `hello`.
     pub(crate) image: PathBuf,
-    /// The kit's kernel, as QEMU can start it.
+    /// The kit's kernel, in the form that QEMU can start.
     pub(crate) kernel: PathBuf,
     hearth: PathBuf,
     /// The project's sources, where functions are built.
     pub(crate) source: PathBuf,
 }
 
-/// What `cargo xtask test devices` says in the environment.
+/// Reads an environment variable that `cargo xtask test devices` sets.
 fn told(name: &str) -> String {
     std::env::var(name)
         .unwrap_or_else(|_| panic!("no {name}: run these tests by `cargo xtask test devices`"))
 }
 
 impl Lab {
-    /// The one of this run.
+    /// Returns the lab of this run.
     pub(crate) fn get() -> &'static Lab {
         static LAB: OnceLock<Lab> = OnceLock::new();
         LAB.get_or_init(|| Lab {
@@ -53,14 +53,14 @@ impl Lab {
         format!("qemu-{}", self.arch.name())
     }
 
-    /// An image with the two functions of `examples/edge.yaml`, as everyone would have it: nothing breaks things there.
+    /// Builds an image with the two functions of `examples/edge.yaml` as users would: without the saboteur.
     pub(crate) fn plain(&self) -> PathBuf {
         let image = self.place.join("plain.img");
         self.build_of(&self.plain, &self.source.join("examples/edge.yaml"), &image);
         image
     }
 
-    /// Builds an image.
+    /// Builds an image with the saboteur.
     pub(crate) fn build(&self, manifest: &Path, image: &Path) {
         self.build_of(&self.kit, manifest, image);
     }
@@ -79,7 +79,7 @@ impl Lab {
         );
     }
 
-    /// The host's `hearth`.
+    /// Returns a command that runs the host's `hearth`.
     pub(crate) fn hearth(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.hearth);
         command.args(words);

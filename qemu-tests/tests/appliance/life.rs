@@ -1,4 +1,4 @@
-//! A device's days: it boots, serves, sees parts of itself die, starts again, and is switched off.
+//! The life of a device: it boots, serves, restarts processes that die, reboots, and is switched off.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use crate::device::{BOOT, Device};
 use crate::lab::Lab;
 use crate::wait;
 
-/// Within it whatever died is there again.
+/// Time limit for the return of a process that has died.
 const BACK: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_device_serves_over_tls_and_what_dies_in_it_comes_back() {
-    // A restart goes through the firmware, as the power button does.
+    // A reboot then goes through the firmware, as on a real device.
     let mut device = Device::hello("life").by_firmware();
     let mut on = device.boot();
     let boot = on.boot_told();
@@ -22,7 +22,7 @@ fn a_device_serves_over_tls_and_what_dies_in_it_comes_back() {
         (&"a".into(), &false.into())
     );
     assert_eq!(boot["board"], Lab::get().board());
-    // First boot has grown what the image holds ten mebibytes of.
+    // The first boot has grown the data partition, which has 10 MiB in the image.
     assert_eq!(boot["data"], "mounted");
     let data = boot["data_bytes"].as_u64().unwrap();
     assert!(data > 512 << 20, "{boot}");
@@ -30,12 +30,12 @@ fn a_device_serves_over_tls_and_what_dies_in_it_comes_back() {
         "data: 10 MiB in the image, {} MiB after the first boot",
         data >> 20
     );
-    // What waits to be written is bounded.
+    // The amount of unwritten data is bounded.
     assert_eq!(
         on.order(&["read", "/proc/sys/vm/dirty_bytes"]),
         "33554432\n"
     );
-    // Not only by TLS, and the same worker by both.
+    // The device also answers over plain HTTP, with the same worker.
     assert!(on.get("http", "/").unwrap().contains("hello"));
     let seen = on.run(&["/bin/hearth-itself", "device"]);
     assert!(
@@ -72,7 +72,7 @@ fn a_device_serves_over_tls_and_what_dies_in_it_comes_back() {
             "{what} (process {}) killed: answered again after {back:.1?}",
             before.trim().replace('\n', ", ")
         );
-        // It is another one that answers, not the one that was to die. (Who is told to go on, goes on.)
+        // A new process answers, not the one that was killed. (SIGCONT does not change a process that runs.)
         let seen = || on.try_order(&["signal", "18", text]).unwrap_or_default();
         while matches!(seen().as_str(), told if told.is_empty() || told == before) {
             let waited = begun.elapsed();
@@ -100,7 +100,7 @@ fn a_device_serves_over_tls_and_what_dies_in_it_comes_back() {
 
 #[test]
 fn a_supervisor_that_hangs_is_ended_by_the_watchdog() {
-    // The watchdog resets the machine, which the firmware then starts.
+    // The watchdog resets the machine, and the firmware then starts it.
     let mut device = Device::hello("watchdog").by_firmware();
     let mut on = device.boot();
     on.order(&["signal", "19", "hearth-itself up"]);
@@ -114,18 +114,18 @@ fn a_supervisor_that_hangs_is_ended_by_the_watchdog() {
         begun.elapsed()
     );
     on.answers(BOOT);
-    // Nothing was lost by it.
+    // Nothing was lost.
     assert_eq!(on.boot_told()["data"], "mounted");
 }
 
 #[test]
 fn a_device_with_little_memory_boots_and_serves() {
     let lab = Lab::get();
-    // What the firmware takes of its memory is a part of the test.
+    // The memory that the firmware takes is part of the test.
     let mut device = Device::new("small", &lab.plain()).by_firmware();
     device.machine.memory = match lab.arch {
         Arch::X86_64 => 96,
-        // AAVMF itself ends in an exception with less.
+        // With less memory, AAVMF itself ends in an exception.
         Arch::Aarch64 => 128,
     };
     let on = device.on();

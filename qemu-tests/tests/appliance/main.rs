@@ -1,9 +1,9 @@
-//! The appliance as its users have it: images that `hearth image build` makes, in machines of either processor. UEFI
-//! firmware starts them where that matters ([`device::Device::by_firmware`]), and QEMU in the other tests. Run by `cargo
-//! xtask test devices`, which builds what these need.
+//! The appliance as its users have it: images from `hearth image build`, in machines of either architecture. UEFI
+//! firmware starts them where that matters ([`device::Device::by_firmware`]); otherwise QEMU does.
+//! `cargo xtask test devices` builds what these tests need and runs them.
 //!
-//! What breaks things inside is a program beside the platform ([`lab::Lab::kit`]); everything else in these
-//! images is what a device gets.
+//! The saboteur, a program next to the platform ([`lab::Lab::kit`]), makes things fail inside. Everything else in
+//! these images is what a real device gets.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! A device on a cable of its own, with the neighbours that real ones have: dnsmasq as DHCP server, router and name
-//! server, chrony as time server, and whoever looks for `NAME.local`.
+//! A device in its own network, with the servers of a real one: dnsmasq as DHCP server, router and name server,
+//! chrony as time server, and a client that resolves `NAME.local`.
 
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
@@ -17,28 +17,28 @@ use crate::device::{BOOT, Device, On};
 use crate::lab::Lab;
 use crate::wait;
 
-/// This host's end of the cable.
+/// This host's network interface and addresses.
 const TAP: &str = "hearth0";
 const HOST_4: &str = "10.79.0.1";
 const HOST_6: &str = "fd79::1";
-/// More of it: a time server that is wrong, and one more that is right.
+/// More addresses of this host: for a time server that is wrong, and for another that is right.
 const LIAR: &str = "10.79.0.2";
 const SECOND: &str = "10.79.0.3";
-/// What the device is given, by its card.
+/// The address that the device gets by DHCP, because of its MAC address.
 const DEVICE_4: &str = "10.79.0.50";
 const MAC: &str = "52:54:00:12:34:56";
-/// Where its name comes from.
+/// The device's name, derived from its MAC address.
 const NAME: &str = "hearth-3456";
-/// And where its address without DHCP.
+/// The device's address from router advertisements, derived from its MAC address.
 const DEVICE_6: &str = "fd79::5054:ff:fe12:3456";
 
-/// The shortest lease that dnsmasq gives; half of it is when it is renewed.
+/// dnsmasq's shortest lease. The device renews it after half of this time.
 const LEASE: Duration = Duration::from_secs(120);
 
-/// Where the device finds the time, unless its settings say otherwise.
+/// The device's default time server.
 const TIME: &str = "pool.ntp.org";
 
-/// A server that runs until it is dropped, and what it says.
+/// A server process with its log, killed when this is dropped.
 struct Neighbour {
     child: Child,
     log: PathBuf,
@@ -60,7 +60,7 @@ impl Neighbour {
         }
     }
 
-    /// DHCP, router advertisements, and names.
+    /// Starts dnsmasq: DHCP, router advertisements and names.
     fn dnsmasq(name: &str, more: &[&str]) -> Neighbour {
         let leases = Lab::get().place.join(format!("{name}.leases"));
         let _ = fs::remove_file(&leases);
@@ -72,7 +72,7 @@ impl Neighbour {
             "--conf-file=/dev/null",
             "--no-resolv",
             "--no-hosts",
-            // Of its own names it knows what there is not, too.
+            // dnsmasq also answers for names in this domain that do not exist.
             "--local=/ntp.org/",
             "--user=root",
             "--pid-file=",
@@ -87,7 +87,7 @@ impl Neighbour {
         Neighbour::start(name, &[&words, more].concat())
     }
 
-    /// The time, as this host has it, at some of its addresses.
+    /// Starts chrony, which serves this host's time at some of its addresses.
     fn chrony(name: &str, addresses: &[&str]) -> Neighbour {
         let place = &Lab::get().place;
         let settings = place.join(format!("{name}.conf"));
@@ -100,7 +100,7 @@ impl Neighbour {
         }
         fs::write(&settings, text).unwrap();
         let settings = settings.to_str().unwrap();
-        // It leaves this host's own clock alone.
+        // With -x, chrony does not change this host's clock.
         Neighbour::start(name, &["chronyd", "-d", "-x", "-u", "root", "-f", settings])
     }
 
@@ -116,7 +116,7 @@ impl Drop for Neighbour {
     }
 }
 
-/// A time server (RFC 5905) that is as wrong as whoever asks it, and five seconds more; how often it was asked.
+/// Starts a time server (RFC 5905) that returns the client's own time plus five seconds, and counts requests.
 fn liar() -> Arc<AtomicU32> {
     let socket = UdpSocket::bind((LIAR, 123)).unwrap();
     let asked = Arc::new(AtomicU32::new(0));
@@ -125,7 +125,8 @@ fn liar() -> Arc<AtomicU32> {
         let mut room = [0; 48];
         while let Ok((_, from)) = socket.recv_from(&mut room) {
             let (mut answer, stamp) = ([0; 48], &room[40..48]);
-            // No leap, version 4, a server; stratum 1; the client's stamp; when it came, and went.
+            // The response: no leap second, version 4, mode server; stratum 1; the client's timestamp; the times of
+            // receipt and transmission.
             (answer[0], answer[1]) = (0x24, 1);
             answer[24..32].copy_from_slice(stamp);
             let seconds = u32::from_be_bytes(stamp[..4].try_into().unwrap()).wrapping_add(5);
@@ -139,13 +140,13 @@ fn liar() -> Arc<AtomicU32> {
     asked
 }
 
-/// Does something as root of this namespace.
+/// Runs ip(8) as root of this namespace.
 fn ip(words: &str) {
     let status = Command::new("ip").args(words.split(' ')).status().unwrap();
     assert!(status.success(), "ip {words}");
 }
 
-/// This host's end, in a namespace where there is nothing else.
+/// Sets up this host's network interface, in a namespace without any other.
 fn cable() {
     ip("link set lo up");
     ip(&format!("tuntap add dev {TAP} mode tap"));
@@ -166,12 +167,12 @@ fn scaled(limit: Duration) -> Duration {
     Lab::get().speed.scale(limit)
 }
 
-/// Waits until the network is as `fits` has it.
+/// Waits until the network's state fits.
 fn settles(on: &On, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
     wait::within(scaled(BOOT), what, || Some(network(on)).filter(&fits))
 }
 
-/// By how many seconds the device's clock differs from this host's.
+/// Returns by how many seconds the device's clock differs from this host's.
 fn clock_is_off_by(on: &On) -> f64 {
     let read = |path: &str| on.order(&["read", path]);
     let stat = read("/proc/stat");
@@ -183,7 +184,7 @@ fn clock_is_off_by(on: &On) -> f64 {
     begun + up - now.as_secs_f64()
 }
 
-/// Whether the clock was led by the server: set from 2020 to now, give or take what `btime` rounds off.
+/// Checks that the server has set the clock, which began in 2020, except for what `btime` rounds off.
 fn knows_the_time(on: &On) {
     settles(on, "the clock is synchronised", |network| {
         network["clock"] == "synchronised"
@@ -193,15 +194,15 @@ fn knows_the_time(on: &On) {
     assert!(off.abs() < 5.0, "{off}");
 }
 
-/// Asks everybody on the cable for an address of a name, as a computer does that speaks mDNS (RFC 6762); whether it
-/// is the one that is told.
+/// Queries the network for an address of a name with mDNS (RFC 6762). Returns whether `address` is among the
+/// responses.
 fn is_told(name: &str, address: IpAddr) -> bool {
     const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
     let (kind, bytes): (u8, Vec<u8>) = match address {
         IpAddr::V4(address) => (1, address.octets().into()),
         IpAddr::V6(address) => (28, address.octets().into()),
     };
-    // A header with one question: the name's labels, the kind, the class IN.
+    // A header with one question: the name's labels, the type, the class IN.
     let mut question = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split('.') {
         question.push(u8::try_from(label.len()).unwrap());
@@ -221,7 +222,7 @@ fn is_told(name: &str, address: IpAddr) -> bool {
         socket.send_to(&question, (GROUP, 5353)).unwrap();
         let mut room = [0; 9000];
         while let Ok((count, _)) = socket.recv_from(&mut room) {
-            // A record's end: kind, class (its first bit: all others are old), time, length, address.
+            // The end of a record: type, class (its first bit flushes caches), TTL, length, address.
             let record = |end: &[u8]| {
                 end[..2] == [0, kind]
                     && end[3] == 1
@@ -242,7 +243,7 @@ fn it_lives_with_the_servers_of_a_real_network() {
     cable();
     let chrony = Neighbour::chrony("chrony", &[HOST_4, HOST_6]);
     let second = Neighbour::chrony("second", &[SECOND]);
-    // The nearest one, which is asked first and changes least, is wrong; the two others agree.
+    // The nearest server, which the device queries first and adjusts least for, is wrong; the two others agree.
     let lied_to = liar();
     let near = format!("--dhcp-option=option:ntp-server,{LIAR}");
     let time_4 = format!("--host-record={TIME},{HOST_4}");
@@ -284,7 +285,7 @@ fn it_lives_with_the_servers_of_a_real_network() {
     let over_6 = on.get_of(&format!("[{DEVICE_6}]"), "/").unwrap();
     assert!(over_6.contains("hello"), "{over_6}");
 
-    // By its name, for whoever is on the cable.
+    // The device must also be found by its name.
     let name = format!("{NAME}.local");
     assert_eq!(settled["mdns"], name.as_str());
     for address in [DEVICE_4, DEVICE_6] {
@@ -292,7 +293,7 @@ fn it_lives_with_the_servers_of_a_real_network() {
         println!("{name}, asked for on the cable: {address}");
     }
 
-    // Whoever sees to the network dies: its address stays, and another one learns all of the rest anew.
+    // hearth-net dies: the device keeps its address, and a new hearth-net learns the rest.
     let before = network(&on);
     let killed = on.order(&["signal", "9", "hearth-net"]);
     let begun = Instant::now();
@@ -308,7 +309,7 @@ fn it_lives_with_the_servers_of_a_real_network() {
         begun.elapsed()
     );
 
-    // The lease is renewed at half of its time, and no request fails meanwhile.
+    // The device renews the lease after half of its time, and no request fails meanwhile.
     let acknowledged = || both.said().matches("DHCPACK").count();
     let before = acknowledged();
     let begun = Instant::now();
@@ -323,7 +324,8 @@ fn it_lives_with_the_servers_of_a_real_network() {
     on.goes_off(BOOT);
     drop((both, second));
 
-    // Without DHCP all that it knows comes from the router: address, name server, and through that the time.
+    // Without DHCP, the device knows only what the router advertises: address and name server, and through that the
+    // time.
     let time_6 = format!("--host-record={TIME},{HOST_6}");
     let six = Neighbour::dnsmasq("dnsmasq-6", &[&time_6, "--enable-ra", routers, &servers]);
     device.machine.tap = Some(Tap {

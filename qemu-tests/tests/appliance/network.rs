@@ -1,4 +1,4 @@
-//! Networks and clocks that are not there, late, or wrong; settings on the disk.
+//! Networks and clocks that are missing, late or wrong, and settings on the disk.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::device::{BOOT, Device};
 
-/// The partition that any computer can write, for mtools(1).
+/// The partition that any computer can write, as an argument for mtools(1).
 fn fat(device: &Device) -> String {
     format!("{}@@1M", device.machine.disk().display())
 }
 
-/// Puts settings there.
+/// Writes `device.yaml` to this partition.
 fn set(device: &Device, text: &str) {
     let mut copy = Command::new("mcopy")
         .args(["-o", "-i", &fat(device), "-", "::device.yaml"])
@@ -30,13 +30,13 @@ fn set(device: &Device, text: &str) {
 fn without_a_network_it_stands_and_it_serves_when_the_cable_is_plugged_in() {
     let mut device = Device::hello("late");
     let mut on = device.on();
-    // Long before anything in it looks.
+    // Unplugged long before the system looks for a network.
     on.running.link(false).unwrap();
     on.says("NO NETWORK ADDRESS", BOOT);
     on.running.link(true).unwrap();
     on.says("https://10.0.2.15", Duration::from_secs(30));
     on.answers(BOOT);
-    // And once more, pulled and plugged while it runs.
+    // Then unplugged and plugged in while the device runs.
     on.running.link(false).unwrap();
     assert!(on.get("http", "/").is_err());
     on.running.link(true).unwrap();
@@ -93,7 +93,8 @@ fn settings_on_the_disk_hold_and_bad_ones_are_told_and_passed_over() {
     assert_eq!(on.json("/run/hearth/net.json")["hostname"], "kitchen");
     on.run(&["/bin/hearth-itself", "device", "power-off"]);
     on.goes_off(BOOT);
-    // An empty file is one that was cut off, and a folder no wish for a reset, which could not be taken away.
+    // An empty file counts as an interrupted write. A directory does not request a reset, because the device could
+    // not remove it.
     set(&device, "");
     let made = Command::new("mmd")
         .args(["-i", &fat(&device), "::factory-reset"])
@@ -118,7 +119,7 @@ fn a_clock_that_knows_nothing_begins_where_the_image_was_made() {
         .find_map(|line| line.strip_prefix("btime "))
         .unwrap();
     let since: u64 = since.trim().parse().unwrap();
-    // `btime` is now less the time since the start.
+    // `btime` is the current time minus the time since the start.
     assert!(
         (built..built + 86_400).contains(&(since + 600)),
         "{since} {built}"

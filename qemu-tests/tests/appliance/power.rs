@@ -1,15 +1,15 @@
-//! Power that is cut, at any moment.
+//! Power cuts at any moment.
 
 use std::time::{Duration, Instant};
 
 use crate::device::{BOOT, Device};
 
-/// How often: a sample, or `HEARTH_CUTS` for long runs.
+/// The number of power cuts: a sample, or `HEARTH_CUTS` for long runs.
 fn cuts() -> u32 {
     std::env::var("HEARTH_CUTS").map_or(5, |text| text.parse().unwrap())
 }
 
-/// A number from a seed that is printed: splitmix64.
+/// A random number (splitmix64). The test prints the first seed.
 fn random(seed: &mut u64) -> u64 {
     *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *seed;
@@ -28,7 +28,7 @@ fn power_that_is_cut_while_it_boots_and_writes_loses_nothing_that_was_kept() {
     let on = device.boot();
     let whole = begun.elapsed();
     on.order(&["write", "/data/hearth/mark", "here I was"]);
-    // What is to be kept is on the disk.
+    // The power-off makes sure that the file is on the disk.
     on.run(&["/bin/hearth-itself", "device", "power-off"]);
     on.goes_off(BOOT);
     for cut in 1..=cuts() {
@@ -36,7 +36,7 @@ fn power_that_is_cut_while_it_boots_and_writes_loses_nothing_that_was_kept() {
         let after = whole * u32::try_from(part).unwrap() / 1000;
         let on = device.on();
         let begun = Instant::now();
-        // While it serves, every request is a line in the log on its disk.
+        // While the device serves, each request adds a line to the log on its disk.
         while begun.elapsed() < after {
             let _ = on.get("https", "/");
             std::thread::sleep(Duration::from_millis(20));
@@ -55,10 +55,11 @@ fn power_that_is_cut_while_it_boots_and_writes_loses_nothing_that_was_kept() {
 
 #[test]
 fn a_panic_of_the_kernel_is_found_again_after_the_reboot() {
-    // The firmware keeps what the kernel said last.
+    // The firmware stores the kernel's last messages.
     let mut device = Device::hello("panic").by_firmware();
     let on = device.boot();
-    // Outside of any cell, and more than there is: the kernel ends, as it may end no process for it.
+    // More memory than the machine has, outside of any sandbox. The kernel must panic, because it may not kill a
+    // process.
     on.order(&["write", "/proc/sys/vm/panic_on_oom", "2"]);
     let bomb = r#"{"act":"memory bomb","bytes":1258291200}"#;
     on.order_blindly(&["run", "/bin/tests/hostile", "act", bomb]);

@@ -1,4 +1,4 @@
-//! The seed's functions on a device, their PostgreSQL, Redis and memcached on another machine: this one.
+//! The seed's functions on a device, with PostgreSQL, Redis and memcached on this host.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use crate::lab::Lab;
 use crate::server::{Cache, PASSWORD, Postgres};
 use crate::wait;
 
-/// This host, as the device sees it.
+/// This host's address, as the device sees it.
 const HOST: &str = "10.0.2.2";
 
 #[test]
@@ -28,7 +28,7 @@ fn functions_answer_from_servers_of_the_network() {
         manifest.contains(PASSWORD) && !manifest.contains("6379"),
         "{manifest}"
     );
-    // Beside the seed's own, since programs are found from there.
+    // The manifest goes next to the seed's own, because paths of programs are relative to it.
     let own = lab
         .source
         .join(format!("examples/.seed-{}.yaml", lab.arch.name()));
@@ -46,7 +46,7 @@ fn functions_answer_from_servers_of_the_network() {
         "-d",
         r#"{"name":"trivet","quantity":2,"price_cents":900}"#,
     ];
-    // A function whose database cannot be reached yet, since the network came later, is started again.
+    // A function that cannot reach its database yet, because the network came up later, is restarted.
     let made = wait::within(
         Lab::get().speed.scale(BOOT),
         "the database is reached",
@@ -65,7 +65,7 @@ fn functions_answer_from_servers_of_the_network() {
         Some("1")
     );
     on.logs_in();
-    // Of what the tests brought along, this is all that is large.
+    // These are all large files that the tests have added.
     on.order(&["loosen"]);
     for large in ["attacks", "hostile", "hello"] {
         on.order(&["write", &format!("/bin/tests/{large}"), ""]);
