@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ErrorKind};
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand};
 use hearth_image::Arch;
 
-/// The project's own chores
+/// Run the project's tasks: tests, style checks, builds and benchmarks
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask")]
 pub(crate) struct Args {
@@ -15,7 +15,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Reads the command line; ends the process with status 2 where it cannot be understood.
+    /// Parses the command line. Ends the process with status 2 if it is invalid.
     pub(crate) fn from_command_line() -> Args {
         match Args::try_parse() {
             Ok(args) => args,
@@ -35,7 +35,7 @@ impl Args {
     }
 }
 
-/// Reports what is wrong with the command line, and ends the process with status 2.
+/// Reports an invalid command line, and ends the process with status 2.
 pub(crate) fn usage_error(message: &str) -> ! {
     let mut command = Args::command();
     command.error(ErrorKind::InvalidSubcommand, message).exit()
@@ -58,34 +58,34 @@ pub(crate) enum Verb {
         /// x86_64, aarch64; both if none is named
         arches: Vec<Arch>,
     },
-    /// Build kits: all of an appliance but your functions; prints where they are kept
+    /// Build kits, which contain all of an appliance but its functions, and print where they are kept
     Kit {
         /// qemu-x86_64, qemu-aarch64, nuc, rpi4; all if none is named
         boards: Vec<String>,
     },
-    /// Install what static workers are built with, for both architectures
+    /// Install what building static workers needs, for both architectures
     Toolchain,
-    /// Install QEMU for both architectures, where it is missing or too old
+    /// Install QEMU for both architectures, if it is missing or too old
     Qemu,
-    /// Measure Hearth beside its peers; `bench --help` lists the other benchmarks
+    /// Compare Hearth's performance with that of other servers; `bench --help` lists the other benchmarks
     #[command(disable_help_flag = true)]
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
-    /// Put Hearth under load while everything that can go wrong does: --minutes N, --only FAULT
+    /// Put Hearth under load while injecting faults: --minutes N, --only FAULT
     #[command(disable_help_flag = true)]
     Chaos {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
-    /// Keep Hearth under 80 % of the load that it can carry, and check that its memory stays flat
+    /// Keep Hearth under 80 % of its maximum load, and check that its memory does not grow
     Soak {
-        /// How long
+        /// Duration in minutes
         #[arg(long, default_value_t = 120)]
         minutes: u32,
     },
-    /// Fuzz every reader of untrusted bytes; installs nightly Rust and cargo-fuzz where they are missing
+    /// Fuzz every reader of untrusted bytes; installs nightly Rust and cargo-fuzz if they are missing
     Fuzz {
         /// Runs of each target
         #[arg(default_value_t = 1_000_000)]
@@ -103,7 +103,7 @@ pub(crate) enum Verb {
 
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub(crate) struct Options {
-    /// Run also what has not changed since it passed
+    /// Also run parts that have passed with the same inputs
     #[arg(long, global = true)]
     pub(crate) no_cache: bool,
     /// Install packages without asking
@@ -126,23 +126,24 @@ pub(crate) enum Tests {
     },
     /// Everything, nothing from the cache: 50 power cuts, long fuzzing, and a soak of two hours
     Full {
-        /// Go on with a full run that failed or was interrupted: what it has passed with the same inputs is not repeated
+        /// Continue a full run that failed or was interrupted: parts that passed with the same inputs are not
+        /// repeated
         #[arg(long)]
         resume: bool,
     },
-    /// Build what can be built of `buildroot/` without the network
+    /// Check the parts of `buildroot/` that can be checked without the network
     Buildroot {
-        /// A Buildroot of the release that buildroot/README.md names
+        /// A Buildroot source tree of the release that buildroot/README.md names
         #[arg(long)]
         tree: PathBuf,
     },
-    /// A part in virtual machines: `guest`, `boots`, `firmware`, `devices`, `power`, `network`, `flash` or `pi`, and what
-    /// else it takes (`cargo xtask test guest --help`)
+    /// Run a part in virtual machines: `guest`, `boots`, `firmware`, `devices`, `power`, `network`, `flash` or `pi`,
+    /// with its arguments (`cargo xtask test guest --help`)
     #[command(external_subcommand)]
     Part(Vec<String>),
 }
 
-/// These, or all.
+/// Returns these architectures, or all if there are none.
 pub(crate) fn all_if_empty(arches: Vec<Arch>) -> Vec<Arch> {
     match arches.is_empty() {
         true => Arch::ALL.into(),

@@ -1,10 +1,10 @@
-//! `cargo xtask bench` and `cargo xtask chaos`: hand over to the harness in `bench/`.
+//! `cargo xtask bench`, `cargo xtask chaos` and `cargo xtask soak`: run the harness in `bench/`.
 
 use xtask::install::ensure;
 use xtask::needs;
 use xtask::sh::cargo;
 
-/// Measures with the programs as they are shipped.
+/// Runs a benchmark, with the programs built as for a release.
 pub(crate) fn bench(args: &[String]) -> anyhow::Result<()> {
     match args.first().map(String::as_str) {
         Some("postgres") => ensure(needs::BENCH_POSTGRES)?,
@@ -13,7 +13,7 @@ pub(crate) fn bench(args: &[String]) -> anyhow::Result<()> {
     harness("dist", args)
 }
 
-/// Breaks a loaded platform. What is lost does not depend on how much the compiler optimises.
+/// Injects faults into a loaded platform. The results do not depend on the compiler's optimisation level.
 pub(crate) fn chaos(args: &[String]) -> anyhow::Result<()> {
     ensure(needs::CHAOS)?;
     harness("release", &[&["chaos".to_owned()], args].concat())
@@ -26,7 +26,7 @@ fn harness(profile: &str, args: &[String]) -> anyhow::Result<()> {
     cargo(&words)
 }
 
-/// Keeps a platform under load for long.
+/// Keeps a platform under load for a long time.
 pub(crate) fn soak(minutes: u32) -> anyhow::Result<()> {
     ensure(needs::CHAOS)?;
     let words = ["soak", "--minutes", &minutes.to_string()].map(str::to_owned);

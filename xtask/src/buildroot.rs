@@ -1,5 +1,5 @@
-//! `cargo xtask test buildroot --tree DIR`: what can be known of `buildroot/` without building it. DIR is a Buildroot
-//! of the release that `buildroot/README.md` names; nothing is downloaded, and nothing written into it.
+//! `cargo xtask test buildroot --tree DIR`: checks `buildroot/` without building it. DIR is a Buildroot source tree
+//! of the release that `buildroot/README.md` names. Nothing is downloaded, and nothing is written into DIR.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use xtask::kernel;
 use xtask::needs::Need;
 use xtask::sh::{root, say, target};
 
-/// What Buildroot's make asks for, and what its check of style runs.
+/// What Buildroot's makefile and its style checker need.
 const NEEDS: &[Need] = &[
     ("make", "make"),
     ("unzip", "unzip"),
@@ -29,13 +29,13 @@ const NEEDS: &[Need] = &[
     ),
 ];
 
-/// The release it is written for.
+/// The Buildroot release that `buildroot/` is written for.
 const RELEASE: &str = "2026.08";
 
-/// Where the name of the external tree leads in a configuration.
+/// The variable for the external tree's path in a configuration.
 const PATH: &str = "$(BR2_EXTERNAL_HEARTH_PATH)";
 
-/// A board, and what of ours is built for it.
+/// A board, and the packages of ours that its configuration must build.
 struct Board {
     name: &'static str,
     arch: Arch,
@@ -74,7 +74,7 @@ const BOARDS: [Board; 4] = [
     },
 ];
 
-/// Looks at all of it.
+/// Runs all checks.
 pub(crate) fn test(tree: &Path) -> anyhow::Result<()> {
     install::ensure(NEEDS)?;
     let tree =
@@ -102,10 +102,10 @@ fn external() -> PathBuf {
     root().join("buildroot")
 }
 
-/// `utils/check-package` has nothing to say about any file.
+/// Checks that `utils/check-package` accepts every file.
 fn style(tree: &Path) -> anyhow::Result<()> {
     let files = files(&external())?;
-    // The Python that Debian's modules are for, and no other that comes first.
+    // Debian's Python, which has the modules from `NEEDS`, and not another one that comes first in `PATH`.
     let output = Command::new("/usr/bin/python3")
         .arg(tree.join("utils/check-package"))
         .arg("-b")
@@ -125,8 +125,8 @@ fn style(tree: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The defconfig loads, and comes out as it went in: no symbol of it is unknown, has other dependencies, or says what
-/// holds anyway.
+/// Checks that Buildroot loads the defconfig and saves it unchanged: so no symbol is unknown, has unmet dependencies,
+/// or repeats a default.
 fn loads(board: &Board, tree: &Path, place: &Path) -> anyhow::Result<()> {
     let name = format!("hearth_{}_defconfig", board.name);
     let ours = external().join("configs").join(&name);
@@ -155,7 +155,7 @@ fn loads(board: &Board, tree: &Path, place: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `make show-info` has our packages, and no BusyBox.
+/// Checks that `make show-info` lists our packages, and not BusyBox.
 fn names_packages(board: &Board, tree: &Path, place: &Path) -> anyhow::Result<()> {
     let info: Value = serde_json::from_str(&make(tree, place, &["show-info"])?)?;
     let packages = info.as_object().context("show-info says no packages")?;
@@ -185,8 +185,8 @@ fn names_packages(board: &Board, tree: &Path, place: &Path) -> anyhow::Result<()
     Ok(())
 }
 
-/// Every symbol that the fragments ask for is in the kernel's final configuration. Of the Raspberry Pi's own
-/// kernel there is no source here: the same fragments on the `defconfig` of Debian's stand in for it.
+/// Checks that the kernel's final configuration contains every symbol of the fragments. The Raspberry Pi's own kernel
+/// source is not available here; its fragments are checked with the `defconfig` of Debian's source instead.
 fn configures_the_kernel(board: &Board, place: &Path) -> anyhow::Result<()> {
     let config = read(&place.join(".config"))?;
     let paths = |key: &str| -> Vec<PathBuf> {
@@ -223,7 +223,7 @@ fn configures_the_kernel(board: &Board, place: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Buildroot's make with our tree; what it prints.
+/// Runs Buildroot's make with our external tree, and returns its output.
 fn make(tree: &Path, place: &Path, goals: &[&str]) -> anyhow::Result<String> {
     fs::create_dir_all(place)?;
     let output = Command::new("make")
@@ -232,7 +232,7 @@ fn make(tree: &Path, place: &Path, goals: &[&str]) -> anyhow::Result<String> {
         .arg(format!("O={}", place.display()))
         .arg(format!("BR2_EXTERNAL={}", external().display()))
         .args(goals)
-        // Those of the Cargo that runs us are none of this make's, nor may its compiler's be.
+        // The variables of the Cargo that runs this task must not affect this make.
         .env_remove("MAKEFLAGS")
         .env_remove("CARGO_MAKEFLAGS")
         .stdin(Stdio::null())

@@ -1,4 +1,4 @@
-//! Where slow and large products are kept between runs.
+//! The cache for large products that are slow to make.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use hearth_sys::lock::{Lock, Taken, take};
 use crate::key::Key;
 use crate::sh::say;
 
-/// `hearth` in the user's directory of caches (XDG Base Directory Specification).
+/// Returns `hearth` in the user's cache directory (XDG Base Directory Specification).
 pub fn place() -> anyhow::Result<PathBuf> {
     let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let own = || std::env::home_dir().map(|home| home.join(".cache"));
@@ -20,7 +20,8 @@ pub fn place() -> anyhow::Result<PathBuf> {
     Ok(cache.join("hearth"))
 }
 
-/// Waits until no other process holds the lock of this name. `what` says what its holder does.
+/// Takes the lock of this name, and waits while another process holds it. `what` says what the holder is doing, for
+/// the message.
 pub fn lock(name: &str, what: &str) -> anyhow::Result<Lock> {
     let directory = place()?;
     fs::create_dir_all(&directory)
@@ -39,7 +40,7 @@ pub fn lock(name: &str, what: &str) -> anyhow::Result<Lock> {
     }
 }
 
-/// How many products of one kind are kept: one for the work at hand, and some for other branches and clones.
+/// The number of products of one kind that are kept: one for the current work, and others for branches and clones.
 const KEPT_PRODUCTS: usize = 6;
 
 /// A directory of files that were all made from the inputs of one key.
@@ -50,20 +51,20 @@ pub struct Product {
 }
 
 impl Product {
-    /// The product of this kind with this key, whether it exists or not.
+    /// Creates a handle for the product of this kind with this key, whether the product exists or not.
     pub fn new(kind: &str, key: &Key) -> anyhow::Result<Product> {
         let kind = place()?.join("products").join(kind);
         let directory = kind.join(key.short());
         Ok(Product { kind, directory })
     }
 
-    /// One of its files, if the product exists.
+    /// Returns one of the product's files, if it exists.
     pub fn file(&self, name: &str) -> Option<PathBuf> {
         let file = self.directory.join(name);
         file.is_file().then_some(file)
     }
 
-    /// All of these files, in their order, if each exists. Marks the product as used.
+    /// Returns these files, in this order, if all of them exist, and marks the product as used.
     pub fn files(&self, names: &[&str]) -> Option<Vec<PathBuf>> {
         let files: Option<Vec<PathBuf>> = names.iter().map(|name| self.file(name)).collect();
         if files.is_some() {
@@ -73,8 +74,8 @@ impl Product {
         files
     }
 
-    /// All of these files, in their order: as they are, or as `make` makes them, which says what it has made by name. Other
-    /// processes that ask for the same product wait meanwhile, by the lock of this name.
+    /// Returns these files, in this order. If the product does not exist, `make` makes the files and returns their
+    /// names and paths. Other processes that need the same product wait meanwhile, because of the lock `lock_name`.
     pub fn files_or(
         &self,
         names: &[&str],
@@ -98,8 +99,8 @@ impl Product {
         files.with_context(|| format!("not all of {} were made", names.join(", ")))
     }
 
-    /// Keeps copies of these files under these names, in one step, and forgets the products of the same kind that were
-    /// not used for longest.
+    /// Stores copies of these files under these names in one step, and removes the least recently used products of
+    /// the same kind.
     fn keep(&self, files: &[(&str, &Path)]) -> anyhow::Result<()> {
         let fresh = self.kind.join(format!("{}.new", std::process::id()));
         fs::create_dir_all(&fresh).with_context(|| format!("cannot make {}", fresh.display()))?;
@@ -128,13 +129,13 @@ impl Product {
         used.sort();
         let surplus = used.len().saturating_sub(KEPT_PRODUCTS);
         for (_, path) in used.drain(..surplus) {
-            // It costs disk space, and nothing else.
+            // A product that cannot be removed only costs disk space.
             let _ = fs::remove_dir_all(path);
         }
     }
 }
 
-/// The file in a product whose time says when the product was last used.
+/// The file in a product whose modification time is the time of the product's last use.
 const USED: &str = ".used";
 
 #[cfg(test)]
@@ -158,7 +159,7 @@ mod tests {
             product.keep(&[("a", &source)]).unwrap();
             let files = product.files(&["a"]).unwrap();
             assert_eq!(fs::read_to_string(&files[0]).unwrap(), "made");
-            // Without one of the files, the product is not there.
+            // If a file is missing, the product does not exist.
             assert_eq!(product.files(&["a", "b"]), None);
         }
         assert_eq!(fs::read_dir(&kind).unwrap().count(), KEPT_PRODUCTS);

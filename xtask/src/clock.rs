@@ -1,13 +1,13 @@
-//! Times for people.
+//! Times in readable form.
 
 use std::time::{Duration, Instant};
 
-/// How long ago that was: `42 s` or `6 min 14 s`.
+/// Formats the time since an instant: `42 s` or `6 min 14 s`.
 pub fn took(since: Instant) -> String {
     text(since.elapsed())
 }
 
-/// `42 s` or `6 min 14 s`.
+/// Formats a duration: `42 s` or `6 min 14 s`.
 pub fn text(time: Duration) -> String {
     let seconds = time.as_secs();
     match (seconds / 60, seconds % 60) {

@@ -1,5 +1,5 @@
-//! Packages of Debian's other suites, looked at beside the system's own lists: what a package there
-//! brings can be had without a change to where the system takes its own from.
+//! Debian packages, including those of other suites, from package lists in a separate directory, so that the system's
+//! own package sources stay unchanged.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use anyhow::{Context, bail, ensure};
 use crate::install;
 use crate::sh::{run, say};
 
-/// Where the system has its own sources of packages.
+/// The file with the system's own package sources.
 const OWN: &str = "/etc/apt/sources.list.d/debian.sources";
 
-/// Lists of packages in a directory of their own.
+/// Package lists in a separate directory.
 pub struct Repository {
     directory: PathBuf,
     options: Vec<String>,
 }
 
 impl Repository {
-    /// Reads the lists that `sources` names, in apt's form of stanzas.
+    /// Downloads the package lists that `sources` names, in the format of deb822 stanzas.
     pub fn new(
         directory: &Path,
         sources: &str,
@@ -51,7 +51,7 @@ impl Repository {
         Ok(repository)
     }
 
-    /// Downloads a package; its file.
+    /// Downloads a package, and returns the path of its file.
     pub fn download(&self, package: &str) -> anyhow::Result<PathBuf> {
         self.apt(&[], &["download", package])?;
         let files = fs::read_dir(&self.directory)?.flatten();
@@ -61,7 +61,7 @@ impl Repository {
             .with_context(|| format!("apt-get downloaded no {package}"))
     }
 
-    /// Installs packages, of this suite where it has them.
+    /// Installs packages, from this suite if it has them.
     pub fn install(&self, suite: &str, packages: &[&str]) -> anyhow::Result<()> {
         let Some(root) = install::root() else {
             bail!("as root: apt-get install -t {suite} {}", packages.join(" "));
@@ -96,19 +96,19 @@ impl Repository {
     }
 }
 
-/// All sources of the system's.
+/// Returns the system's package sources.
 pub fn own_sources() -> anyhow::Result<String> {
     fs::read_to_string(OWN).with_context(|| format!("cannot read {OWN}"))
 }
 
-/// The first of them: Debian itself.
+/// Returns the first stanza of the system's sources, which is Debian itself.
 pub fn own_stanza() -> anyhow::Result<String> {
     let sources = own_sources()?;
     let first = sources.split("\n\n").next().unwrap_or_default();
     Ok(format!("{first}\n"))
 }
 
-/// The same with another suite.
+/// Returns the first stanza with another suite.
 pub fn stanza_of(suite: &str) -> anyhow::Result<String> {
     let own = own_stanza()?;
     let lines = own.lines().map(|line| match line.starts_with("Suites:") {
@@ -118,7 +118,7 @@ pub fn stanza_of(suite: &str) -> anyhow::Result<String> {
     Ok(lines.collect())
 }
 
-/// The suite that the system is of, such as `bookworm`.
+/// Returns the system's suite, such as `bookworm`.
 pub fn own_suite() -> anyhow::Result<String> {
     let own = own_stanza()?;
     let suites = own.lines().find_map(|line| line.strip_prefix("Suites:"));
@@ -128,7 +128,7 @@ pub fn own_suite() -> anyhow::Result<String> {
         .to_owned())
 }
 
-/// Unpacks a package below a directory, and removes its file.
+/// Unpacks a package below a directory, and removes the package file.
 pub fn unpack(package: &Path, place: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(place)?;
     let (from, to) = (package.to_string_lossy(), place.to_string_lossy());

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: every fuzz target, for a number of runs.
+//! `cargo xtask fuzz`: runs the fuzz targets.
 
 use std::{fs, io};
 
@@ -7,14 +7,14 @@ use xtask::sh::{root, run};
 use xtask::toolchain;
 use xtask::tools::Program;
 
-/// What builds targets and runs them.
+/// The program that builds and runs fuzz targets.
 const FUZZ: Program = Program {
     name: "cargo-fuzz",
     version: "0.13.1",
     wheel: None,
 };
 
-/// All of them: each has a directory of seeds.
+/// Returns the names of all targets. Each has a directory of seeds.
 fn targets() -> anyhow::Result<Vec<String>> {
     let mut names: Vec<String> = fs::read_dir(root().join("fuzz/corpus"))?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
@@ -23,8 +23,8 @@ fn targets() -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Runs every target, or the one that is named. New inputs go to `fuzz/libfuzzer/corpus`, which is
-/// kept on this machine; `fuzz/corpus` has the seeds that every run begins with.
+/// Fuzzes every target, or only one. New inputs go to `fuzz/libfuzzer/corpus`, which stays on this machine;
+/// `fuzz/corpus` has the seeds that every run starts with.
 pub(crate) fn fuzz(runs: u64, only: Option<&str>) -> anyhow::Result<()> {
     let mut wanted = targets()?;
     if let Some(name) = only {

@@ -1,9 +1,9 @@
 //! Imports between the modules of a crate, and the rule for them: they form layers.
 //!
-//! At each level of a crate's module tree, a module and its submodules count as one. Where `a` imports `b`, directly or
-//! through others of the same level, `b` must not import `a`. The file of a parent module is one of its level's
-//! members, so submodules do not import from a parent that imports them. The rule excludes cycles of files: the files of
-//! a cycle lie in at least two members of some level.
+//! At each level of a crate's module tree, a module and its submodules count as one. Where `a` imports `b`, directly
+//! or through others of the same level, `b` must not import `a`. The file of a parent module is one of its level's
+//! members, so submodules do not import from a parent that imports them. The rule excludes cycles of files: the files
+//! of a cycle lie in at least two members of some level.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,7 +12,7 @@ use anyhow::Context;
 use syn::visit::{self, Visit};
 use syn::{Attribute, ImplItem, Item, ItemMod, ItemUse, Macro, UseTree};
 
-/// The path of a module below its crate: empty for the crate's root.
+/// The path of a module below its crate; empty for the crate root.
 type Module = Vec<String>;
 
 /// The modules of a crate, each in a file, with the modules that they import.
@@ -22,10 +22,10 @@ pub(crate) struct Imports {
 }
 
 impl Imports {
-    /// Reads the sources of a crate: the path of each file below `src`, and its text. Tests are left out.
+    /// Reads the sources of a crate: the path of each file below `src`, and its text. Ignores tests.
     ///
     /// # Errors
-    /// A file is not Rust.
+    /// If a file is not valid Rust.
     pub(crate) fn read(files: &[(String, String)]) -> anyhow::Result<Imports> {
         let mut named = BTreeMap::new();
         for (path, text) in files {
@@ -35,7 +35,7 @@ impl Imports {
             let file = syn::parse_file(text).with_context(|| format!("cannot parse {path}"))?;
             let mut paths = Paths::default();
             paths.visit_file(&file);
-            // The library's and the program's root are one: both are above all other modules.
+            // The roots of the library and of the program count as one: both are above all other modules.
             let all: &mut BTreeSet<(usize, Vec<String>)> = named.entry(module).or_default();
             all.extend(paths.found);
         }
@@ -53,7 +53,7 @@ impl Imports {
         })
     }
 
-    /// Every cycle, of every level.
+    /// Returns every cycle on every level.
     pub(crate) fn cycles(&self) -> Vec<Cycle> {
         let parents: BTreeSet<Module> = self
             .edges
@@ -66,7 +66,7 @@ impl Imports {
             .collect()
     }
 
-    /// The cycles among the members of one level: a parent module's own file, and its submodules.
+    /// Returns the cycles among the members of one level: a parent module's own file, and its submodules.
     fn cycles_below(&self, parent: &Module) -> Vec<Cycle> {
         let mut level: BTreeMap<&str, BTreeMap<&str, Import>> = BTreeMap::new();
         for (from, targets) in &self.edges {
@@ -146,14 +146,14 @@ impl fmt::Display for Import {
     }
 }
 
-/// Which member of the level below `parent` a module belongs to: an empty name for the parent's own file, nothing for a
-/// module elsewhere.
+/// Returns the member of the level below `parent` that a module belongs to: an empty name for the parent's own file,
+/// `None` for a module elsewhere.
 fn member<'a>(module: &'a Module, parent: &Module) -> Option<&'a str> {
     let rest = module.strip_prefix(parent.as_slice())?;
     Some(rest.first().map_or("", String::as_str))
 }
 
-/// Every member that one reaches through imports.
+/// Returns the members that `start` reaches through imports.
 fn reachable<'a>(
     level: &BTreeMap<&'a str, BTreeMap<&'a str, Import>>,
     start: &str,
@@ -167,7 +167,7 @@ fn reachable<'a>(
     found
 }
 
-/// The module of a file below `src`; nothing for a file of tests.
+/// Returns the module of a file below `src`, or `None` for a file of tests.
 fn module_of(path: &str) -> Option<Module> {
     let path = path.strip_suffix(".rs")?;
     let mut module: Module = path.split('/').map(str::to_owned).collect();
@@ -180,7 +180,8 @@ fn module_of(path: &str) -> Option<Module> {
     Some(module)
 }
 
-/// The module that a path names, from inside `depth` inline modules of `module`; nothing for a path of another crate.
+/// Returns the module that a path names inside `depth` inline modules of `module`, or `None` for a path into another
+/// crate.
 fn resolve(
     module: &Module,
     depth: usize,
@@ -260,7 +261,7 @@ impl Paths {
         }
     }
 
-    /// Paths in the words of a macro, which are not parsed: each run of names between `::`.
+    /// Adds the paths among a macro's tokens, which are not parsed: each sequence of names with `::` between them.
     fn add_words(&mut self, words: &str) {
         let words = words.replace(":: ", "::").replace(" ::", "::");
         let separate = |c: char| !(c.is_alphanumeric() || c == '_' || c == ':');
@@ -295,7 +296,7 @@ impl<'ast> Visit<'ast> for Paths {
     }
 
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
-        // `use ::name` is always another crate's.
+        // `use ::name` always names another crate.
         if item.leading_colon.is_none() {
             self.add_use(&item.tree, Vec::new());
         }
@@ -332,7 +333,7 @@ fn attributes(item: &Item) -> &[Attribute] {
     }
 }
 
-/// `#[cfg(test)]`.
+/// Returns whether this is `#[cfg(test)]`.
 fn is_for_tests(attribute: &Attribute) -> bool {
     let syn::Meta::List(list) = &attribute.meta else {
         return false;

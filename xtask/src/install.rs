@@ -1,4 +1,4 @@
-//! Installs Debian and Ubuntu packages that chores need.
+//! Installs the Debian and Ubuntu packages that tasks need.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::process::Command;
@@ -9,15 +9,15 @@ use anyhow::bail;
 use crate::needs::{Need, SERVICES};
 use crate::sh::{has, run, run_quietly, say};
 
-/// Whether packages are installed on a terminal without a question.
+/// Whether packages are installed without asking on a terminal.
 static YES: AtomicBool = AtomicBool::new(false);
 
-/// From now on, installs packages without asking (`--yes`).
+/// Makes [`ensure`] install packages without asking (`--yes`).
 pub fn answer_yes() {
     YES.store(true, Ordering::Relaxed);
 }
 
-/// The packages that are missing, in the order of `needs`, each once.
+/// Returns the missing packages, in the order of `needs`, each once.
 pub fn missing(needs: &[Need]) -> Vec<&'static str> {
     let mut missing: Vec<&'static str> = Vec::new();
     for (program, package) in needs {
@@ -28,9 +28,9 @@ pub fn missing(needs: &[Need]) -> Vec<&'static str> {
     missing
 }
 
-/// Installs what is missing, where the user may; elsewhere fails with the one command that would.
+/// Installs missing packages if the user may; otherwise fails with the command that would install them.
 ///
-/// On a terminal, asks first.
+/// On a terminal, this function asks first.
 pub fn ensure(needs: &[Need]) -> anyhow::Result<()> {
     let missing = missing(needs);
     if missing.is_empty() {
@@ -67,7 +67,7 @@ pub fn ensure(needs: &[Need]) -> anyhow::Result<()> {
     }
 }
 
-/// Asks on a terminal, unless `--yes` was given. Without a terminal the answer is yes.
+/// Asks on a terminal, unless `--yes` was given. Without a terminal, the answer is yes.
 pub fn agreed(to: &str) -> anyhow::Result<bool> {
     let stdin = std::io::stdin();
     let asks = stdin.is_terminal() && std::io::stderr().is_terminal();
@@ -85,15 +85,15 @@ pub fn agreed(to: &str) -> anyhow::Result<bool> {
     ))
 }
 
-/// Stops and disables the services of packages that were just installed: a test run leaves no server behind. A
-/// service that the user had before is not touched, because its package was not missing.
+/// Stops and disables the services of packages that were just installed, so that a test run leaves no server running.
+/// Services that the user had before are not touched, because their packages were not missing.
 fn disable_services(sudo: &[&str], installed: &[&str]) {
     for (package, services) in SERVICES {
         if !installed.contains(package) {
             continue;
         }
         for service in *services {
-            // Where systemd does not run, it still disables, and the older tool stops.
+            // If systemd is not running, systemctl can still disable services, and service(8) stops them.
             for words in [
                 &["service", service, "stop"][..],
                 &["systemctl", "disable", "--now", service],
@@ -109,7 +109,8 @@ fn disable_services(sudo: &[&str], installed: &[&str]) {
     }
 }
 
-/// The words before a command that root must run; `None` if neither root nor sudo is there.
+/// Returns the words before a command that must run as root, or `None` if this process is not root and there is no
+/// sudo.
 pub fn root() -> Option<&'static [&'static str]> {
     match (is_root(), has("sudo")) {
         (true, _) => Some(&[]),
@@ -122,7 +123,7 @@ fn line(missing: &[&str]) -> String {
     format!("apt-get update && apt-get install -y {}", missing.join(" "))
 }
 
-/// Whether this process runs as root.
+/// Returns whether this process runs as root.
 pub fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output();
     id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")

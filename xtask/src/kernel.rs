@@ -1,5 +1,5 @@
-//! `cargo xtask kernel`: the product's kernel, from Debian's source and the fragments of `buildroot/`,
-//! kept by the hash of everything that it is made from.
+//! `cargo xtask kernel`: builds the product's kernels from Debian's source and the fragments of `buildroot/`, and
+//! caches them by the hash of all inputs.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,29 +15,29 @@ use crate::key::{Key, KeyBuilder};
 use crate::sh::{has, root, said, say};
 use crate::{cache, clock, install, needs};
 
-/// The series, as Debian names it, and its source as that package brings it.
+/// Debian's package of the kernel's source, and the archive in it.
 const PACKAGE: &str = needs::KERNEL_PACKAGE;
 const ARCHIVE: &str = needs::KERNEL_ARCHIVE;
 
-/// Where the fragments are.
+/// The directory of the configuration fragments.
 const FRAGMENTS: &str = "buildroot/board/hearth/kernel";
 
-/// Counted up when a kernel of the same source, fragments and compiler comes out otherwise.
+/// The version of the build procedure. Increment it when the same source, fragments and compiler give another kernel.
 const RECIPE: u32 = 1;
 
-/// Enough for the objects of several kernels of both architectures.
+/// Room for the objects of several kernels of both architectures.
 const CCACHE_SIZE: &str = "1G";
 
-/// How often a long build says that it goes on.
+/// The interval at which a long build reports its progress.
 const PROGRESS: Duration = Duration::from_secs(30);
 
-/// How the kernel calls an architecture, and what is built for it.
+/// The kernel's name of an architecture, and what is built for it.
 struct Target {
     arch: &'static str,
-    /// Before the names of compiler and linker.
+    /// The prefix of the names of compiler and linker.
     cross: &'static str,
     make: &'static [&'static str],
-    /// What QEMU starts, what firmware does, and what goes with them.
+    /// What is kept of a build, and under which name: the images for QEMU and for firmware, and what goes with them.
     products: &'static [(&'static str, &'static str)],
 }
 
@@ -59,7 +59,7 @@ fn target(arch: Arch) -> Target {
             products: &[
                 ("arch/arm64/boot/Image", IMAGE),
                 ("arch/arm64/boot/vmlinuz.efi", "kernel.efi"),
-                // What QEMU's Raspberry Pi 4 tells the kernel about itself.
+                // The device tree of QEMU's Raspberry Pi 4.
                 (
                     "arch/arm64/boot/dts/broadcom/bcm2711-rpi-4-b.dtb",
                     "bcm2711-rpi-4-b.dtb",
@@ -69,7 +69,7 @@ fn target(arch: Arch) -> Target {
     }
 }
 
-/// Nothing for this machine's own.
+/// Returns the prefix of the compiler's name; empty for this machine's architecture.
 fn cross(arch: Arch) -> &'static str {
     match arch {
         _ if arch.name() == std::env::consts::ARCH => "",
@@ -78,7 +78,7 @@ fn cross(arch: Arch) -> &'static str {
     }
 }
 
-/// `cargo xtask kernel`: builds them, and prints where they are.
+/// `cargo xtask kernel`: builds the kernels, and prints their paths.
 #[expect(clippy::print_stdout, reason = "the path is this chore's result")]
 pub fn kernel(arches: &[Arch]) -> anyhow::Result<()> {
     for arch in arches {
@@ -87,21 +87,21 @@ pub fn kernel(arches: &[Arch]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the kernel of an architecture is built.
+/// Returns whether the kernel of an architecture is built.
 pub fn is_built(arch: Arch) -> anyhow::Result<bool> {
     Ok(place(arch)?.join(IMAGE).is_file())
 }
 
-/// Where the kernel of an architecture is kept, once it is built.
+/// Returns where the kernel of an architecture is kept once it is built.
 fn place(arch: Arch) -> anyhow::Result<PathBuf> {
     let name = format!("{}-{}", arch.name(), key(arch)?.short());
     Ok(cache::place()?.join("kernel").join(name))
 }
 
-/// What QEMU starts, in there.
+/// The name of the image that QEMU starts.
 const IMAGE: &str = "image";
 
-/// The key of an architecture's kernel: what it is built from, and by what.
+/// Returns the key of an architecture's kernel: the hash of its sources, configuration and compiler.
 pub fn key(arch: Arch) -> anyhow::Result<Key> {
     let compiler = format!("{}gcc", cross(arch));
     let compiler = said(&compiler, &["--version"]).with_context(|| format!("no {compiler}"))?;
@@ -119,7 +119,8 @@ pub fn key(arch: Arch) -> anyhow::Result<Key> {
     Ok(key.finish())
 }
 
-/// A kernel that QEMU can start; beside it lie `kernel.efi`, `config` and `System.map`.
+/// Builds the kernel unless it is cached, and returns the image that QEMU can start. `kernel.efi`, `config` and
+/// `System.map` are in the same directory.
 pub fn ensure(arch: Arch) -> anyhow::Result<PathBuf> {
     install::ensure(needs::KERNEL)?;
     let target = target(arch);
@@ -133,7 +134,7 @@ pub fn ensure(arch: Arch) -> anyhow::Result<PathBuf> {
     let _alone = cache::lock("kernel", "builds a kernel")?;
     if !image.is_file() {
         let source = source(&kernels, &version()?)?;
-        // A build that is killed here leaves its directory behind; the next build removes it first.
+        // If a build is killed, its directory remains, and the next build removes it.
         let scratch = kernels.join(format!("{}-building", arch.name()));
         build(&source, &scratch, &target, &fragments(arch))?;
         keep(&scratch, &place, &target)?;
@@ -142,17 +143,16 @@ pub fn ensure(arch: Arch) -> anyhow::Result<PathBuf> {
     Ok(image)
 }
 
-/// The version of Debian's source package that is installed.
+/// Returns the version of Debian's source package that is installed.
 fn version() -> anyhow::Result<String> {
     said("dpkg-query", &["-W", "-f", "${Version}", PACKAGE])
         .with_context(|| format!("{PACKAGE} is not installed"))
 }
 
-/// Puts fragments upon a configuration, or upon the architecture's `defconfig`, and has the kernel complete it; how
-/// many symbols they ask for.
+/// Merges fragments into a configuration, or into the architecture's `defconfig`, and completes it with the kernel's
+/// makefile. Returns the number of symbols in the fragments.
 ///
-/// # Errors
-/// Among others: the completed configuration lacks one of them.
+/// # Errors If the completed configuration lacks one of these symbols, among other errors.
 pub fn configure(
     arch: Arch,
     begin: Option<&Path>,
@@ -164,7 +164,7 @@ pub fn configure(
     let version = version()?;
     let kernels = cache::place()?.join("kernel");
     fs::create_dir_all(&kernels)?;
-    // Nothing is written into the source: only its unpacking must be waited for.
+    // Nothing is written into the source, so the lock is needed only for unpacking it.
     let source = match unpacked(&kernels, &version) {
         Some(there) => there,
         None => {
@@ -183,18 +183,18 @@ pub fn configure(
     complete(&source, scratch, &target, fragments, begin.is_some())
 }
 
-/// What all share, and what only this architecture and its boards have.
+/// Returns the fragments for all architectures, and those for this architecture and its boards.
 fn fragments(arch: Arch) -> Vec<PathBuf> {
     let names: &[&str] = match arch {
         Arch::X86_64 => &["common", "x86_64"],
-        // One kernel serves boards with UEFI and QEMU's Raspberry Pi.
+        // One kernel is used for boards with UEFI and for QEMU's Raspberry Pi.
         Arch::Aarch64 => &["common", "aarch64", "rpi4"],
     };
     let path = |name: &&str| root().join(FRAGMENTS).join(format!("{name}.config"));
     names.iter().map(path).collect()
 }
 
-/// Unpacks the source, once for all architectures; that of an earlier version goes.
+/// Unpacks the source, once for all architectures, and removes that of an earlier version.
 fn source(kernels: &Path, version: &str) -> anyhow::Result<PathBuf> {
     if let Some(there) = unpacked(kernels, version) {
         return Ok(there);
@@ -215,14 +215,14 @@ fn source(kernels: &Path, version: &str) -> anyhow::Result<PathBuf> {
     Ok(place)
 }
 
-/// The source, if it is there and whole.
+/// Returns the source's directory, if it is unpacked completely.
 fn unpacked(kernels: &Path, version: &str) -> Option<PathBuf> {
     let place = kernels.join("source");
     let there = fs::read_to_string(place.join(MARK)).ok()?;
     (there == version).then_some(place)
 }
 
-/// Written into the source when it is whole: its version.
+/// The file that is written into the source when it is complete. It contains the source's version.
 const MARK: &str = "hearth-version";
 
 fn build(
@@ -249,8 +249,8 @@ fn build(
     Ok(())
 }
 
-/// Merges fragments into the configuration in `scratch`, and looks that each of their symbols, whose number comes
-/// back, is in what the kernel makes of it.
+/// Merges fragments into the configuration in `scratch`, and checks that the kernel's completed configuration has
+/// each of their symbols. Returns the number of symbols.
 fn complete(
     source: &Path,
     scratch: &Path,
@@ -275,7 +275,7 @@ fn complete(
     }
     let config = fs::read_to_string(scratch.join(".config"))?;
     let mut lost = lost(&wanted, &config);
-    // What is on in a kernel that is not the least one cannot always be switched off (EXPERT).
+    // In a kernel that did not start from `tinyconfig`, some symbols cannot be switched off (EXPERT).
     lost.retain(|line| least || !line.starts_with('#'));
     if !lost.is_empty() {
         bail!(
@@ -288,10 +288,11 @@ fn complete(
     Ok(wanted.lines().filter_map(setting).count())
 }
 
-/// Runs make, whose words go to a log, and says from time to time how far it is.
+/// Runs make with its output in a log, and reports the progress at intervals.
 fn make(source: &Path, scratch: &Path, target: &Target, goals: &[&str]) -> anyhow::Result<()> {
     let log = scratch.join("build.log");
-    // The build ends with this program, however that ends: what is left of it would write into the next one's directory.
+    // The build must end with this program, however that ends; otherwise, it would write into the next build's
+    // directory.
     let mut child = Command::new("setpriv")
         .args(["--pdeathsig", "TERM", "make", "-C"])
         .arg(source)
@@ -300,17 +301,17 @@ fn make(source: &Path, scratch: &Path, target: &Target, goals: &[&str]) -> anyho
         .arg(format!("CROSS_COMPILE={}", target.cross))
         .args(ccache(target.cross))
         .args(goals)
-        // The same source gives the same kernel on every machine, at any time.
+        // With these values, the same source gives the same kernel on every machine at any time.
         .env("KBUILD_BUILD_TIMESTAMP", "1970-01-01 00:00:00 UTC")
         .env("KBUILD_BUILD_USER", "hearth")
         .env("KBUILD_BUILD_HOST", "hearth")
         .env("KBUILD_BUILD_VERSION", "1")
         .env("CCACHE_DIR", scratch.with_file_name("ccache"))
         .env("CCACHE_MAXSIZE", CCACHE_SIZE)
-        // The compiler's list of headers is the key of an object. Otherwise ccache runs the preprocessor on each file
-        // first, which takes half as much time as the compiler.
+        // ccache then identifies an object by the compiler's list of headers. Otherwise, it runs the preprocessor on
+        // each file first, which takes half as long as the compiler.
         .env("CCACHE_DEPEND", "1")
-        // Those of the Cargo that runs us are none of this make's.
+        // The variables of the Cargo that runs this task must not affect this make.
         .env_remove("MAKEFLAGS")
         .env_remove("CARGO_MAKEFLAGS")
         .stdin(Stdio::null())
@@ -350,8 +351,8 @@ fn make(source: &Path, scratch: &Path, target: &Target, goals: &[&str]) -> anyho
     Ok(())
 }
 
-/// Has ccache compile, where it is installed: a kernel whose configuration has changed a little, and the programs of the
-/// kernel's own build that both architectures' kernels need, come from what was compiled before.
+/// Makes make compile with ccache, if it is installed. Then a build after a small change of the configuration reuses
+/// earlier objects, and both architectures share the programs of the kernel's own build.
 fn ccache(cross: &str) -> Vec<String> {
     match has("ccache") {
         true => vec![
@@ -362,7 +363,7 @@ fn ccache(cross: &str) -> Vec<String> {
     }
 }
 
-/// What fragments ask for and a configuration does not have, as they put it. What a later one says holds.
+/// Returns the lines of fragments that a configuration does not fulfil. If fragments disagree, the last line wins.
 fn lost<'a>(wanted: &'a str, config: &str) -> Vec<&'a str> {
     let config: BTreeMap<&str, &str> = config.lines().filter_map(setting).collect();
     let named = |line: &'a str| setting(line).map(|(name, _)| (name, line));
@@ -375,7 +376,7 @@ fn lost<'a>(wanted: &'a str, config: &str) -> Vec<&'a str> {
     wanted.into_values().filter(missing).collect()
 }
 
-/// `CONFIG_NAME=value` or `# CONFIG_NAME is not set`, which is the value n.
+/// Parses `CONFIG_NAME=value` or `# CONFIG_NAME is not set`, which is the value n.
 fn setting(line: &str) -> Option<(&str, &str)> {
     match line.strip_prefix("# ") {
         Some(comment) => Some((comment.strip_suffix(" is not set")?, "n")),
@@ -384,7 +385,7 @@ fn setting(line: &str) -> Option<(&str, &str)> {
     .filter(|(name, _)| name.starts_with("CONFIG_"))
 }
 
-/// Puts what is wanted into its place, in one step, and forgets the rest.
+/// Moves the products to their place in the cache, in one step.
 fn keep(scratch: &Path, place: &Path, target: &Target) -> anyhow::Result<()> {
     let fresh = scratch.join("kept");
     fs::create_dir_all(&fresh)?;

@@ -1,4 +1,4 @@
-//! A key: the hash of everything that a product is made from, or that a test can see.
+//! Keys: hashes of everything that a product is made from, or that a test can see.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,14 +23,14 @@ impl Key {
         &self.0
     }
 
-    /// The first 16 hexadecimal digits (64 bits), for names of files.
+    /// The first 16 hexadecimal digits (64 bits), for file names.
     pub fn short(&self) -> &str {
         &self.0[..16]
     }
 }
 
 impl fmt::Display for Key {
-    /// The first digits, for people.
+    /// The first 8 digits, for messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0[..8])
     }
@@ -41,12 +41,12 @@ impl fmt::Display for Key {
 pub struct KeyBuilder(Sha256);
 
 impl KeyBuilder {
-    /// Begins with what the key is for, so that two kinds of product never share a key.
+    /// Creates a builder. `purpose` says what the key is for, so that two kinds of product never share a key.
     pub fn new(purpose: &str) -> KeyBuilder {
         KeyBuilder(Sha256::new()).add("purpose", purpose.as_bytes())
     }
 
-    /// Adds an input by name. Lengths are hashed too, so that no two lists of inputs look alike.
+    /// Adds a named input. Lengths are hashed, too, so that different lists of inputs have different keys.
     pub fn add(mut self, name: &str, bytes: &[u8]) -> KeyBuilder {
         for part in [name.as_bytes(), bytes] {
             self.0.update((part.len() as u64).to_le_bytes());
@@ -55,18 +55,18 @@ impl KeyBuilder {
         self
     }
 
-    /// Adds the content of a file.
+    /// Adds the contents of a file.
     pub fn add_file(self, path: &Path) -> anyhow::Result<KeyBuilder> {
         let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(self.add("file", &bytes))
     }
 
-    /// Adds what a tool is: its version, or the content of its files.
+    /// Adds the identity of a tool: its version, or the contents of its files.
     pub fn add_tool(self, tool: Tool) -> KeyBuilder {
         self.add(tool.name(), tool.identity().as_bytes())
     }
 
-    /// Adds the versions of the packages that contain what is needed.
+    /// Adds the versions of the Debian packages that `needs` names.
     pub fn add_packages(mut self, needs: &[Need]) -> KeyBuilder {
         for (_, package) in needs {
             let version = remember(package, || {
@@ -77,29 +77,29 @@ impl KeyBuilder {
         self
     }
 
-    /// The key of everything that was added.
+    /// Returns the key of everything that was added.
     pub fn finish(self) -> Key {
         Key(hex(&self.0.finalize()))
     }
 }
 
-/// Bytes as hexadecimal digits.
+/// Formats bytes as hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What compiles or runs tests, and differs from machine to machine.
+/// A tool that compiles or runs tests, and that differs from machine to machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tool {
-    /// The toolchain in use, the C compiler, and what the environment tells Cargo.
+    /// The Rust toolchain in use, the C compiler, and Cargo's settings from the environment.
     Rust,
-    /// The nightly toolchain, the standard library's sources, and both C libraries for aarch64 and musl.
+    /// The nightly toolchain, the standard library's sources, and the C libraries for aarch64 and musl.
     StaticRust,
-    /// The kernel that this host runs, on which host tests depend.
+    /// The kernel of this host, on which host tests depend.
     HostKernel,
-    /// Both emulators.
+    /// QEMU for both architectures.
     Qemu,
-    /// Both architectures' UEFI firmware.
+    /// UEFI firmware for both architectures.
     Firmware,
 }
 
@@ -114,7 +114,7 @@ impl Tool {
         }
     }
 
-    /// A text that changes whenever the tool does. Asked for once in a run.
+    /// Returns a text that changes whenever the tool changes. Computed once per run.
     fn identity(self) -> String {
         remember(self.name(), || match self {
             Tool::Rust => {
@@ -147,7 +147,7 @@ impl Tool {
     }
 }
 
-/// What `find` found the first time that this process asked for `name`.
+/// Returns the result of `find` from the first call with this name in this process.
 fn remember(name: &str, find: impl FnOnce() -> String) -> String {
     static KNOWN: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
     let known = |map: &BTreeMap<String, String>| map.get(name).cloned();

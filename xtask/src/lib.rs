@@ -1,17 +1,17 @@
-//! What the project's chores share: programs that are run or installed, caches, keys and times.
+//! Shared by the project's tasks: running and installing programs, caches, keys and times.
 //!
-//! | module | owns |
+//! | module | contents |
 //! |---|---|
 //! | [`sh`] | running programs |
-//! | [`install`], [`needs`] | Debian packages that chores need |
+//! | [`install`], [`needs`] | Debian packages that tasks need |
 //! | [`debian`] | packages of other suites, unpacked below the cache |
 //! | [`toolchain`], [`qemu`], [`kernel`] | what static programs and virtual machines are made of |
 //! | [`tools`] | programs of other projects, installed below the cache |
-//! | [`cache`] | slow and large products, kept between runs by their keys |
-//! | [`shared_build`] | what Cargo has compiled, for all clones |
-//! | [`tree`], [`key`] | the project's files, which of them a test can see, and the hash of all that a test can see |
-//! | [`timings`] | how long virtual machines took, from the processes that start them |
-//! | [`clock`] | times for people |
+//! | [`cache`] | large products that are slow to make, kept between runs by their keys |
+//! | [`shared_build`] | compiled code that all clones share |
+//! | [`tree`], [`key`] | the project's files, and the hash of everything that a test can see |
+//! | [`timings`] | how long builds and virtual machines took, from the processes that run them |
+//! | [`clock`] | times in readable form |
 
 pub mod cache;
 pub mod clock;

@@ -1,5 +1,5 @@
-//! Hands over to the program `xtask-machines`, which makes kits and starts virtual machines. It is a program of its own
-//! because it takes far longer to build than the other chores.
+//! Runs the program `xtask-machines`, which makes kits and starts virtual machines. It is a separate program because
+//! it takes far longer to build than the other tasks.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,12 +9,12 @@ use xtask::sh::{cargo, target};
 
 use crate::args::usage_error;
 
-/// The parts that it tests. A test compares this list with its own.
+/// The parts that `xtask-machines` tests. A test compares this list with the plan.
 pub(crate) const PARTS: &[&str] = &[
     "guest", "boots", "firmware", "devices", "power", "network", "flash", "pi",
 ];
 
-/// Builds the program, and runs it with these words.
+/// Builds `xtask-machines`, and runs it with these arguments.
 pub(crate) fn run(words: &[String]) -> anyhow::Result<()> {
     let verb = words.first().map(String::as_str).unwrap_or_default();
     if verb != "kit" && !PARTS.contains(&verb) {
@@ -32,7 +32,7 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where Cargo puts the program.
+/// Returns the path at which Cargo puts the program.
 pub(crate) fn program() -> PathBuf {
     target().join("debug/xtask-machines")
 }

@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask help` lists them.
+//! The project's tasks: `cargo xtask help` lists them.
 
 mod args;
 mod bench;

@@ -1,10 +1,10 @@
-//! Programs and files that chores need, and the Debian packages that contain them. One list per purpose, so that a
-//! run can name everything it will install before it begins.
+//! Programs and files that tasks need, and the Debian packages that contain them. There is one list per purpose, so
+//! that a run can name everything that it will install before it begins.
 
 /// A program, or the path of another file, and the package that contains it.
 pub type Need = (&'static str, &'static str);
 
-/// For tests on the host: what they talk to, and what they talk with.
+/// For tests on the host: compilers, clients, and the servers that functions use.
 pub const TESTS: &[Need] = &[
     ("cc", "gcc"),
     ("curl", "curl"),
@@ -13,7 +13,7 @@ pub const TESTS: &[Need] = &[
     ("redis-server", "redis-server"),
     ("memcached", "memcached"),
     ("setpriv", "util-linux"),
-    // Images are checked with the tools that everyone has.
+    // Images are checked with common tools.
     ("sgdisk", "gdisk"),
     ("sfdisk", "fdisk"),
     ("mcopy", "mtools"),
@@ -23,10 +23,10 @@ pub const TESTS: &[Need] = &[
     ("zstd", "zstd"),
 ];
 
-/// For chaos.
+/// For chaos and soak runs.
 pub const CHAOS: &[Need] = &[("cc", "gcc")];
 
-/// For benchmarks: the peers, and the program that loads them.
+/// For benchmarks: the other servers, and the load generator.
 pub const BENCH: &[Need] = &[("cc", "gcc"), ("wrk", "wrk"), ("nginx", "nginx-light")];
 
 /// For `bench postgres`.
@@ -43,14 +43,14 @@ pub const TOOLCHAIN: &[Need] = &[
     ("cc", "gcc"),
     ("musl-gcc", "musl-tools"),
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
-    // glibc for aarch64, which tests that run in a guest are linked with.
+    // glibc for aarch64, with which tests that run in a guest are linked.
     ("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
     ("qemu-aarch64-static", "qemu-user-static"),
 ];
 
-/// The kernel's source package, and the archive in it.
+/// The package of the kernel's source.
 pub const KERNEL_PACKAGE: &str = "linux-source-6.12";
-/// See [`KERNEL_PACKAGE`].
+/// The archive in [`KERNEL_PACKAGE`].
 pub const KERNEL_ARCHIVE: &str = "/usr/src/linux-source-6.12.tar.xz";
 
 /// For building kernels.
@@ -70,8 +70,8 @@ pub const KERNEL: &[Need] = &[
     ("/usr/include/openssl/ssl.h", "libssl-dev"),
 ];
 
-/// Emulators for both processor architectures. Where the system's are too old, [`crate::qemu`] takes them from
-/// Debian's backports.
+/// QEMU for both architectures. If the system's packages are too old, [`crate::qemu`] installs those of Debian's
+/// backports.
 pub const QEMU: &[Need] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("qemu-system-aarch64", "qemu-system-arm"),
@@ -86,7 +86,7 @@ pub const FIRMWARE: &[Need] = &[
 /// For making kits.
 pub const KIT: &[Need] = &[("mke2fs", "e2fsprogs"), ("resize2fs", "e2fsprogs")];
 
-/// For a device on a real network: servers for addresses, names and time, and the tools that make the network.
+/// For a device on a real network: servers for addresses, names and time, and the tools that set up the network.
 pub const NETWORK: &[Need] = &[
     ("dnsmasq", "dnsmasq-base"),
     ("chronyd", "chrony"),
@@ -97,8 +97,8 @@ pub const NETWORK: &[Need] = &[
 /// For the Raspberry Pi's device tree.
 pub const PI: &[Need] = &[("fdtput", "device-tree-compiler")];
 
-/// Services that some of these packages enable when they are installed, by package. Tests start servers of their
-/// own; no test needs one of these.
+/// Services that some of these packages enable when they are installed, by package. Tests start their own servers, so
+/// no test needs these.
 pub const SERVICES: &[(&str, &[&str])] = &[
     ("postgresql", &["postgresql"]),
     ("redis-server", &["redis-server"]),

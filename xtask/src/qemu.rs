@@ -1,4 +1,4 @@
-//! QEMU, where the machine has none that is new enough.
+//! Installs QEMU, if the machine has none that is new enough.
 
 use anyhow::{Context, ensure};
 
@@ -8,10 +8,10 @@ use crate::install;
 use crate::needs::QEMU;
 use crate::sh::{said, say};
 
-/// The first with `raspi4b`. Debian 12 has an older one, and this in its backports.
+/// The first version with `raspi4b`. Debian 12 has an older one, and a newer one in its backports.
 const VERSION: u32 = 9;
 
-/// Sees that both are there.
+/// Installs QEMU for both architectures, if it is missing or too old.
 pub fn ensure() -> anyhow::Result<()> {
     if QEMU.iter().all(|(program, _)| is_new_enough(program)) {
         return Ok(());
@@ -32,7 +32,7 @@ pub fn ensure() -> anyhow::Result<()> {
 
 fn from_backports(packages: &[&str]) -> anyhow::Result<()> {
     let suite = format!("{}-backports", debian::own_suite()?);
-    // Besides the system's own suites, which have what these depend on.
+    // In addition to the system's own suites, which have the dependencies.
     let sources = format!(
         "{}\n{}",
         debian::own_sources()?.trim_end(),
@@ -48,7 +48,7 @@ fn is_new_enough(program: &str) -> bool {
     said(program, &["--version"]).is_some_and(|text| version(&text) >= Some(VERSION))
 }
 
-/// The first number of `QEMU emulator version 10.0.2 (Debian ...)`.
+/// Parses the first number of `QEMU emulator version 10.0.2 (Debian ...)`.
 fn version(text: &str) -> Option<u32> {
     let (_, version) = text.split_once("version ")?;
     version.split('.').next()?.parse().ok()

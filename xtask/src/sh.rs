@@ -1,4 +1,4 @@
-//! Running programs.
+//! Runs programs.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -6,24 +6,25 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-/// The workspace's root.
+/// Returns the workspace's root.
 pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_owned()
 }
 
-/// Where Cargo builds.
+/// Returns the directory in which Cargo builds.
 pub fn target() -> PathBuf {
     let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     root().join(named.unwrap_or_else(|| "target".into()))
 }
 
-/// Restarts this program without what `cargo run` has told it of its own package. Build scripts of the Cargo that it
-/// runs would take these variables for a change: ring's asks for `CARGO_MANIFEST_DIR` and others, so `cargo test` and
-/// `cargo xtask test` would compile it, and all that depends on it, again after each other.
+/// Restarts this program without the variables that `cargo run` has set about its package.
 ///
-/// # Errors
-/// This program cannot be run.
+/// Build scripts would take these variables for a change: ring's build script depends on `CARGO_MANIFEST_DIR` and
+/// others. So `cargo test` and `cargo xtask test` would each compile it, and everything that depends on it, again
+/// after the other.
+///
+/// # Errors If this program cannot be run.
 pub fn forget_package() -> anyhow::Result<()> {
     let named = |name: &str| std::env::var_os(name).is_some();
     if !named("CARGO_MANIFEST_DIR") && !named("CARGO_PKG_NAME") {
@@ -41,12 +42,12 @@ pub fn forget_package() -> anyhow::Result<()> {
     Err(again.exec()).context("cannot restart")
 }
 
-/// Runs a program in the root; an error if it cannot be run or fails.
+/// Runs a program in the workspace's root. Fails if the program cannot be run or fails.
 pub fn run(program: &str, args: &[&str]) -> anyhow::Result<()> {
     run_in(&root(), program, args)
 }
 
-/// Runs a program in a directory; an error if it cannot be run or fails.
+/// Runs a program in a directory. Fails if the program cannot be run or fails.
 pub fn run_in(directory: &Path, program: &str, args: &[&str]) -> anyhow::Result<()> {
     say(&format!("{program} {}", args.join(" ")));
     let status = Command::new(program)
@@ -60,7 +61,7 @@ pub fn run_in(directory: &Path, program: &str, args: &[&str]) -> anyhow::Result<
     Ok(())
 }
 
-/// Runs a program whose output and success do not matter.
+/// Runs a program, and ignores its output and its status.
 pub fn run_quietly(program: &str, args: &[&str]) {
     let _ = Command::new(program)
         .args(args)
@@ -70,25 +71,25 @@ pub fn run_quietly(program: &str, args: &[&str]) {
         .status();
 }
 
-/// The Cargo that runs this chore.
+/// Returns the Cargo that runs this task.
 pub fn cargo_program() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
 
-/// Runs Cargo, the one that runs this chore.
+/// Runs the Cargo that runs this task.
 pub fn cargo(args: &[&str]) -> anyhow::Result<()> {
     run(&cargo_program(), args)
 }
 
-/// What a program prints, if it succeeds.
+/// Returns a program's output, if the program succeeds.
 pub fn said(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
 }
 
-/// Whether a program can be found, or another file by its whole path; also where Debian keeps those of PostgreSQL, by
-/// its version.
+/// Returns whether a program is in `PATH`, or whether another file exists, by its full path. Also searches the
+/// directories in which Debian keeps PostgreSQL's programs, one for each version.
 pub fn has(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let versions = std::fs::read_dir("/usr/lib/postgresql");
@@ -99,7 +100,7 @@ pub fn has(program: &str) -> bool {
     directories.any(|directory| directory.join(program).is_file())
 }
 
-/// Prints a line about what happens.
+/// Prints a line about the progress.
 #[expect(
     clippy::print_stderr,
     reason = "a chore talks to the person who started it"

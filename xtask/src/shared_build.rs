@@ -1,8 +1,8 @@
-//! Builds that all clones of the project share: a copy of the sources in the cache, and what Cargo has compiled of it.
+//! Builds that all clones of the project share: a copy of the sources in the cache, and Cargo's target directory for
+//! it.
 //!
-//! In a clone of its own, each build would compile everything again, and programs would be compiled with other paths in
-//! their flags. In the copy only the files change that differ between two clones, so Cargo compiles what depends on them
-//! and nothing else.
+//! If each clone built for itself, it would compile everything, and programs would contain the clone's paths. In the
+//! copy, only the files change that differ between two clones, so Cargo compiles only what depends on them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,18 +16,19 @@ use crate::cache;
 use crate::sh::root;
 use crate::tree::Tree;
 
-/// A copy of the sources, and where Cargo builds it. No other process uses it before this is dropped.
+/// A copy of the sources, and the directory in which Cargo builds it. No other process uses them until this is
+/// dropped.
 #[derive(Debug)]
 pub struct SharedBuild {
-    /// The workspace's root.
+    /// The root of the copied workspace.
     pub source: PathBuf,
-    /// For `CARGO_TARGET_DIR`.
+    /// The directory for `CARGO_TARGET_DIR`.
     pub target: PathBuf,
     _alone: Lock,
 }
 
 impl SharedBuild {
-    /// The build of this name, with the sources of this clone. Waits while another process uses it.
+    /// Opens the build of this name and copies the sources of this clone to it. Waits while another process uses it.
     pub fn open(name: &str, tree: &Tree) -> anyhow::Result<SharedBuild> {
         let place = cache::place()?.join("builds").join(name);
         let build = SharedBuild {
@@ -42,16 +43,16 @@ impl SharedBuild {
     }
 }
 
-/// The copy's own list of what is in it, so that files which were removed from the project are removed from the copy.
+/// The copy's own list of its files, so that files that were removed from the project are removed from the copy.
 const LIST: &str = ".copied";
 
-/// Makes a copy the same as these files below `from`. A file with the same content keeps its time, by which Cargo knows
-/// what has changed.
+/// Makes the copy equal to these files below `from`. A file with the same contents keeps its modification time, by
+/// which Cargo detects changes.
 fn copy(from: &Path, files: &BTreeSet<&str>, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     let list = to.join(LIST);
     let before = fs::read_to_string(&list).unwrap_or_default();
-    // Written first: what is copied until an interruption is known to the next copy.
+    // The list is written first, so that the next call knows all files even if this one is interrupted.
     let after: Vec<&str> = before.lines().chain(files.iter().copied()).collect();
     fs::write(&list, after.join("\n"))?;
     for gone in before.lines().filter(|name| !files.contains(name)) {
@@ -70,7 +71,7 @@ fn copy(from: &Path, files: &BTreeSet<&str>, to: &Path) -> io::Result<()> {
         if let Some(parent) = copied.parent() {
             fs::create_dir_all(parent)?;
         }
-        // With the permissions of the original, and with a new time.
+        // The copy has the permissions of the original, and a new modification time.
         let bytes = fs::read(&original)?;
         fs::write(&copied, bytes)?;
         fs::set_permissions(&copied, fs::metadata(&original)?.permissions())?;

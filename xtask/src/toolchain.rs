@@ -1,6 +1,6 @@
-//! What static workers are built with, where the machine does not have it: the standard library's
-//! sources for the nightly toolchain, and musl for the other architecture. By rustup, or from
-//! Debian's packages, which are unpacked below the user's caches and change nothing of the system.
+//! Installs what building static workers needs, if the machine lacks it: the standard library's sources for the
+//! nightly toolchain, and musl for aarch64. They come from rustup, or from Debian's packages, which are unpacked
+//! below the user's cache and do not change the system.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use crate::key::hex;
 use crate::sh::{run, said, say};
 use crate::{install, needs};
 
-/// The architecture that is not this machine's, as Debian and as Rust call it.
+/// The architecture whose musl may have to be downloaded, by Debian's and Rust's name.
 const OTHER: (&str, &str) = ("arm64", "aarch64");
 
-/// Where a snapshot of Debian's packages is asked for, in the order of trust.
+/// The suites that are searched for the package `rust-src`, in this order.
 const SUITES: [&str; 2] = ["sid", "forky"];
 
-/// Puts everything in its place that is not there yet.
+/// Installs everything that is missing.
 pub fn ensure() -> anyhow::Result<()> {
     install::ensure(needs::TOOLCHAIN)?;
     if nightly().is_none() {
@@ -47,7 +47,7 @@ pub fn ensure() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the standard library itself depends on: a build of it may be one that asks no registry.
+/// Downloads the standard library's own dependencies, so that a later build of it needs no registry.
 fn fetch_dependencies(library: &Path) -> anyhow::Result<()> {
     let library = library.to_string_lossy();
     let fetch = ["run", "nightly", "cargo", "fetch", "--quiet", "--locked"];
@@ -62,12 +62,12 @@ fn fetch_dependencies(library: &Path) -> anyhow::Result<()> {
     fetched.context("the standard library's own dependencies cannot be had")
 }
 
-/// The directory of the nightly toolchain.
+/// Returns the directory of the nightly toolchain.
 pub fn nightly() -> Option<String> {
     said("rustup", &["run", "nightly", "rustc", "--print", "sysroot"])
 }
 
-/// A text that changes whenever something does that static programs are built with.
+/// Returns a text that changes whenever the tools for static programs change.
 pub(crate) fn identity() -> String {
     let Some(sysroot) = nightly() else {
         return "no nightly toolchain".to_owned();
@@ -88,7 +88,7 @@ pub(crate) fn identity() -> String {
     let said = |program: &str, args: &[&str]| said(program, args).unwrap_or_default();
     [
         said("rustup", &["run", "nightly", "rustc", "-vV"]),
-        // `usr/src/rustc-VERSION/library` of Debian's package, or the toolchain's own.
+        // `usr/src/rustc-VERSION/library` of Debian's package, or the toolchain's own directory.
         library.display().to_string(),
         archives.join("\n"),
         said("aarch64-linux-gnu-gcc", &["--version"]),
@@ -124,7 +124,7 @@ fn add_sources(place: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot link {} to {}", place.display(), library.display()))
 }
 
-/// `usr/src/rustc-VERSION/library` of Debian's package.
+/// Finds `usr/src/rustc-VERSION/library` of Debian's package.
 fn find_library(unpacked: &Path) -> Option<PathBuf> {
     let versions = fs::read_dir(unpacked.join("usr/src")).ok()?.flatten();
     let libraries = versions.map(|version| version.path().join("library"));

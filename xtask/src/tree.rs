@@ -1,8 +1,8 @@
-//! The project's files as the inputs of tests and products: what a part of the test run can see of them.
+//! The project's files as the inputs of tests and products: the files that a part of the test run can see.
 //!
 //! A part names the packages that it tests. It sees their files, those of every workspace package that they depend
-//! on, every `Cargo.toml`, and whatever belongs to no package, such as the kernel's configuration. It does not see
-//! documents, unless it names them. So a new file is an input of every part unless `DOCUMENTS` names it.
+//! on, every `Cargo.toml`, and all files that belong to no package, such as the kernel's configuration. It sees
+//! documents only if it names them. So a new file is an input of every part unless `DOCUMENTS` names it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::key::{KeyBuilder, hex};
 use crate::sh::cargo_program;
 
-/// Files that no part sees unless it names them: changing one changes no program and no test.
+/// Files that a part sees only if it names them: changing them changes no program and no test.
 const DOCUMENTS: &[&str] = &[
     ".editorconfig",
     ".github/",
@@ -34,7 +34,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/",
 ];
 
-/// Every file of the project that Git tracks or would track, with the hash of its content and mode; and its packages.
+/// The project's packages, and every file that Git tracks or would track, with the hash of its contents and mode.
 #[derive(Clone, Debug)]
 pub struct Tree {
     files: BTreeMap<String, String>,
@@ -44,26 +44,26 @@ pub struct Tree {
 /// A package of the workspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Package {
-    /// Cargo's name.
+    /// Cargo's name of the package.
     pub name: String,
-    /// Its directory below the root, without a slash at its end.
+    /// The package's directory below the root, without a trailing slash.
     pub directory: String,
-    /// Workspace packages that it depends on, for whatever purpose.
+    /// The workspace packages that it depends on, including development and build dependencies.
     pub dependencies: Vec<String>,
-    /// What Cargo tests of it.
+    /// The package's targets that can have tests.
     pub targets: Vec<Target>,
 }
 
-/// A target of a package that has tests.
+/// A target that can have tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Cargo's name.
+    /// Cargo's name of the target.
     pub name: String,
-    /// What kind of target it is.
+    /// The kind of target.
     pub kind: Kind,
     /// Whether `cargo test` runs its tests.
     pub tested: bool,
-    /// Whether `cargo test --doc` runs the examples of its documentation.
+    /// Whether `cargo test --doc` runs its documentation examples.
     pub documented: bool,
 }
 
@@ -81,7 +81,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// From Cargo's word for it.
+    /// Parses Cargo's name of a kind.
     pub fn from_cargo(word: &str) -> Option<Kind> {
         match word {
             "lib" | "rlib" | "proc-macro" => Some(Kind::Library),
@@ -93,17 +93,17 @@ impl Kind {
     }
 }
 
-/// What a part sees of the project.
+/// The files that a part can see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// Packages, which bring those that they depend on.
+    /// Packages, including those that they depend on.
     pub packages: Vec<String>,
-    /// Documents, and files of other packages; or directories, with a slash at their end.
+    /// Documents, and files of other packages. A directory ends with a slash.
     pub files: Vec<String>,
 }
 
 impl Scope {
-    /// These packages, and nothing else that has to be named.
+    /// Creates a scope of these packages.
     pub fn new(packages: &[&str]) -> Scope {
         Scope {
             packages: packages.iter().map(|name| (*name).to_owned()).collect(),
@@ -111,7 +111,7 @@ impl Scope {
         }
     }
 
-    /// The same with documents, or with files of other packages.
+    /// Adds documents, or files of other packages.
     pub fn with_files(mut self, files: &[&str]) -> Scope {
         self.files
             .extend(files.iter().map(|name| (*name).to_owned()));
@@ -127,7 +127,7 @@ impl Tree {
         Ok(Tree { files, packages })
     }
 
-    /// The same packages with the files as they are now.
+    /// Returns the same packages with the current files.
     pub fn read_again(&self, root: &Path) -> anyhow::Result<Tree> {
         let packages = self.packages.clone();
         let files = files(root)?;
@@ -139,12 +139,12 @@ impl Tree {
         &self.packages
     }
 
-    /// The names of all files.
+    /// The paths of all files.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.files.keys().map(String::as_str)
     }
 
-    /// These packages, and whichever they depend on.
+    /// Returns these packages and all packages that they depend on.
     pub fn with_dependencies<'a>(&'a self, names: &'a [String]) -> BTreeSet<&'a str> {
         let mut found = BTreeSet::new();
         let mut open: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -158,14 +158,14 @@ impl Tree {
         found
     }
 
-    /// The files that a part with this scope sees.
+    /// Returns the files that a part with this scope sees.
     pub fn seen<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = &'a str> {
         let packages = self.with_dependencies(&scope.packages);
         self.files().filter(move |file| {
             let named = |path: &String| is_below(file, path);
             match self.owner(file) {
                 _ if scope.files.iter().any(named) => true,
-                // Cargo resolves the features of the whole workspace.
+                // Cargo resolves features for the whole workspace.
                 Some(_) if file.ends_with("Cargo.toml") => true,
                 Some(owner) => packages.contains(owner.name.as_str()),
                 None => !DOCUMENTS.iter().any(|document| is_below(file, document)),
@@ -173,10 +173,9 @@ impl Tree {
         })
     }
 
-    /// Adds what a part with this scope sees to a key.
+    /// Adds the files that a part with this scope sees to a key.
     ///
-    /// # Errors
-    /// The scope names a package or a file that does not exist.
+    /// # Errors If the scope names a package or a file that does not exist.
     pub fn add_to(&self, mut key: KeyBuilder, scope: &Scope) -> anyhow::Result<KeyBuilder> {
         for name in &scope.packages {
             let exists = self.packages.iter().any(|package| package.name == *name);
@@ -192,7 +191,7 @@ impl Tree {
         Ok(key)
     }
 
-    /// The package that a file belongs to: the one with the longest directory above it.
+    /// Returns the package that a file belongs to: the one with the longest directory above it.
     pub fn owner(&self, file: &str) -> Option<&Package> {
         let all = self.packages.iter();
         let above = all.filter(|package| is_below(file, &format!("{}/", package.directory)));
@@ -200,7 +199,7 @@ impl Tree {
     }
 }
 
-/// Whether a file is this one, or below this directory (which ends with a slash).
+/// Returns whether a file is `path`, or below it if `path` ends with a slash.
 fn is_below(file: &str, path: &str) -> bool {
     match path.ends_with('/') {
         true => file.starts_with(path),
@@ -208,11 +207,11 @@ fn is_below(file: &str, path: &str) -> bool {
     }
 }
 
-/// The hash of each file.
+/// Returns the hash of each file.
 fn files(root: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     for name in listed(root)? {
-        // A listed file may be deleted in the work tree.
+        // A file that Git lists may have been deleted from the work tree.
         if let Some(digest) = digest(&root.join(&name))? {
             files.insert(name, digest);
         }
@@ -220,7 +219,7 @@ fn files(root: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(files)
 }
 
-/// What Git tracks, and what it does not ignore.
+/// Returns the files that Git tracks or does not ignore.
 fn listed(root: &Path) -> anyhow::Result<Vec<String>> {
     let output = Command::new("git")
         .args([
@@ -246,7 +245,7 @@ fn listed(root: &Path) -> anyhow::Result<Vec<String>> {
         .collect()
 }
 
-/// The hash of a file's content and kind; `None` if there is no such file.
+/// Returns the hash of a file's contents and kind, or `None` if the file does not exist.
 fn digest(path: &Path) -> anyhow::Result<Option<String>> {
     let Ok(metadata) = fs::symlink_metadata(path) else {
         return Ok(None);
@@ -256,7 +255,7 @@ fn digest(path: &Path) -> anyhow::Result<Option<String>> {
         hash.update(b"link");
         hash.update(fs::read_link(path)?.as_os_str().as_bytes());
     } else if metadata.is_file() {
-        // Git knows of a file's mode only whether it can be executed.
+        // Git stores only whether a file is executable.
         let executable = metadata.permissions().mode() & 0o100 != 0;
         hash.update([u8::from(executable)]);
         let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -304,7 +303,7 @@ fn package_from(package: &Value, workspace: &str) -> Option<Package> {
     })
 }
 
-/// A target of a kind that can have tests.
+/// Parses a target. Returns `None` for kinds that cannot have tests.
 fn target_from(target: &Value) -> Option<Target> {
     Some(Target {
         name: target["name"].as_str()?.to_owned(),
@@ -354,7 +353,7 @@ mod tests {
         }
     }
 
-    /// No key, if the scope names what does not exist.
+    /// Returns `None` if the scope names something that does not exist.
     fn key(tree: &Tree, scope: &Scope) -> Option<Key> {
         let key = tree.add_to(KeyBuilder::new("test"), scope);
         key.ok().map(KeyBuilder::finish)

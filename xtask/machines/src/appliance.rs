@@ -1,5 +1,5 @@
-//! `cargo xtask test devices`: images as devices get them, in machines of either processor. What is tried is in
-//! `qemu-tests/tests/appliance`; here is what that needs.
+//! `cargo xtask test devices`: prepares and runs the tests in `qemu-tests/tests/appliance`, which start images as
+//! devices get them, in machines of either architecture.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,19 +21,20 @@ use xtask::shared_build::SharedBuild;
 use xtask::tree::{Scope, Tree};
 use xtask::{clock, install, kernel, needs, qemu, toolchain};
 
-/// What breaks things, in `/bin/hearth`'s place; and what it can be told to run.
+/// The saboteur, which replaces `/bin/hearth`, and the programs that it can run.
 const SPOILT: &[Program] = &[SABOTEUR, HELLO, HOSTILE, ATTACKS];
 
-/// Packed for one run.
+/// The compression level of a kit that is packed for one run.
 const QUICK: i32 = 1;
 
-/// The variable that names the program of these tests, where a test run has built it.
+/// The environment variable with the path of the test program, if a test run has built it.
 const TESTS: &str = "HEARTH_APPLIANCE_TESTS";
 
 /// The test that cuts power.
 const POWER_CUTS: &str = "power::power_that_is_cut";
 
-/// Tests devices of these architectures: everything except power cuts, or what is named, without what is to be skipped.
+/// Tests devices of these architectures: all tests except power cuts, or only those in `names`, without those in
+/// `skip`.
 pub(crate) fn test(arches: &[Arch], names: &[String], skip: &[String]) -> anyhow::Result<()> {
     qemu::ensure()?;
     toolchain::ensure()?;
@@ -48,7 +49,7 @@ pub(crate) fn test(arches: &[Arch], names: &[String], skip: &[String]) -> anyhow
     labs.iter().try_for_each(|lab| lab.run(None, &words))
 }
 
-/// Cuts a device's power at random moments, so many times on each architecture.
+/// Cuts a device's power at random moments, `cuts` times on each architecture.
 pub(crate) fn power(arches: &[Arch], cuts: u32) -> anyhow::Result<()> {
     qemu::ensure()?;
     toolchain::ensure()?;
@@ -59,7 +60,7 @@ pub(crate) fn power(arches: &[Arch], cuts: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tests a device among the servers of a real network, which is a namespace's own.
+/// Tests a device among the servers of a real network, in a network namespace.
 pub(crate) fn network(arches: &[Arch]) -> anyhow::Result<()> {
     install::ensure(needs::NETWORK)?;
     install::ensure(needs::FIRMWARE)?;
@@ -77,7 +78,7 @@ pub(crate) fn network(arches: &[Arch]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The program of the tests: what the test run has built, or what Cargo builds now.
+/// Returns the test program, which the test run has built or Cargo builds now.
 fn tests() -> anyhow::Result<PathBuf> {
     if let Some(given) = std::env::var_os(TESTS) {
         return Ok(given.into());
@@ -109,13 +110,13 @@ fn tests() -> anyhow::Result<PathBuf> {
     found.context("cargo has not built the tests of devices")
 }
 
-/// What devices of one processor are tried with.
+/// What the tests of devices of one architecture use.
 struct Lab {
     arch: Arch,
     place: PathBuf,
     kit: PathBuf,
     plain: PathBuf,
-    /// With one function, `hello`.
+    /// An image with the function `hello`.
     image: PathBuf,
     kernel: PathBuf,
     speed: Speed,
@@ -162,12 +163,12 @@ impl Lab {
         })
     }
 
-    /// Runs tests of these names, one after the other; cuts power so many times.
+    /// Runs the tests that `words` select, one after the other. `cuts` is the number of power cuts.
     fn run(&self, cuts: Option<u32>, words: &[&str]) -> anyhow::Result<()> {
         self.run_by(&mut Command::new(&self.tests), cuts, words)
     }
 
-    /// The same by a command that becomes the test program.
+    /// The same with a command that executes the test program.
     fn run_by(&self, tests: &mut Command, cuts: Option<u32>, words: &[&str]) -> anyhow::Result<()> {
         let begun = Instant::now();
         let name = self.arch.name();
@@ -199,7 +200,7 @@ impl Lab {
     }
 }
 
-/// The image that most tests start: of a kit, with `hello`. The parts of a run share it.
+/// Returns the image that most tests start, with the function `hello`. The parts of a run share it.
 fn image(
     board: Board,
     kit: &Path,
@@ -212,7 +213,7 @@ fn image(
         .add_file(kit)?
         .add_tool(Tool::Rust)
         .add_tool(Tool::StaticRust);
-    // `hearth` makes the image, and builds the function.
+    // `hearth` makes the image and builds the function.
     let key = tree
         .add_to(key, &Scope::new(&["hearth", "hello"]))?
         .finish();
@@ -226,9 +227,9 @@ fn image(
     files.into_iter().next().context("an image is one file")
 }
 
-/// A kit with what breaks things in it.
+/// Makes a kit with the saboteur.
 fn spoil(plain: &Path, built: &[PathBuf], to: &Path) -> anyhow::Result<()> {
-    // What is not good is told by its reader.
+    // Opening the kit reports why it is invalid, if it is.
     Kit::open(plain)?;
     let file = fs::File::open(plain).with_context(|| format!("cannot open {}", plain.display()))?;
     let mut tree = unpack(file).context("a kit is a tar in zstd")?;

@@ -1,4 +1,5 @@
-//! The programs that UEFI firmware starts, for either processor: the selector, and the stub of a slot's image.
+//! Builds the programs that UEFI firmware starts, for either architecture: the selector, and the stub of a slot's
+//! image.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,15 +13,16 @@ use xtask::sh::{root, said, say, target};
 use xtask::tree::{Scope, Tree};
 use xtask::{timings, toolchain};
 
-/// What is built.
+/// The paths of both programs.
 pub(crate) struct Programs {
     /// `\EFI\BOOT\BOOTX64.EFI` or `BOOTAA64.EFI`.
     pub(crate) selector: PathBuf,
-    /// What an image of a slot begins with.
+    /// The beginning of a slot's image.
     pub(crate) stub: PathBuf,
 }
 
-/// Builds both, unless programs of the same sources are in the cache. They are the same bytes wherever they are built.
+/// Builds both programs, unless the cache has programs of the same sources. They have the same bytes wherever they
+/// are built.
 pub(crate) fn build(arch: Arch) -> anyhow::Result<Programs> {
     let product = Product::new(&format!("firmware-{arch}"), &key(arch)?)?;
     let places = product.files_or(&NAMES, &format!("firmware-{arch}"), || {
@@ -39,13 +41,13 @@ pub(crate) fn build(arch: Arch) -> anyhow::Result<Programs> {
     })
 }
 
-/// Cargo's names for them.
+/// Cargo's names of the programs.
 const NAMES: [&str; 2] = ["selector.efi", "stub.efi"];
 
-/// The files in which it is written how they are built.
+/// The files that determine how the programs are built.
 const RECIPE: &[&str] = &["xtask/machines/src/firmware.rs", "xtask/src/toolchain.rs"];
 
-/// The hash of all that both are built from.
+/// Returns the hash of everything that the programs are built from.
 fn key(arch: Arch) -> anyhow::Result<Key> {
     let key = KeyBuilder::new("selector and stub")
         .add("arch", arch.name().as_bytes())
@@ -55,7 +57,8 @@ fn key(arch: Arch) -> anyhow::Result<Key> {
     Ok(Tree::read(&root())?.add_to(key, &scope)?.finish())
 }
 
-/// Compiles both, with the toolchain's library for UEFI where it has one, else with one that is built for it.
+/// Compiles both programs, with the toolchain's library for UEFI if it has one, and otherwise with a library built
+/// from source.
 fn compile(arch: Arch) -> anyhow::Result<Programs> {
     let triple = format!("{}-unknown-uefi", arch.name());
     let nightly = toolchain::nightly().map(PathBuf::from);
@@ -82,10 +85,10 @@ fn compile(arch: Arch) -> anyhow::Result<Programs> {
         &triple,
     ]);
     cargo.args(["--config", "profile.hearth.opt-level=\"s\""]);
-    // Nothing catches a panic there.
+    // Nothing catches a panic in these programs.
     cargo.args(["--config", "profile.hearth.panic=\"abort\""]);
-    // The linker would write the time into the program, or with /Brepro a hash, in which the paths of its own record for
-    // debuggers are; and Cargo its paths.
+    // Otherwise, the programs would not be reproducible: the linker would write the time into them, or with /Brepro a
+    // hash that includes the paths of its debug record, and Cargo would write its own paths.
     let hidden = format!("--remap-path-prefix={}/=", root().display());
     let link = ["-Clink-arg=/Brepro", "-Clink-arg=/DEBUG:NONE"].map(str::to_owned);
     let flags = serde_json::Value::from([vec![hidden], link.to_vec()].concat());

@@ -1,5 +1,5 @@
-//! `cargo xtask test guest`: tests that need a kernel of their own, root and cgroup v2, inside machines of
-//! either processor. What runs there is the list [`RUNS`].
+//! `cargo xtask test guest`: runs tests that need their own kernel, root and cgroup v2 inside machines of either
+//! architecture. [`RUNS`] lists them.
 
 mod boots;
 pub(crate) mod flash;
@@ -19,26 +19,26 @@ use crate::{kit, speed};
 use xtask::sh::{root, say, target};
 use xtask::{clock, kernel, qemu, toolchain};
 
-/// A test program, run in a machine of its own.
+/// A test program that runs in its own machine.
 struct Run {
     name: &'static str,
     test: Program,
     args: &'static [&'static str],
-    /// The machine's memory, in MiB.
+    /// The machine's memory in MiB.
     memory: u32,
-    /// For the program alone, on a quiet machine.
+    /// The time limit for the program alone, on an idle host.
     limit: Duration,
-    /// It finds [`SHIPPED`] as devices have them, and nothing else.
+    /// Whether the machine contains only [`SHIPPED`], built as for devices, and the test program.
     shipped: bool,
 }
 
-/// The run of most tests of cells.
+/// The run that contains most tests of sandboxes.
 const CELLS: &str = "attacks";
 
-/// A platform inside that this host reaches.
+/// The run in which this host sends a request to a platform inside.
 const REACH: &str = "reach";
 
-/// What runs inside, in this order.
+/// The test programs, in the order in which they run.
 const RUNS: &[Run] = &[
     Run {
         name: "smoke",
@@ -48,7 +48,7 @@ const RUNS: &[Run] = &[
         limit: Duration::from_secs(60),
         shipped: false,
     },
-    // One test after the other: they are about what is taken from the machine as a whole.
+    // One test at a time, because they measure what is taken from the machine as a whole.
     Run {
         name: CELLS,
         test: ATTACKS,
@@ -68,22 +68,22 @@ const RUNS: &[Run] = &[
     },
 ];
 
-/// What the tests find in `/bin`, beside themselves.
+/// The programs in `/bin` next to the tests.
 const PROGRAMS: &[Program] = &[HEARTH, CELL, HELLO, HOSTILE];
 
-/// What is said of memory is said of these.
+/// The programs of a run with `shipped`, built as for devices, because memory limits are stated for these.
 const SHIPPED: [&str; 3] = ["hearth", "hearth-cell", "hello"];
 
-/// A file of the machine's root: path, content, owner, mode.
+/// A file of the machine's root file system: path, contents, owner, mode.
 type Extra = (&'static str, &'static str, Owner, u32);
 
-/// Somebody whom no function is.
+/// A user that no function runs as.
 const SOMEBODY: Owner = Owner {
     uid: 4000,
     gid: 4000,
 };
 
-/// What the tests find besides programs: things that a worker must not read, write, or gain from.
+/// Files that a worker must not read, write or gain privileges from.
 const FILES: &[Extra] = &[
     ("/secret/root", "root's alone\n", Owner::ROOT, 0o600),
     ("/secret/somebody", "somebody's alone\n", SOMEBODY, 0o600),
@@ -95,17 +95,17 @@ const FILES: &[Extra] = &[
     ),
 ];
 
-/// `/bin/hello` once more, as root's with the bit setuid: a way up for who may start it.
+/// A copy of `/bin/hello` that is setuid root: it would give privileges to a worker that may start it.
 const SETUID: &str = "/bin/setuid";
 
-/// A platform as an operator has it, with its state beside it.
+/// The manifest of a platform as an operator has it. Its state is in the same directory.
 const MANIFEST: &str = "/edge.yaml";
 
-/// Where it listens inside.
+/// The port of the platform inside.
 const PORT: u16 = 8080;
 
-/// Runs everything inside machines of these architectures; if `names` are given, only runs that are called so, and the
-/// tests of sandboxes that have one of them in their names.
+/// Runs all tests inside machines of these architectures. If `names` are given, only runs with these names, and the
+/// tests of sandboxes that have one of the other names in theirs.
 pub(crate) fn test(arches: &[Arch], names: &[String]) -> anyhow::Result<()> {
     qemu::ensure()?;
     toolchain::ensure()?;
@@ -121,7 +121,7 @@ pub(crate) fn test(arches: &[Arch], names: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Only boots the appliance's own init.
+/// Boots only the appliance's own init.
 pub(crate) fn boots(arches: &[Arch]) -> anyhow::Result<()> {
     qemu::ensure()?;
     toolchain::ensure()?;
@@ -213,7 +213,7 @@ fn test_on(arch: Arch, names: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a run finds that is about programs as devices have them: these and itself.
+/// Returns the root file system of a run with shipped programs: these and the test program.
 fn shipped(
     arch: Arch,
     test: &Program,
@@ -230,7 +230,7 @@ fn shipped(
     Ok(archive)
 }
 
-/// A platform inside answers this host.
+/// Checks that a platform inside answers this host.
 fn reach(inside: &Inside, archive: &Initramfs, speed: Speed) -> anyhow::Result<()> {
     let name = format!("{}-reach", inside.arch.name());
     let listen = format!("http=0.0.0.0:{PORT}");
@@ -264,14 +264,14 @@ fn in_guest(program: &Program) -> String {
     format!("/bin/{}", program.name)
 }
 
-/// What every program inside finds in its environment.
+/// Creates a job with the environment that every program inside gets.
 fn job(words: &[&str]) -> Job {
     Job::new(words)
         .env("PATH", "/bin")
         .env("HOME", "/")
         .env("TMPDIR", "/tmp")
         .env("RUST_BACKTRACE", "1")
-        // Where tests that run on the host, too, find the programs.
+        // The place where tests that also run on the host find the programs.
         .env("HEARTH_PROGRAMS", "/bin")
 }
 
@@ -279,12 +279,12 @@ fn read(path: &std::path::Path) -> anyhow::Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Where archives and logs are, beside what Cargo builds.
+/// Returns the directory for archives and logs.
 fn place() -> PathBuf {
     target().join("qemu")
 }
 
-/// Shows a line of the console, but for the kernel's own (`[    1.234567] ...`), which are in the log.
+/// Prints a line of the console, unless it comes from the kernel (`[    1.234567] ...`). The log has all lines.
 #[expect(
     clippy::print_stderr,
     reason = "a chore talks to the person who started it"

@@ -1,5 +1,5 @@
-//! `cargo xtask kit`: all of a board's appliance that is the same for everyone's functions, as one file that
-//! `hearth image build` takes. Buildroot makes the same from its own packages.
+//! `cargo xtask kit`: makes kits for `hearth image build`. A kit is one file with everything of a board's appliance
+//! that does not depend on the functions. Buildroot makes the same from its own packages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,13 +21,13 @@ use xtask::shared_build::SharedBuild;
 use xtask::tree::{self, Scope};
 use xtask::{clock, install, kernel, needs, timings, toolchain};
 
-/// The variable that names `hearth`, where a test run has built it.
+/// The environment variable with the path of `hearth`, if a test run has built it.
 pub(crate) const HEARTH_PROGRAM: &str = "HEARTH_PROGRAM";
 
-/// How hard zstd tries: a kit is packed once, and read often.
+/// The zstd level. A kit is packed once, and read often.
 const LEVEL: i32 = 12;
 
-/// What runs on the appliance, where it lies there, and which program it is.
+/// The programs on the appliance: their paths there, and their names.
 const PROGRAMS: [(&str, &str); 4] = [
     ("init", "hearth-init"),
     ("bin/hearth", "hearth"),
@@ -35,26 +35,27 @@ const PROGRAMS: [(&str, &str); 4] = [
     ("bin/hearth-net", "hearth-net"),
 ];
 
-/// What is mounted over, or filled when the appliance runs.
+/// Directories that are mount points, or that are filled while the appliance runs.
 const EMPTY: [&str; 8] = ["boot", "data", "dev", "proc", "root", "run", "sys", "tmp"];
 
-/// What the boards' kernels are told, beside their consoles.
+/// Arguments of all boards' kernels, in addition to the console.
 const QUIET: &str = "panic=10 oops=panic quiet loglevel=4";
 
-/// What a Pi's firmware is told.
+/// The `config.txt` for a Pi's firmware.
 const PI_CONFIG: &str =
     "arm_64bit=1\nkernel=kernel8.img\ninitramfs initramfs followkernel\nenable_uart=1\n";
 
-/// Of the pristine data file system; a device that grows it keeps it. Any will do that is always the same.
+/// The identifiers of the pristine data file system, which a device keeps. Any constant values will do.
 const DATA_UUID: &str = "b0a3f4c2-5d0e-4b57-9f43-6c1d8a2e7705";
 const HASH_SEED: &str = "5c7d2f1e-83a6-4e0b-b1f9-0d6a94c3e812";
 
-/// What ext4 is here. No `resize_inode`: its blocks, kept for growth, would end at ten gibibytes and fill a
-/// file system of ten mebibytes; with `meta_bg` each group of groups has its own descriptors, without an end.
+/// The features of ext4. Without `resize_inode`: its blocks, reserved for growth, would allow only ten gibibytes, and
+/// fill a file system of ten mebibytes. With `meta_bg`, each group of groups has its own descriptors, without a
+/// limit.
 const EXT4: &str = "none,has_journal,ext_attr,dir_index,filetype,extent,64bit,meta_bg,flex_bg,sparse_super,\
                     large_file,huge_file,dir_nlink,extra_isize,metadata_csum,metadata_csum_seed,orphan_file";
 
-/// Makes the kits of the boards that are named, or of all that can be had here.
+/// Makes the kits of these boards, or of all boards.
 #[expect(clippy::print_stdout, reason = "the path is this chore's result")]
 pub(crate) fn kit(mut boards: Vec<Board>) -> anyhow::Result<()> {
     if boards.is_empty() {
@@ -66,7 +67,7 @@ pub(crate) fn kit(mut boards: Vec<Board>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes one, and checks that it can be read.
+/// Makes a kit, and checks that it can be read.
 pub(crate) fn make(board: Board) -> anyhow::Result<PathBuf> {
     let begun = Instant::now();
     install::ensure(needs::KIT)?;
@@ -92,7 +93,7 @@ pub(crate) fn make(board: Board) -> anyhow::Result<PathBuf> {
             );
             let devices = "bcm2711-rpi-4-b.dtb";
             let firmware = |name: &str| format!("firmware/{name}");
-            // The Pi's firmware unpacks it; as it is, it would fill a slot.
+            // The Pi's firmware unpacks the kernel; uncompressed, it would fill a slot.
             add("kernel.efi", 0o644, gzip(&image)?);
             add(&firmware(devices), 0o644, read(&kernels.join(devices))?);
             add(&firmware("config.txt"), 0o644, PI_CONFIG.into());
@@ -124,7 +125,7 @@ pub(crate) fn make(board: Board) -> anyhow::Result<PathBuf> {
     let place = kits.join(format!("hearth-{board}.kit"));
     Kit::read(&place, &*bytes).context("what was packed cannot be read")?;
     fs::create_dir_all(&kits)?;
-    // In one step: an image may be built from the old one right now.
+    // In one step, because an image may be built from the old kit at this moment.
     let fresh = kits.join(format!("{}.new", std::process::id()));
     fs::write(&fresh, &bytes)?;
     fs::rename(&fresh, &place).with_context(|| format!("cannot make {}", place.display()))?;
@@ -136,14 +137,15 @@ pub(crate) fn command_line(board: Board) -> String {
     let console = match board {
         Board::QemuX86_64 | Board::Nuc => "console=tty0 console=ttyS0,115200",
         Board::QemuAarch64 => "console=tty0 console=ttyAMA0",
-        // The firmware gives the Pi's own serial port this name; QEMU's is the other one. The Pi's device tree says
-        // cgroup_disable=memory, and what comes later holds.
+        // The firmware gives this name to the Pi's own serial port; in QEMU, it is the other port. The Pi's device
+        // tree says cgroup_disable=memory, but later arguments win.
         Board::Rpi4 => "console=tty0 console=ttyAMA0,115200 cgroup_enable=memory",
     };
     format!("{console} {QUIET} hearth.board={board}\n")
 }
 
-/// `6.12.94-hearth`, from the kernel's configuration: `# Linux/x86 6.12.94 Kernel Configuration`.
+/// Returns the version, such as `6.12.94-hearth`, from the kernel's configuration:
+/// `# Linux/x86 6.12.94 Kernel Configuration`.
 pub(crate) fn kernel_version(kernels: &Path) -> anyhow::Result<String> {
     let path = kernels.join("config");
     let text =
@@ -158,8 +160,8 @@ pub(crate) fn kernel_version(kernels: &Path) -> anyhow::Result<String> {
     Ok(format!("{version}-hearth"))
 }
 
-/// When the last change was committed: the same on every machine that builds it. (reproducible-builds.org:
-/// SOURCE_DATE_EPOCH says otherwise.)
+/// Returns the time of the last commit, which is the same on every machine that builds it. SOURCE_DATE_EPOCH
+/// overrides it (reproducible-builds.org).
 fn built() -> anyhow::Result<u64> {
     if let Ok(named) = std::env::var("SOURCE_DATE_EPOCH") {
         return named
@@ -173,7 +175,7 @@ fn built() -> anyhow::Result<u64> {
     time.parse().context("git gave no number")
 }
 
-/// The directories that the paths of `root/` go through, and those that are empty.
+/// Adds the directories of all paths below `root/`, and the empty directories.
 fn directories(tree: &mut Tree) {
     let mut wanted: Vec<String> = EMPTY.iter().map(|name| format!("root/{name}")).collect();
     wanted.extend(["root".to_owned(), "root/etc".to_owned()]);
@@ -191,7 +193,7 @@ fn directories(tree: &mut Tree) {
     }
 }
 
-/// The appliance's programs; where each is.
+/// Returns the path on the appliance and the built file of each of the appliance's programs.
 fn programs(arch: Arch) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
     let built = build(arch, &PROGRAMS.map(|(_, name)| name))?;
     Ok(PROGRAMS
@@ -201,7 +203,8 @@ fn programs(arch: Arch) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
         .collect())
 }
 
-/// What [`build`] builds, always all of it: each selection would give the libraries other features, and take minutes.
+/// The programs that [`build`] always builds together: another selection would give libraries other features, and
+/// take minutes.
 const SHIPPED: [&str; 5] = [
     "hearth-init",
     "hearth",
@@ -210,8 +213,8 @@ const SHIPPED: [&str; 5] = [
     "hello",
 ];
 
-/// Programs of the workspace as devices have them, built as `hearth build` builds workers, unless programs of the same
-/// sources are in the cache; where each of `names` is, in their order.
+/// Builds programs of the workspace as for devices, in the way `hearth build` builds workers, unless the cache has
+/// programs of the same sources. Returns the paths of `names`, in their order.
 pub(crate) fn build(arch: Arch, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     let tree = tree::Tree::read(&root())?;
     let product = Product::new(&format!("shipped-{arch}"), &key(arch, &tree)?)?;
@@ -223,21 +226,21 @@ pub(crate) fn build(arch: Arch, names: &[&str]) -> anyhow::Result<Vec<PathBuf>> 
     })
 }
 
-/// The files in which it is written how they are built, beside `hearth build` itself.
+/// The files that determine how the programs are built, in addition to `hearth build` itself.
 const RECIPE: &[&str] = &["xtask/machines/src/kit.rs", "xtask/src/toolchain.rs"];
 
-/// The hash of all that these programs are built from. They are the same bytes wherever they are built.
+/// Returns the hash of everything that the programs are built from. They have the same bytes wherever they are built.
 fn key(arch: Arch, tree: &tree::Tree) -> anyhow::Result<Key> {
     let key = KeyBuilder::new("shipped programs")
         .add("arch", arch.name().as_bytes())
         .add_tool(Tool::Rust)
         .add_tool(Tool::StaticRust);
-    // `hearth build` builds them.
+    // `hearth build` builds the programs.
     let scope = Scope::new(&["hearth", "hearth-init", "hello"]).with_files(RECIPE);
     Ok(tree.add_to(key, &scope)?.finish())
 }
 
-/// `hearth`, as it was built for this machine: by the test run, or now.
+/// Returns `hearth` for this machine, which the test run has built or Cargo builds now.
 pub(crate) fn hearth() -> anyhow::Result<PathBuf> {
     if let Some(given) = std::env::var_os(HEARTH_PROGRAM) {
         return Ok(given.into());
@@ -246,11 +249,11 @@ pub(crate) fn hearth() -> anyhow::Result<PathBuf> {
     Ok(target().join("debug/hearth"))
 }
 
-/// Builds [`SHIPPED`]; where each is.
+/// Builds [`SHIPPED`], and returns the paths in the same order.
 fn compile(arch: Arch, tree: &tree::Tree) -> anyhow::Result<Vec<PathBuf>> {
     let hearth = hearth()?;
     let shared = shared_build(arch, tree)?;
-    // Below the workspace, so that Cargo knows the programs.
+    // The manifest is below the workspace, so that Cargo finds the programs.
     let place = shared.source.join(".hearth/kit").join(arch.name());
     fs::create_dir_all(&place)?;
     let manifest = place.join("programs.yaml");
@@ -264,7 +267,7 @@ fn compile(arch: Arch, tree: &tree::Tree) -> anyhow::Result<Vec<PathBuf>> {
     let output = Command::new(hearth)
         .arg("build")
         .arg(&manifest)
-        // An appliance makes no images.
+        // An appliance builds no images.
         .args(["--arch", arch.name(), "--json", "--no-default-features"])
         .env("CARGO_TARGET_DIR", &shared.target)
         .current_dir(&shared.source)
@@ -288,19 +291,19 @@ fn compile(arch: Arch, tree: &tree::Tree) -> anyhow::Result<Vec<PathBuf>> {
     SHIPPED.iter().map(find).collect()
 }
 
-/// Where programs for devices are compiled: the kit's, and the functions of images.
+/// Opens the shared build of programs for devices: the kit's programs, and the functions of images.
 pub(crate) fn shared_build(arch: Arch, tree: &tree::Tree) -> anyhow::Result<SharedBuild> {
     SharedBuild::open(&format!("shipped-{arch}"), tree)
 }
 
-/// A board's image as a user makes it, with one function.
+/// Makes a kit and a board's image as a user does, with one function.
 pub(crate) fn image(board: Board, to: &Path) -> anyhow::Result<()> {
     let kit = make(board)?;
     let shared = shared_build(board.arch(), &tree::Tree::read(&root())?)?;
     image_of(board, &kit, &shared, to)
 }
 
-/// The image of a kit, with one function.
+/// Makes an image from a kit, with one function.
 pub(crate) fn image_of(
     board: Board,
     kit: &Path,
@@ -320,18 +323,18 @@ pub(crate) fn image_of(
     Ok(())
 }
 
-/// The pristine data file system: the same bytes each time.
+/// Makes the pristine data file system. It has the same bytes each time.
 pub(crate) fn data(board: Board) -> anyhow::Result<Vec<u8>> {
     let size = span(Role::Data, board.firmware()).len;
     let place = target().join("kit");
     fs::create_dir_all(&place)?;
-    // Other processes make data file systems, too.
+    // Other processes may make data file systems at the same time.
     let process = std::process::id();
     let path = place.join(format!("data-{board}-{process}.ext4"));
     let none = place.join(format!("no-{process}.conf"));
-    // Not what the system's own /etc/mke2fs.conf would have.
+    // An empty configuration replaces the system's own /etc/mke2fs.conf.
     fs::write(&none, "")?;
-    // Twice as large at first: a journal takes at most half of a file system when it is made.
+    // Twice as large at first, because mke2fs gives a journal at most half of a file system.
     let file = fs::File::create(&path)?;
     file.set_len(2 * size)?;
     let named = path.to_string_lossy();
@@ -357,7 +360,7 @@ pub(crate) fn data(board: Board) -> anyhow::Result<Vec<u8>> {
     let what = [
         "-q", "-F", "-t", "ext4", "-b", "4096", "-J", "size=8", "-L", "data", "-m", "1",
     ];
-    // As many inodes go with each further 128 MiB: one for 64 KiB.
+    // One inode per 64 KiB. Each further 128 MiB brings the same number of inodes.
     let more = [
         "-I", "256", "-N", "2048", "-U", DATA_UUID, "-O", EXT4, "-E", &extended,
     ];
@@ -371,7 +374,7 @@ pub(crate) fn data(board: Board) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Debian's static e2fsck for a processor, fetched once.
+/// Returns Debian's static e2fsck for an architecture, which is downloaded once.
 pub(crate) fn e2fsck(arch: Arch) -> anyhow::Result<PathBuf> {
     let place = cache::place()?.join("e2fsck").join(arch.name());
     let program = place.join("sbin/e2fsck.static");
@@ -407,7 +410,7 @@ fn tell(board: Board, tree: &Tree, size: usize, begun: Instant) {
     ));
 }
 
-/// A file, compressed: always the same bytes for the same file.
+/// Compresses a file. The same file always gives the same bytes.
 fn gzip(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut gzip = Command::new("gzip");
     gzip.args(["-9", "--no-name", "--stdout"]).arg(path);
@@ -438,7 +441,7 @@ mod tests {
         let (has_journal, resize_inode, meta_bg) = (0x4, 0x10, 0x10);
         assert_eq!(word(0x5c) & (has_journal | resize_inode), has_journal);
         assert_eq!(word(0x60) & meta_bg, meta_bg);
-        // Blocks per group: a group is of whole size, whatever there is of it yet.
+        // Blocks per group: the group size is complete, although the file system is smaller.
         assert_eq!(word(0x20), 32768);
     }
 

@@ -1,4 +1,5 @@
-//! Makes kits, and tests what runs in virtual machines. `cargo xtask kit` and `cargo xtask test PART` build and run it.
+//! Makes kits, and runs tests in virtual machines. `cargo xtask kit` and `cargo xtask test PART` build and run this
+//! program.
 
 mod appliance;
 mod firmware;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use hearth_image::{Arch, Board};
 
-/// Kits, and tests in virtual machines
+/// Make kits, and run tests in virtual machines
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask test", disable_help_subcommand = true)]
 struct Args {
@@ -24,12 +25,13 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Build kits: all of an appliance but your functions (`cargo xtask kit`)
+    /// Build kits, which contain all of an appliance but its functions (`cargo xtask kit`)
     Kit {
         /// qemu-x86_64, qemu-aarch64, nuc, rpi4; all if none is named
         boards: Vec<Board>,
     },
-    /// Tests as root, on the product's kernel: smoke, attacks, many, reach, or tests of `attacks` by a part of their name
+    /// Run tests as root on the product's kernel: smoke, attacks, many, reach, or tests of `attacks` by a part of
+    /// their name
     Guest {
         #[command(flatten)]
         which: Which,
@@ -44,11 +46,11 @@ enum Verb {
         #[command(flatten)]
         which: Which,
     },
-    /// Devices: images with the real kit under UEFI firmware, from power to HTTPS
+    /// Run tests of devices: images with the real kit, from power to HTTPS
     Devices {
         #[command(flatten)]
         which: Which,
-        /// Leave out tests with this in their names
+        /// Skip tests with this in their names
         #[arg(long)]
         skip: Vec<String>,
     },
@@ -56,11 +58,11 @@ enum Verb {
     Power {
         #[command(flatten)]
         which: Which,
-        /// How often
+        /// Number of power cuts
         #[arg(long, default_value_t = 5)]
         cuts: u32,
     },
-    /// A device among real servers for addresses, names and time, in a network namespace
+    /// Test a device among real servers for addresses, names and time, in a network namespace
     Network {
         #[command(flatten)]
         which: Which,
@@ -74,7 +76,7 @@ enum Verb {
     Pi,
 }
 
-/// Which of a part's tests are run.
+/// The tests of a part to run.
 #[derive(Debug, clap::Args)]
 struct Which {
     /// An architecture, x86_64 or aarch64 (default: both), and names of tests (default: all)
@@ -82,7 +84,7 @@ struct Which {
 }
 
 impl Which {
-    /// The architectures, and the names.
+    /// Returns the architectures and the names.
     fn split(self) -> (Vec<Arch>, Vec<String>) {
         let (mut arches, mut names) = (Vec::new(), Vec::new());
         for word in self.words {
@@ -97,7 +99,7 @@ impl Which {
         }
     }
 
-    /// The architectures, where tests have no names.
+    /// Returns the architectures. For parts whose tests have no names.
     fn arches(self) -> anyhow::Result<Vec<Arch>> {
         match self.split() {
             (arches, names) if names.is_empty() => Ok(arches),

@@ -1,5 +1,5 @@
-//! `cargo xtask test pi`: the Raspberry Pi's image in QEMU's raspi4b, where this host stands in for the firmware that
-//! QEMU lacks. The kernel is the product's own for aarch64; a real Pi gets Buildroot's.
+//! `cargo xtask test pi`: boots the Raspberry Pi's image in QEMU's raspi4b. This host does what the firmware would
+//! do, which QEMU lacks. The kernel is the product's own for aarch64; a real Pi gets Buildroot's.
 
 use std::fs::{self, OpenOptions};
 use std::time::{Duration, Instant};
@@ -13,13 +13,14 @@ use crate::{kit, speed};
 use xtask::sh::{say, target};
 use xtask::{clock, install, kernel, needs, qemu, toolchain};
 
-/// A card: more than its image, and a power of two, as QEMU wants it.
+/// Size of the card in bytes: larger than the image, and a power of two, as QEMU requires.
 const CARD: u64 = 1 << 30;
 
-/// From switching on to the platform's own answer over TLS, on a quiet host. QEMU emulates four processors here.
+/// Time limit from switching on to the platform's first response over TLS, on an idle host. QEMU emulates four
+/// processors here.
 const BOOT: Duration = Duration::from_secs(60);
 
-/// Boots the image from its card until it serves, on its loopback: QEMU's Pi has no network.
+/// Boots the image from its card until it serves on loopback, because QEMU's Pi has no network.
 pub(crate) fn test() -> anyhow::Result<()> {
     let begun = Instant::now();
     qemu::ensure()?;
@@ -54,7 +55,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
                 taken,
                 card: card.clone(),
             },
-            // QEMU has this model, and no other.
+            // QEMU has this model only.
             memory: 2048,
             cpus: 4,
             devices: Vec::new(),

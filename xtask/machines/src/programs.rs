@@ -1,5 +1,5 @@
-//! Static programs for either processor: what lies in a guest's root. With glibc within, since that needs
-//! nothing but the toolchain on x86_64; workers for the appliance are built by `hearth build`.
+//! Builds static programs for guests of either architecture. They are linked with glibc, because that needs only the
+//! toolchain on x86_64. `hearth build` builds the workers for the appliance.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -18,23 +18,23 @@ use xtask::shared_build::SharedBuild;
 use xtask::tree::{Scope, Tree};
 use xtask::{clock, timings, toolchain};
 
-/// What is built of a package.
+/// The kind of a package's target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A program.
     Bin,
-    /// An integration test: a program with the standard library's harness.
+    /// An integration test: a program with the standard library's test harness.
     Test,
 }
 
 /// A program to build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Program {
-    /// Cargo's package.
+    /// Cargo's name of the package.
     pub(crate) package: &'static str,
-    /// Which kind of target it is.
+    /// The kind of target.
     pub(crate) kind: Kind,
-    /// Its name.
+    /// The target's name.
     pub(crate) name: &'static str,
 }
 
@@ -58,7 +58,7 @@ impl Program {
 
 /// The platform.
 pub(crate) const HEARTH: Program = Program::bin("hearth", "hearth");
-/// What cells are copied from.
+/// The sandbox helper, from which sandboxes are started.
 pub(crate) const CELL: Program = Program::bin("hearth", "hearth-cell");
 /// A function.
 pub(crate) const HELLO: Program = Program::bin("hello", "hello");
@@ -66,25 +66,25 @@ pub(crate) const HELLO: Program = Program::bin("hello", "hello");
 pub(crate) const HOSTILE: Program = Program::bin("hearth-hostile", "hostile");
 /// The appliance's init.
 pub(crate) const INIT: Program = Program::bin("hearth-init", "hearth-init");
-/// And its network.
+/// The appliance's network daemon.
 pub(crate) const NET: Program = Program::bin("hearth-init", "hearth-net");
-/// The init of machines that tests run in, whose start is the measure of all time limits.
+/// The init of machines that run tests. The time of its start determines all time limits.
 pub(crate) const GUEST_INIT: Program = Program::bin("hearth-guest", "guest-init");
 /// A stand-in for the platform.
 pub(crate) const PLATFORM: Program = Program::bin("hearth-guest", "guest-platform");
-/// Breaks what it stands in for.
+/// The saboteur, which replaces the platform's program.
 pub(crate) const SABOTEUR: Program = Program::bin("hearth-guest", "saboteur");
-/// Says how it was started.
+/// Reports how the system was started.
 pub(crate) const BOOT_REPORT: Program = Program::bin("hearth-guest", "boot-report");
 /// Tests of the machine itself.
 pub(crate) const SMOKE: Program = Program::test("hearth-guest", "smoke");
-/// Tests of cells.
+/// Tests of sandboxes.
 pub(crate) const ATTACKS: Program = Program::test("hearth", "attacks");
 /// Tests of disks that are written.
 pub(crate) const DISK: Program = Program::test("hearth", "disk");
 
-/// What [`build`] builds: always all of it. What a library is compiled with depends on everything that is built with
-/// it, so that each selection would compile most libraries anew.
+/// The programs that [`build`] always builds together. The features of a library depend on everything that is built
+/// with it, so another selection would recompile most libraries.
 const ALL: &[Program] = &[
     HEARTH,
     CELL,
@@ -101,8 +101,8 @@ const ALL: &[Program] = &[
     DISK,
 ];
 
-/// Builds [`ALL`] by one run of Cargo, in the profile `guest`, unless programs of the same sources are in the cache; where
-/// each of `programs` is, in their order.
+/// Builds [`ALL`] with one run of Cargo in the profile `guest`, unless the cache has programs of the same sources.
+/// Returns the paths of `programs`, in their order.
 pub(crate) fn build(arch: Arch, programs: &[Program]) -> anyhow::Result<Vec<PathBuf>> {
     let names: Vec<&str> = programs.iter().map(|program| program.name).collect();
     let tree = Tree::read(&root())?;
@@ -113,10 +113,10 @@ pub(crate) fn build(arch: Arch, programs: &[Program]) -> anyhow::Result<Vec<Path
     })
 }
 
-/// The files in which it is written how they are built.
+/// The files that determine how the programs are built.
 const RECIPE: &[&str] = &["xtask/machines/src/programs.rs", "xtask/src/toolchain.rs"];
 
-/// The hash of all that [`ALL`] is built from.
+/// Returns the hash of everything that [`ALL`] is built from.
 fn key(arch: Arch, tree: &Tree) -> anyhow::Result<Key> {
     let packages: Vec<&str> = ALL.iter().map(|program| program.package).collect();
     let key = KeyBuilder::new("guest programs")
@@ -128,7 +128,7 @@ fn key(arch: Arch, tree: &Tree) -> anyhow::Result<Key> {
     Ok(tree.add_to(key, &scope)?.finish())
 }
 
-/// Builds [`ALL`]; where each is, in their order.
+/// Builds [`ALL`], and returns the paths in the same order.
 fn compile(arch: Arch, tree: &Tree) -> anyhow::Result<Vec<PathBuf>> {
     let begun = Instant::now();
     let (mut cargo, way) = cargo(arch)?;
@@ -179,11 +179,11 @@ fn compile(arch: Arch, tree: &Tree) -> anyhow::Result<Vec<PathBuf>> {
     places
 }
 
-/// `cargo build` for a static program, and how it goes about that.
+/// Returns a `cargo build` command for static programs, and a description of the standard library that it uses.
 fn cargo(arch: Arch) -> anyhow::Result<(Command, &'static str)> {
     let triple = format!("{}-unknown-linux-gnu", arch.name());
-    // A static glibc cannot look names of users and hosts up, and the linker says so at length. No test in
-    // a guest asks for any.
+    // A static glibc cannot look up users and hosts, about which the linker warns at length. No test in a guest does
+    // such lookups.
     let mut flags = ["-Ctarget-feature=+crt-static", "-Alinker_messages"]
         .map(str::to_owned)
         .to_vec();
@@ -196,7 +196,7 @@ fn cargo(arch: Arch) -> anyhow::Result<(Command, &'static str)> {
             Command::new(in_use),
             "with the toolchain's standard library",
         ),
-        // Else with one that is built for it.
+        // The standard library is then built from source.
         false => {
             let nightly = toolchain::nightly().context("rustup has no nightly toolchain")?;
             let nightly = PathBuf::from(nightly);
@@ -212,7 +212,7 @@ fn cargo(arch: Arch) -> anyhow::Result<(Command, &'static str)> {
     if command.get_envs().any(|(name, _)| name == "RUSTC") {
         command.arg("-Zbuild-std=std,panic_unwind,test");
     }
-    // JSON's way to write a list of texts is TOML's, too.
+    // JSON's notation for a list of strings is valid in TOML, too.
     let flags = Value::from(flags);
     command.args(["--config", &format!("target.{triple}.rustflags={flags}")]);
     command
@@ -221,13 +221,13 @@ fn cargo(arch: Arch) -> anyhow::Result<(Command, &'static str)> {
     Ok((command, way))
 }
 
-/// Whether the toolchain in use has the standard library for a target.
+/// Returns whether the toolchain in use has the standard library for a target.
 fn has_library(triple: &str) -> bool {
     let place = said("rustc", &["--print", "target-libdir", "--target", triple]);
     place.is_some_and(|place| PathBuf::from(place).is_dir())
 }
 
-/// What Cargo says that it has made.
+/// An artifact that Cargo reports.
 #[derive(Debug)]
 struct Built {
     name: String,

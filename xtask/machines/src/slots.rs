@@ -1,5 +1,5 @@
-//! `cargo xtask test firmware`: selector and stub under real UEFI firmware, with the product's kernel, on disks
-//! laid out as images are. What starts is a small system that says how it was started.
+//! `cargo xtask test firmware`: tests selector and stub under real UEFI firmware, with the product's kernel, on disks
+//! with the layout of images. The system that they start is small, and reports how it was started.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -20,20 +20,20 @@ use crate::{firmware, kit, speed};
 use xtask::sh::{say, target};
 use xtask::{clock, install, kernel, needs, qemu, toolchain};
 
-/// From the power button to the system's first word, on a quiet host.
+/// Time limit from the power button to the system's first output, on an idle host.
 const BOOT: Duration = Duration::from_secs(25);
 
-/// A disk with both slots, and what it needs to be spoiled.
+/// An image with both slots, and what the tests need to damage it.
 struct Disks {
     arch: Arch,
     place: PathBuf,
     image: PathBuf,
-    /// The kernel's first sector.
+    /// The first sector of the kernel.
     kernel: Vec<u8>,
     speed: Speed,
 }
 
-/// Runs everything under the firmware of these processors.
+/// Runs all tests under the firmware of these architectures.
 pub(crate) fn test(arches: &[Arch]) -> anyhow::Result<()> {
     qemu::ensure()?;
     toolchain::ensure()?;
@@ -70,7 +70,7 @@ fn test_on(arch: Arch) -> anyhow::Result<()> {
     case("no slot, and the reason", &no_slot_and_the_reason)
 }
 
-/// Slot a, slot b on trial, and a again, which the firmware alone sees to.
+/// Slot a boots, then slot b on trial, then slot a again, without any help but the firmware's.
 fn a_trial_holds_once(disks: &Disks) -> anyhow::Result<()> {
     let mut machine = disks.machine("trial")?;
     let mut running = machine.boot(disks.speed)?;
@@ -94,7 +94,7 @@ fn a_trial_holds_once(disks: &Disks) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whatever `autoboot.txt` says, overwritten in place by one sector, as a commit does it.
+/// `autoboot.txt` decides. It is overwritten in place by one sector, as in a commit.
 fn the_default_is_read(disks: &Disks) -> anyhow::Result<()> {
     let mut machine = disks.machine("default")?;
     let text = Autoboot::committed(Slot::B).text();
@@ -106,7 +106,7 @@ fn the_default_is_read(disks: &Disks) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Most of it lies where firmware's drivers may not reach.
+/// Most of the memory is above the limit for the firmware's drivers.
 fn much_memory(disks: &Disks) -> anyhow::Result<()> {
     let mut machine = disks.machine("memory")?;
     machine.memory = 8192;
@@ -116,7 +116,7 @@ fn much_memory(disks: &Disks) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An install that was cut off has left the first sector empty.
+/// An interrupted installation has left the first sector empty.
 fn a_damaged_slot_gives_way(disks: &Disks) -> anyhow::Result<()> {
     let mut machine = disks.machine("damaged")?;
     clear(&machine.disk(), slot(Role::SlotA).start, 512)?;
@@ -132,7 +132,7 @@ fn a_damaged_slot_gives_way(disks: &Disks) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The file is there, and its kernel is none any more.
+/// The file exists, but its kernel is damaged.
 fn a_damaged_kernel_gives_way(disks: &Disks) -> anyhow::Result<()> {
     let mut machine = disks.machine("damaged-kernel")?;
     overwrite(&machine.disk(), Role::SlotA, &disks.kernel, &[0xa5; 512])?;
@@ -146,7 +146,7 @@ fn a_damaged_kernel_gives_way(disks: &Disks) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A trial of a slot that does not start is the default, and not on trial.
+/// If the slot on trial does not start, the default slot starts without a trial.
 fn a_damaged_trial_is_none(disks: &Disks) -> anyhow::Result<()> {
     let mut machine = disks.machine("damaged-trial")?;
     clear(&machine.disk(), slot(Role::SlotB).start, 512)?;
@@ -163,7 +163,7 @@ fn a_damaged_trial_is_none(disks: &Disks) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The stub that was on trial has said so before it failed; the other slot's says otherwise.
+/// The stub on trial has set its variables before it failed; the other slot's stub must replace them.
 fn a_damaged_kernel_on_trial_leaves_nothing(disks: &Disks) -> anyhow::Result<()> {
     let mut machine = disks.machine("damaged-trial-kernel")?;
     overwrite(&machine.disk(), Role::SlotB, &disks.kernel, &[0xa5; 512])?;
@@ -212,14 +212,14 @@ fn no_slot_and_the_reason(disks: &Disks) -> anyhow::Result<()> {
     running.guest.expect("selector: no slot starts", BOOT)?;
     let status = running.status()?;
     ensure!(status == "running", "the machine is {status}");
-    // And again, for a reader who has just connected a screen.
+    // A user who has just connected a screen resets the machine and sees the reason.
     running.reset()?;
     running.event("RESET", BOOT)?;
     running.guest.expect("selector: no slot starts", BOOT)?;
     Ok(())
 }
 
-/// The partition that a report names, in capitals.
+/// Returns the partition that a report names, in upper case.
 fn partition(line: &str) -> Option<String> {
     let mut words = line.split_whitespace();
     let word = words.find_map(|word| word.strip_prefix("partition="))?;
@@ -231,7 +231,7 @@ fn report(running: &Running) -> anyhow::Result<String> {
 }
 
 impl Disks {
-    /// Two slots, each with a command line of its own; slot b's is put where an update would.
+    /// Makes an image with two slots, each with its own command line. Slot b is where an update would put it.
     fn make(arch: Arch) -> anyhow::Result<Disks> {
         let place = target()
             .join("qemu")
@@ -305,7 +305,7 @@ impl Disks {
             file.read_exact(&mut bytes)?;
             slots.push((role, bytes));
         }
-        // The last image has slot a; b is what the first had there.
+        // The last image has slot a; slot b comes from the first image.
         let mut file = OpenOptions::new().write(true).open(&disk)?;
         for (role, bytes) in slots {
             file.seek(SeekFrom::Start(slot(role).start))?;
@@ -346,7 +346,7 @@ fn clear(disk: &Path, at: u64, len: usize) -> anyhow::Result<()> {
     Ok(file.write_all(&vec![0; len])?)
 }
 
-/// Puts a sector in the place of another of a partition, as one who knows where the file's content lies.
+/// Overwrites a sector of a partition, which is found by its contents.
 fn overwrite(disk: &Path, role: Role, old: &[u8], new: &[u8; 512]) -> anyhow::Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(disk)?;
     let place = span(role, Firmware::Uefi);

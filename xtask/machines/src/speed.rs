@@ -1,5 +1,5 @@
-//! How much slower this host is than the one that time limits were written for: measured once, and used by all parts of
-//! a test run.
+//! How much slower this host is than the one that time limits were written for. Measured once, and used by all parts
+//! of a test run.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use hearth_image::Arch;
 use hearth_qemu_tests::{Inside, Speed};
 use xtask::sh::{say, target};
 
-/// How long a measure holds. What else the host does changes; [`Speed`] allows for twice as much of it.
+/// How long a measurement is valid. The host's load changes; [`Speed`] allows for twice as much.
 const MAX_AGE: Duration = Duration::from_secs(30 * 60);
 
-/// The measure of a part shortly before this one, or a new one.
+/// Returns a recent measurement of another part, or a new one.
 pub(crate) fn speed(inside: &Inside) -> anyhow::Result<Speed> {
     let file = file(inside.arch);
     if let Some(speed) = recent(&file) {

@@ -1,4 +1,4 @@
-//! What a full run has done so far: it takes hours, so an interrupted or failed one can be resumed.
+//! What a full run has done so far. A full run takes hours, so it can be resumed after an interruption or a failure.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use xtask::key::Key;
 use super::part::Part;
 use super::report::Row;
 
-/// The rows of the parts that have passed, each in a file below `full/` in the cache whose name is the part's key.
+/// The rows of parts that have passed, each in a file below `full/` in the cache whose name is the part's key.
 #[derive(Clone, Debug)]
 pub(crate) struct Unfinished {
     place: PathBuf,
@@ -19,7 +19,7 @@ pub(crate) struct Unfinished {
 }
 
 impl Unfinished {
-    /// A run that resumes the last one, or a new one. A new run of all parts forgets the last one.
+    /// Opens the last run to resume it, or starts a new one. A new run of all parts deletes the last one.
     pub(crate) fn open(resume: bool, all_parts: bool) -> anyhow::Result<Unfinished> {
         let place = cache::place()?.join("full");
         let run = Unfinished { place, resume };
@@ -31,7 +31,7 @@ impl Unfinished {
         Ok(run)
     }
 
-    /// The row of a part, if it passed with these inputs in the run that is resumed.
+    /// Returns the row of a part, if the part passed with these inputs in the run that is resumed.
     pub(crate) fn row(&self, part: &Part, key: &Key) -> Option<Row> {
         if !self.resume {
             return None;
@@ -41,14 +41,14 @@ impl Unfinished {
         Row::earlier(part, key, &written)
     }
 
-    /// Remembers that a part has passed.
+    /// Stores that a part has passed.
     pub(crate) fn remember(&self, key: &Key, row: &Row) -> anyhow::Result<()> {
         let file = self.place.join(key.full());
         fs::write(&file, row.json().to_string())
             .with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// Forgets the run: there is nothing left to resume.
+    /// Deletes the run, because there is nothing left to resume.
     pub(crate) fn finish(&self) -> anyhow::Result<()> {
         match self.place.exists() {
             true => fs::remove_dir_all(&self.place)

@@ -1,4 +1,4 @@
-//! The host's programs and test programs: built by one run of Cargo, and run.
+//! Builds the host's programs and test programs, and runs the latter.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,8 +18,9 @@ use crate::tidy::ALL_TARGETS;
 pub(crate) struct Programs(Found);
 
 impl Programs {
-    /// Builds everything of the workspace, tests included. All at once, because the features of a dependency follow
-    /// from all packages that are built together: building a part would build most dependencies a second time.
+    /// Builds everything in the workspace, including tests. Everything is built together, because a dependency's
+    /// features follow from all packages that are built with it: building a selection would build most dependencies
+    /// twice.
     pub(crate) fn build(tree: &Tree) -> anyhow::Result<Programs> {
         let mut found = BTreeMap::new();
         for targets in ALL_TARGETS {
@@ -28,7 +29,7 @@ impl Programs {
         Ok(Programs(found))
     }
 
-    /// Where a test program is.
+    /// Returns the path of a test program.
     pub(crate) fn find(&self, package: &str, target: &str, kind: Kind) -> anyhow::Result<&Path> {
         let key = (package.to_owned(), target.to_owned(), kind);
         let found = self.0.get(&key).map(PathBuf::as_path);
@@ -39,7 +40,7 @@ impl Programs {
 /// Test programs by package, target and kind.
 type Found = BTreeMap<(String, String, Kind), PathBuf>;
 
-/// Builds these targets, and adds their test programs.
+/// Builds these targets, and adds their test programs to `found`.
 fn build(targets: &[&str], tree: &Tree, found: &mut Found) -> anyhow::Result<()> {
     let words = [&["build"], targets].concat();
     say(&format!("cargo {}", words.join(" ")));
@@ -63,7 +64,7 @@ fn build(targets: &[&str], tree: &Tree, found: &mut Found) -> anyhow::Result<()>
     Ok(())
 }
 
-/// A test program that Cargo reports in a line.
+/// Parses a line of Cargo's output that reports a test program.
 fn test_program(line: &str, tree: &Tree) -> Option<((String, String, Kind), PathBuf)> {
     let message: Value = serde_json::from_str(line).ok()?;
     if message["profile"]["test"] != true {
@@ -79,7 +80,7 @@ fn test_program(line: &str, tree: &Tree) -> Option<((String, String, Kind), Path
     Some(((package.name.clone(), target, kind), executable.into()))
 }
 
-/// A command that runs a test program as Cargo would.
+/// Returns a command that runs a test program as Cargo would.
 pub(crate) fn command(program: &Path, package: &str, tree: &Tree) -> Command {
     let mut packages = tree.packages().iter();
     let found = packages.find(|one| one.name == package);
@@ -92,7 +93,7 @@ pub(crate) fn command(program: &Path, package: &str, tree: &Tree) -> Command {
     command
 }
 
-/// How many tests a log counts as passed: the sum of its lines `test result: ok. 12 passed; 0 failed; ...`.
+/// Returns how many tests a log reports as passed: the sum of its lines `test result: ok. 12 passed; 0 failed; ...`.
 pub(crate) fn tests_passed(log: &Path) -> Option<u64> {
     let text = fs::read(log).ok()?;
     let text = String::from_utf8_lossy(&text);

@@ -1,8 +1,8 @@
-//! `cargo xtask test`: plans what to run, runs it, and reports how it went and how long it took.
+//! `cargo xtask test`: plans what to run, runs it, and reports results and times.
 //!
-//! [`plan`] decides, from the project's files alone, which [parts](part) there are and what each of them can see.
-//! [`passed`] knows which of them have passed with exactly these inputs, [`full`] what an interrupted full run has done.
-//! [`runner`] runs the others, [`report`] writes the table.
+//! [`plan`] decides, from the project's files alone, which [parts](part) a run has and what each of them can see.
+//! [`passed`] stores which parts have passed with which inputs, and [`full`] what an interrupted full run has done.
+//! [`runner`] runs the remaining parts, and [`report`] writes the table.
 
 mod full;
 mod host;
@@ -32,16 +32,16 @@ use report::{Report, Row};
 /// How much is tested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Size {
-    /// Style, and host tests of what changed.
+    /// Style, and host tests of what has changed.
     Quick {
-        /// Only of these packages and of those that depend on them; of all if empty.
+        /// Only tests of these packages and of those that depend on them; all tests if empty.
         crates: Vec<String>,
     },
-    /// Every part that has changed, and a sample of what depends on chance.
+    /// Every part that has changed, and a sample of the parts that depend on chance.
     Usual,
-    /// Every part, and long runs of what depends on chance.
+    /// Every part, and long runs of the parts that depend on chance.
     Full {
-        /// Go on with a full run that was interrupted.
+        /// Whether to continue an interrupted full run.
         resume: bool,
     },
 }
@@ -56,10 +56,10 @@ impl Size {
     }
 }
 
-/// What a whole run leaves below `target/` and `~/.cache/hearth`, in GB: measured, and rounded up.
+/// Disk space that a full run takes below `target/` and `~/.cache/hearth`, in GB: measured, and rounded up.
 const DISK_GB: u64 = 20;
 
-/// Plans and runs tests of this size.
+/// Plans and runs the tests of this size.
 pub(crate) fn run(size: Size, options: &Options) -> anyhow::Result<()> {
     let begun = Instant::now();
     if options.yes {
@@ -136,7 +136,7 @@ pub(crate) fn run(size: Size, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints what the run will do, install and take.
+/// Prints what the run will do, install and use.
 fn announce(size: &Size, parts: &[Part], durations: &Durations) {
     say(&format!("size {}: {} parts", size.name(), parts.len()));
     for stage in Stage::ALL {
@@ -161,10 +161,10 @@ fn announce(size: &Size, parts: &[Part], durations: &Durations) {
     ));
 }
 
-/// How long parts take on this machine, if each takes as long as the last time.
+/// How long parts take on this machine, if each takes as long as last time.
 struct Estimate {
     time: Duration,
-    /// Parts that have not run yet.
+    /// The number of parts that have never run here.
     unknown: usize,
 }
 
@@ -197,7 +197,7 @@ impl fmt::Display for Estimate {
     }
 }
 
-/// All that these parts need of packages, without repetition.
+/// Returns everything that these parts need, without duplicates.
 fn needed(parts: &[Part]) -> Vec<Need> {
     let all: BTreeSet<Need> = parts
         .iter()
@@ -206,7 +206,7 @@ fn needed(parts: &[Part]) -> Vec<Need> {
     all.into_iter().collect()
 }
 
-/// Installs what these parts need: their keys depend on the versions of it.
+/// Installs what these parts need. This must happen first, because their keys contain the versions.
 fn prepare(parts: &[Part]) -> anyhow::Result<()> {
     let needed = needed(parts);
     let (qemu, others): (Vec<Need>, Vec<Need>) = needed

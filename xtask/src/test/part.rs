@@ -1,4 +1,4 @@
-//! What a test run consists of: parts, each with what it does and what it can see.
+//! The parts of a test run: what each of them does and can see.
 
 use anyhow::Context;
 use hearth_image::Arch;
@@ -6,20 +6,20 @@ use xtask::key::{Key, KeyBuilder, Tool};
 use xtask::needs::Need;
 use xtask::tree::{Kind, Scope, Tree};
 
-/// Parts of one stage are independent of each other. The stages run in this order.
+/// A stage of a test run. Its parts are independent of each other. The stages run in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Formatting, lints, documentation.
     Style,
-    /// Tests of this machine, one program after the other.
+    /// Tests on this machine, one program after the other.
     Host,
-    /// What depends on chance, on this machine.
+    /// Tests on this machine that depend on chance.
     Chance,
-    /// Virtual machines: those of both architectures side by side.
+    /// Virtual machines of both architectures, side by side.
     Machines,
-    /// Virtual machines whose measurements mean something only while no other one runs.
+    /// Virtual machines for measurements, which are meaningful only while no other one runs.
     Alone,
-    /// What takes hours.
+    /// Runs that take hours.
     Long,
 }
 
@@ -44,12 +44,12 @@ impl Stage {
         }
     }
 
-    /// Whether two of its parts run at the same time.
+    /// Whether two parts of this stage run at the same time.
     pub(crate) fn is_side_by_side(self) -> bool {
         self == Stage::Machines
     }
 
-    /// Whether its parts need the host's programs and test programs.
+    /// Whether parts of this stage need the host's programs and test programs.
     pub(crate) fn needs_build(self) -> bool {
         match self {
             Stage::Style => false,
@@ -63,12 +63,12 @@ impl Stage {
 pub(crate) enum Work {
     /// `cargo xtask tidy`.
     Style,
-    /// A test program of the host.
+    /// A test program on the host.
     Program {
         package: String,
         target: String,
         kind: Kind,
-        /// Words for the test harness.
+        /// Arguments for the test harness.
         words: Vec<String>,
     },
     /// The examples in the documentation of all packages.
@@ -77,11 +77,11 @@ pub(crate) enum Work {
     Bench { words: Vec<String> },
     /// Long fuzzing.
     Fuzz { runs: u64 },
-    /// A verb of `xtask-machines`; parts of different lanes run side by side.
+    /// A verb of `xtask-machines`. Parts of different lanes run side by side.
     Machines { words: Vec<String>, lane: Arch },
 }
 
-/// Everything that a part can see, so that it passes again if nothing of this has changed.
+/// Everything that a part can see. If none of this changes, a part that has passed would pass again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Inputs {
     pub(crate) scope: Scope,
@@ -101,7 +101,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// The hash of all that it can see.
+    /// Returns the hash of everything that the part can see.
     pub(crate) fn key(&self, tree: &Tree) -> anyhow::Result<Key> {
         let mut key = KeyBuilder::new("part").add("name", self.name.as_bytes());
         key = key.add("work", format!("{:?}", self.work).as_bytes());
@@ -115,12 +115,12 @@ impl Part {
         Ok(key.with_context(|| self.name.clone())?.finish())
     }
 
-    /// The packages that contain what it needs.
+    /// Returns the packages that contain what the part needs.
     pub(crate) fn needs(&self) -> &'static [&'static [Need]] {
         self.inputs.needs
     }
 
-    /// The architecture of its virtual machines; parts of different ones run side by side.
+    /// Returns the architecture of the part's virtual machines. Parts of different architectures run side by side.
     pub(crate) fn lane(&self) -> Option<Arch> {
         match self.work {
             Work::Machines { lane, .. } => Some(lane),
@@ -132,7 +132,7 @@ impl Part {
         }
     }
 
-    /// Whether it runs statically linked programs.
+    /// Whether the part runs statically linked programs.
     pub(crate) fn needs_static_toolchain(&self) -> bool {
         self.inputs.tools.contains(&Tool::StaticRust)
     }

@@ -1,4 +1,4 @@
-//! Which inputs have passed, and how long parts took: kept below `~/.cache/hearth`.
+//! Which inputs have passed, and how long parts took. Stored below `~/.cache/hearth`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,15 +12,16 @@ use xtask::key::Key;
 
 use super::report::{Row, State};
 
-/// A key that has not been asked for in this time is forgotten: that state of the project is history.
+/// A key that no run has looked up for this long is deleted, because that state of the project is history.
 const MAX_AGE: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
-/// The keys of parts that have passed. Each is a file below `passed/`, whose time says when the key was last asked for.
+/// The keys of parts that have passed. Each is a file below `passed/`, whose modification time is the key's last
+/// lookup.
 #[derive(Clone, Debug)]
 pub(crate) struct Passed(PathBuf);
 
 impl Passed {
-    /// Opens the store, and forgets what is too old.
+    /// Opens the store, and deletes old keys.
     pub(crate) fn open() -> anyhow::Result<Passed> {
         let passed = Passed(cache::place()?.join("passed"));
         fs::create_dir_all(&passed.0)
@@ -29,14 +30,14 @@ impl Passed {
             let age = entry.metadata().and_then(|file| file.modified());
             let age = age.ok().and_then(|time| time.elapsed().ok());
             if age.is_some_and(|age| age > MAX_AGE) {
-                // It costs a few bytes, and nothing else.
+                // A key that cannot be deleted only costs a few bytes.
                 let _ = fs::remove_file(entry.path());
             }
         }
         Ok(passed)
     }
 
-    /// Whether a part has passed with these inputs.
+    /// Returns whether a part has passed with these inputs.
     pub(crate) fn contains(&self, key: &Key) -> bool {
         let file = self.0.join(key.full());
         let Ok(file) = fs::File::options().append(true).open(file) else {
@@ -47,7 +48,7 @@ impl Passed {
         true
     }
 
-    /// Remembers that a part has passed with these inputs.
+    /// Stores that a part has passed with these inputs.
     pub(crate) fn remember(&self, key: &Key, part: &str) -> anyhow::Result<()> {
         let file = self.0.join(key.full());
         fs::write(&file, format!("{part}\n"))
@@ -63,7 +64,7 @@ pub(crate) struct Durations {
 }
 
 impl Durations {
-    /// Reads them; there are none before the first run.
+    /// Reads the durations. There are none before the first run.
     pub(crate) fn read() -> anyhow::Result<Durations> {
         let file = cache::place()?.join("durations.json");
         let text = fs::read_to_string(&file).unwrap_or_default();
@@ -76,13 +77,13 @@ impl Durations {
         })
     }
 
-    /// How long a part took.
+    /// Returns how long a part took last time.
     pub(crate) fn last(&self, part: &str) -> Option<Duration> {
         let seconds = self.known.get(part)?;
         Duration::try_from_secs_f64(*seconds).ok()
     }
 
-    /// Writes them, with those of the parts that have passed now.
+    /// Writes the durations, updated with those of the parts that have just passed.
     pub(crate) fn write_with(mut self, rows: &[Row]) -> anyhow::Result<()> {
         let ran = rows.iter().filter(|row| row.state == State::Passed);
         self.known

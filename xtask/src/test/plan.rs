@@ -1,4 +1,4 @@
-//! Which parts a test run has, and what each of them can see. Decides, and runs nothing.
+//! Decides which parts a test run has and what each of them can see. Runs nothing.
 
 use anyhow::ensure;
 use hearth_image::Arch;
@@ -9,15 +9,16 @@ use xtask::tree::{Kind, Package, Scope, Tree};
 use super::Size;
 use super::part::{Inputs, Part, Stage, Work};
 
-/// Tests of one program that are a part of their own: because they see documents, so that the program's other tests do
-/// not run again when a document changes; because they load both processors for minutes, so that the others do not run
-/// beside them; or because they measure how long something takes. A test compares this list with what the sources name.
+/// Tests of one program that are a separate part. Reasons: they see documents, and the program's other tests should
+/// not run again when a document changes; or they load all processors for minutes, and others should not run at the
+/// same time; or they measure how long something takes. A test compares this list with the files that the sources
+/// name.
 struct Split {
     package: &'static str,
     target: &'static str,
-    /// What these tests have in common; nothing if this is the whole program.
+    /// What these tests have in common; empty if this is the whole program.
     name: &'static str,
-    /// Modules of the test program; the whole program if there are none.
+    /// Modules of the test program; empty for the whole program.
     modules: &'static [&'static str],
     documents: &'static [&'static str],
 }
@@ -74,13 +75,15 @@ const SPLIT: &[Split] = &[
     },
 ];
 
-/// Test programs whose tests mostly wait, for processes or for time: more of them run at once than there are processors.
+/// Test programs whose tests mostly wait for processes or time. More of their tests run at once than there are
+/// processors.
 const WAITING: &[(&str, &str)] = &[("hearth", "processes")];
 
-/// The package whose tests try random input.
+/// The package whose tests use random input.
 const FUZZ: &str = "hearth-fuzz";
 
-/// Tests at once for each processor, of a program that mostly waits. With more, tests that watch the clock are late.
+/// Tests at once per processor, for a program that mostly waits. With more, tests that measure time miss their
+/// limits.
 const WAITING_THREADS: usize = 2;
 
 /// Packages whose programs or files the tests of a package use without depending on them.
@@ -110,7 +113,7 @@ const USED: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Everything that a size of test run has.
+/// Returns the parts of a test run of this size.
 pub(crate) fn parts(tree: &Tree, size: &Size) -> anyhow::Result<Vec<Part>> {
     let mut parts = vec![style(tree)];
     let host = host(tree);
@@ -154,7 +157,7 @@ fn style(tree: &Tree) -> Part {
     }
 }
 
-/// A part for each test program of the host, and one for the examples in documentation.
+/// Returns a part for each test program of the host, and one for the examples in documentation.
 fn host(tree: &Tree) -> Vec<Part> {
     let mut parts = Vec::new();
     for package in tree.packages() {
@@ -173,7 +176,7 @@ fn host(tree: &Tree) -> Vec<Part> {
     parts
 }
 
-/// The parts of one test program: mostly one.
+/// Returns the parts of one test program, which is usually one.
 fn programs(package: &Package, target: &str, kind: Kind) -> Vec<Part> {
     let name = match kind {
         Kind::Library => format!("{}, library", package.name),
@@ -217,14 +220,14 @@ fn programs(package: &Package, target: &str, kind: Kind) -> Vec<Part> {
     parts
 }
 
-/// What a test program of a package sees.
+/// Returns what a test program of a package sees.
 fn scope(package: &Package, documents: &[&str]) -> Scope {
     let used = USED.iter().find(|(name, _)| *name == package.name);
     let used = used.map(|(_, packages)| *packages).unwrap_or_default();
     Scope::new(&[&[package.name.as_str()], used].concat()).with_files(documents)
 }
 
-/// A part of the host's tests, without a name or work.
+/// Returns a part of the host's tests, without a name or work.
 fn on_host(scope: Scope) -> Part {
     Part {
         name: String::new(),
@@ -232,7 +235,7 @@ fn on_host(scope: Scope) -> Part {
         work: Work::Style,
         inputs: Inputs {
             scope,
-            // `hearth build` is tested with the static toolchain.
+            // Tests of `hearth build` use the static toolchain.
             tools: &[Tool::Rust, Tool::StaticRust, Tool::HostKernel],
             needs: &[needs::TESTS],
         },
@@ -240,7 +243,7 @@ fn on_host(scope: Scope) -> Part {
     }
 }
 
-/// What depends on chance: a sample, or more.
+/// Returns the parts that depend on chance: a sample, or longer runs.
 fn chance(size: &Size) -> Vec<Part> {
     let seconds = match size {
         Size::Full { .. } => "120",
@@ -271,14 +274,14 @@ fn chance(size: &Size) -> Vec<Part> {
 /// Runs of each fuzz target in a full run.
 const LONG_FUZZ_RUNS: u64 = 1_000_000;
 
-/// How often power is cut on each architecture: a sample, and in a full run.
+/// The number of power cuts per architecture: in a sample, and in a full run.
 const POWER_CUTS: u32 = 3;
 const FULL_POWER_CUTS: u32 = 50;
 
-/// What every test in a virtual machine is made with.
+/// The packages that every test in a virtual machine uses.
 const HARNESS: &[&str] = &["xtask-machines", "hearth-qemu-tests", "hearth-guest"];
 
-/// The programs of an appliance, what breaks them in tests, and the functions of its images.
+/// The programs of an appliance, the programs that attack or sabotage it in tests, and the functions of its images.
 const APPLIANCE: &[&str] = &[
     "hearth",
     "hearth-examples",
@@ -288,7 +291,7 @@ const APPLIANCE: &[&str] = &[
     "hello",
 ];
 
-/// Everything that runs in virtual machines.
+/// Returns the parts that run in virtual machines.
 fn machines(size: &Size) -> Vec<Part> {
     let cuts = match size {
         Size::Full { .. } => FULL_POWER_CUTS,
@@ -306,7 +309,7 @@ fn machines(size: &Size) -> Vec<Part> {
         depends_on_chance: true,
         ..part
     });
-    // What devices do beside another machine's load; the attacks measure what they cost, and run alone.
+    // These tests run next to another machine's load. The attacks measure their own cost, so they run alone.
     let devices = ["devices", "--skip", ALONE];
     let mut parts: Vec<Part> = [
         both(
@@ -358,7 +361,7 @@ fn machines(size: &Size) -> Vec<Part> {
     .into_iter()
     .flatten()
     .collect();
-    // What a device says to its network is the same on every processor; so is what is written to a card.
+    // Network traffic and writes to a card do not depend on the architecture, so these parts run on one only.
     let one = |arch, name: &str, needs| machine(lanes, arch, name, &[name], APPLIANCE, needs);
     parts.extend([
         one(Arch::X86_64, "network", NETWORK_NEEDS),
@@ -368,7 +371,7 @@ fn machines(size: &Size) -> Vec<Part> {
     parts
 }
 
-/// Tests of devices that measure what attacks cost.
+/// The tests of devices that measure what attacks cost.
 const ALONE: &str = "attacks::";
 
 type AllNeeds = &'static [&'static [Need]];
@@ -398,7 +401,8 @@ const PI_NEEDS: AllNeeds = &[
     needs::PI,
 ];
 
-/// A part in virtual machines of one architecture: `words` are those of `xtask-machines`, without the architecture.
+/// Returns a part in virtual machines of one architecture. `words` are arguments of `xtask-machines`, without the
+/// architecture.
 fn machine(
     stage: Stage,
     arch: Arch,
@@ -409,7 +413,7 @@ fn machine(
 ) -> Part {
     let (verb, rest) = words.split_first().unwrap_or((&"", &[]));
     let arches: &[&str] = match *verb {
-        // There is only one.
+        // The Pi exists for one architecture only.
         "pi" => &[],
         _ => &[arch.name()],
     };
@@ -430,7 +434,7 @@ fn machine(
     }
 }
 
-/// What takes hours.
+/// Returns the parts that take hours.
 fn long(size: &Size) -> Vec<Part> {
     match size {
         Size::Full { .. } => vec![Part {
@@ -476,7 +480,7 @@ mod tests {
         assert_eq!(names.len(), parts.len());
     }
 
-    /// Parts whose key changes with a file.
+    /// Returns the parts whose keys change with a file.
     fn changed_by(file: &str) -> Vec<String> {
         let tree = tree();
         let parts = parts(&tree, &Size::Usual).unwrap();
@@ -560,7 +564,7 @@ mod tests {
         assert_eq!(verbs, known.collect());
     }
 
-    /// A path without `.` and `..`.
+    /// Removes `.` and `..` from a path.
     fn normal(path: &Path) -> PathBuf {
         let mut normal = PathBuf::new();
         for component in path.components() {
@@ -573,7 +577,7 @@ mod tests {
         normal
     }
 
-    /// Files of the project outside of its package that a source names as `"…/../…"`.
+    /// Returns the project's files outside of its own package that a source names as `"…/../…"`.
     fn named_by(tree: &Tree, file: &str, text: &str) -> BTreeSet<String> {
         let package = tree.owner(file).map(|package| package.directory.as_str());
         let package = package.unwrap_or_default();

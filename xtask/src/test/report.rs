@@ -1,4 +1,4 @@
-//! The table that each run ends with, and the same as JSON.
+//! The table at the end of each run, as text and as JSON.
 
 use std::fs;
 use std::path::Path;
@@ -17,13 +17,13 @@ use super::part::Part;
 /// How a part ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// It ran and passed.
+    /// The part ran and passed.
     Passed,
-    /// It ran and failed.
+    /// The part ran and failed.
     Failed,
-    /// It was not run, because it has passed with the same inputs.
+    /// The part did not run, because it has passed with the same inputs.
     Unchanged,
-    /// It was not run, because an earlier stage failed.
+    /// The part did not run, because an earlier stage failed.
     NotRun,
 }
 
@@ -38,22 +38,22 @@ impl State {
     }
 }
 
-/// A part, and how it went.
+/// A part and its result.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     /// The part's name.
     pub(crate) name: String,
-    /// How it ended.
+    /// How the part ended.
     pub(crate) state: State,
-    /// From its begin to its end.
+    /// The time from start to end.
     pub(crate) time: Duration,
-    /// What it ran: tests, as the harness counted them.
+    /// The number of tests that ran, as the test harness reports it.
     pub(crate) tests: Option<u64>,
-    /// Programs that it built, machines that it started, and pauses that it made.
+    /// The builds, machines and pauses of the part.
     pub(crate) records: Vec<Record>,
-    /// Of its inputs; none of a part that was not reached, and of a build.
+    /// The key of the part's inputs. `None` for a part that did not run because of a failure, and for a build.
     pub(crate) key: Option<Key>,
-    /// Why it failed.
+    /// Why the part failed.
     pub(crate) error: Option<String>,
 }
 
@@ -70,7 +70,7 @@ impl Row {
         }
     }
 
-    /// A part that has passed with these inputs.
+    /// The row of a part that has passed with these inputs.
     pub(crate) fn unchanged(part: &Part, key: &Key) -> Row {
         Row {
             key: Some(key.clone()),
@@ -78,12 +78,12 @@ impl Row {
         }
     }
 
-    /// A part that was not reached.
+    /// The row of a part that did not run because an earlier stage failed.
     pub(crate) fn not_run(part: &Part) -> Row {
         Row::new(&part.name, State::NotRun)
     }
 
-    /// A part that ran.
+    /// The row of a part that ran.
     pub(crate) fn ran(part: &Part, key: Key, time: Duration, error: Option<String>) -> Row {
         Row {
             key: Some(key),
@@ -93,7 +93,7 @@ impl Row {
         .with_error(error)
     }
 
-    /// A build that the parts of a stage share.
+    /// The row of a build that the parts of a stage share.
     pub(crate) fn built(name: &str, time: Duration, error: Option<String>) -> Row {
         let record = Record {
             what: What::Build,
@@ -109,7 +109,7 @@ impl Row {
         .with_error(error)
     }
 
-    /// A part that passed in a run that was interrupted: its row as [`Row::json`] wrote it.
+    /// The row of a part that passed in an interrupted run, from what [`Row::json`] wrote.
     pub(crate) fn earlier(part: &Part, key: &Key, written: &Value) -> Option<Row> {
         let records = written["records"].as_array()?.iter();
         Some(Row {
@@ -133,7 +133,7 @@ impl Row {
         }
     }
 
-    /// Time that went into one kind of thing.
+    /// Returns the time that was spent on builds, machines or pauses.
     fn spent(&self, what: What) -> Duration {
         let records = self.records.iter().filter(|record| record.what == what);
         records.map(|record| record.total).sum()
@@ -143,7 +143,7 @@ impl Row {
         self.records.iter().map(|record| record.boot).sum()
     }
 
-    /// As it is written.
+    /// Encodes the row.
     pub(crate) fn json(&self) -> Value {
         let records = self.records.iter().map(Record::json);
         json!({
@@ -161,7 +161,7 @@ impl Row {
     }
 }
 
-/// All parts of a run.
+/// All rows of a run.
 #[derive(Debug)]
 pub(crate) struct Report {
     size: &'static str,
@@ -171,7 +171,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Begins without rows.
+    /// Creates a report without rows.
     pub(crate) fn new(size: &Size, uncached: bool) -> Report {
         Report {
             size: size.name(),
@@ -201,7 +201,7 @@ impl Report {
         self.count(State::Failed) > 0
     }
 
-    /// Which parts failed, and why.
+    /// Returns the failed parts and their errors.
     pub(crate) fn failures(&self) -> String {
         let failed = self.rows.iter().filter(|row| row.state == State::Failed);
         let lines = failed.map(|row| {
@@ -229,7 +229,7 @@ impl Report {
         Ok(())
     }
 
-    /// Prints the table, and the verdict in one line.
+    /// Prints the table, and a line with the result.
     #[expect(clippy::print_stdout, reason = "the table is the run's result")]
     pub(crate) fn print(&self) {
         print!("{}", self.table());
@@ -250,8 +250,8 @@ impl Report {
         );
     }
 
-    /// Columns: the part, how it ended, all its time, and what of it went into builds, boots and fixed pauses. Below a
-    /// part that started machines or built programs, a line for each.
+    /// Formats the table. Columns: part, result, total time, and the time for builds, boots and fixed pauses. Below a
+    /// part there is a line for each machine and build.
     fn table(&self) -> String {
         let mut text = format!(
             "\n{:<46} {:>9} {:>8} {:>7} {:>7} {:>7} {:>6}\n",
@@ -297,7 +297,7 @@ impl Report {
     }
 }
 
-/// Seconds with a digit behind the point; nothing for no time at all.
+/// Formats seconds with one decimal digit; empty for zero.
 fn shown(time: Duration) -> String {
     match time.is_zero() {
         true => String::new(),

@@ -1,4 +1,4 @@
-//! Runs the parts of a stage, and records how each went.
+//! Runs the parts of a stage, and records the results.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,10 +21,10 @@ use super::passed::Passed;
 use super::report::{Report, Row};
 use crate::{fuzz, machines, tidy};
 
-/// How much of a log is shown when its part fails, in lines.
+/// How many lines of its log are shown when a part fails.
 const SHOWN_LINES: usize = 80;
 
-/// A part to run, and the key to remember when it passes.
+/// A part to run, and its key, which is stored when the part passes.
 pub(crate) type Waiting = (Part, Key);
 
 /// Runs parts.
@@ -32,12 +32,12 @@ pub(crate) struct Runner<'a> {
     tree: &'a Tree,
     passed: Passed,
     unfinished: Option<Unfinished>,
-    /// Built before the first part that needs them.
+    /// The host's programs, which are built before the first part that needs them.
     programs: Option<Programs>,
 }
 
 impl<'a> Runner<'a> {
-    /// A runner that has run nothing yet.
+    /// Creates a runner that has not run anything yet.
     pub(crate) fn new(
         tree: &'a Tree,
         passed: Passed,
@@ -51,12 +51,12 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// The full run that this is.
+    /// Returns the full run that this is, if it is one.
     pub(crate) fn unfinished(&self) -> Option<&Unfinished> {
         self.unfinished.as_ref()
     }
 
-    /// Runs all parts of a stage, also after one has failed.
+    /// Runs all parts of a stage, even if one fails.
     pub(crate) fn stage(&mut self, stage: Stage, parts: Vec<Waiting>, report: &mut Report) {
         if parts.is_empty() {
             return;
@@ -91,7 +91,7 @@ impl<'a> Runner<'a> {
         })
     }
 
-    /// Remembers that a part has passed, unless its inputs have changed while it ran: then neither the old nor the new
+    /// Stores that a part has passed, unless its inputs have changed while it ran: then neither the old nor the new
     /// state was tested.
     fn remember(&self, part: &Part, key: &Key, row: &Row) -> anyhow::Result<()> {
         let now = part.key(&self.tree.read_again(&root())?)?;
@@ -105,7 +105,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Builds the host's programs; whether that went well.
+    /// Builds the host's programs, and returns whether that succeeded.
     fn build(&mut self, report: &mut Report) -> bool {
         let begun = Instant::now();
         let built = Programs::build(self.tree);
@@ -145,7 +145,7 @@ impl<'a> Runner<'a> {
             fs::create_dir_all(directory)
                 .with_context(|| format!("cannot make {}", directory.display()))?;
         }
-        // Those of an earlier run.
+        // These are files of an earlier run.
         for old in [log, records] {
             if old.exists() {
                 fs::remove_file(old)?;
@@ -189,8 +189,8 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// Builds the kernels of these parts, one after the other; whether they exist now. No part begins before: its machines
-/// would take the processors from a build that other parts wait for.
+/// Builds the kernels of these parts, one after the other, and returns whether they exist now. No part starts
+/// earlier: its machines would take processor time from a build that other parts wait for.
 fn build_kernels(parts: &[Waiting], report: &mut Report) -> bool {
     for arch in Arch::ALL {
         let is_needed = parts.iter().any(|(part, _)| part.lane() == Some(arch));
@@ -213,12 +213,12 @@ fn build_kernels(parts: &[Waiting], report: &mut Report) -> bool {
     true
 }
 
-/// What of a part's output is shown. All of it is in its log.
+/// Which part of the output is shown. The log contains all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Echo {
-    /// Each line, under the part's name.
+    /// Each line, with the part's name in front.
     Whole,
-    /// The last lines, if it fails.
+    /// The last lines, if the part fails.
     Failure,
 }
 
@@ -238,14 +238,14 @@ fn run(
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
     let mut child = command
         .env(timings::FILE, records)
-        // Tests that need further programs of the workspace need not build them.
+        // Tests that need other programs of the workspace do not have to build them.
         .env("HEARTH_WORKSPACE_BUILT", "1")
         .stdin(Stdio::null())
         .stdout(writer.try_clone()?)
         .stderr(writer)
         .spawn()
         .with_context(|| format!("cannot run {program}"))?;
-    // Its copies of the pipe's end: with them, reading would never end.
+    // `command` holds copies of the pipe's write end. While they exist, reading does not end.
     drop(command);
     copy(reader, file, (echo == Echo::Whole).then_some(name))?;
     let status = child
@@ -260,7 +260,7 @@ fn run(
     bail!("{status}; its output: {}", log.display())
 }
 
-/// Copies lines to a log, and shows them under a name if there is one.
+/// Copies lines to a log, and also prints them with `name` in front, if there is one.
 #[expect(
     clippy::print_stderr,
     reason = "a chore talks to the person who started it"
@@ -286,7 +286,7 @@ fn tail(log: &Path) -> String {
     lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
 }
 
-/// `target/test/NAME.log`, in which only letters, digits and dashes are left of the name.
+/// Returns `target/test/NAME.log`, with everything but letters, digits and underscores replaced by dashes.
 fn log_of(part: &Part) -> PathBuf {
     let kept = |c: char| {
         if c.is_ascii_alphanumeric() || c == '_' {

@@ -1,6 +1,6 @@
-//! The appliance's own init, booted by itself with a stand-in for the platform: that it serves, restarts what dies,
-//! starves the watchdog of what hangs, asks for an address, and looks after its data. What boots there is the list
-//! [`BOOTS`].
+//! Boots the appliance's own init with a stand-in for the platform, and checks that init serves, restarts processes
+//! that die, stops feeding the watchdog when the platform hangs, requests an address, and takes care of its data.
+//! [`BOOTS`] lists the boots.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -20,43 +20,43 @@ use crate::programs::{INIT, NET, PLATFORM, Program, build};
 use xtask::clock;
 use xtask::sh::{run, say};
 
-/// What the appliance has of programs, and where.
+/// The programs of the appliance, and their paths.
 const PROGRAMS: &[(Program, &str)] = &[
     (INIT, "/init"),
     (NET, "/bin/hearth-net"),
     (PLATFORM, "/bin/hearth"),
 ];
 
-/// From the start to the platform, on a quiet machine.
+/// Time limit from the start to the platform, on an idle host.
 const BOOT: Duration = Duration::from_secs(30);
 
-/// How the disk is found.
+/// The disk that a boot finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disk {
-    /// There is none.
+    /// No disk.
     None,
-    /// As an image has just been written to it, with these settings.
+    /// A disk to which an image has just been written, with these settings.
     Fresh(&'static str),
-    /// As the boot before has left it.
+    /// The disk as the boot before has left it.
     Kept,
-    /// The same, but for the beginning of its data, which is overwritten; e2fsck can do nothing about it.
+    /// The same with its data partition overwritten, which e2fsck cannot repair.
     Ruined,
-    /// The same, with a wrong checksum, which e2fsck repairs.
+    /// The same with a wrong checksum, which e2fsck repairs.
     Damaged,
-    /// The same, with a fault that the file system has recorded, and one that e2fsck repairs only when told to.
+    /// The same with an error that the file system has recorded, and one that e2fsck repairs only on request.
     Faulty,
 }
 
 /// One boot.
 struct Boot {
-    /// In messages, and the log's name.
+    /// The name in messages, and of the log.
     name: &'static str,
-    /// What the stand-in is to do.
+    /// The order to the stand-in.
     order: &'static str,
     disk: Disk,
-    /// Lines of the console that come, in this order.
+    /// Lines that the console must print, in this order.
     expect: &'static [&'static str],
-    /// And one that does not, among the last.
+    /// A line that must not be among the last ones.
     never: Option<&'static str>,
 }
 
@@ -105,7 +105,7 @@ const BOOTS: &[Boot] = &[
             "hangs now",
             "no word of health for 20 seconds: the watchdog is not fed any more",
         ],
-        // The hardware's watchdog is what ends it.
+        // The hardware watchdog must end it instead.
         never: Some("the machine restarts"),
     },
     Boot {
@@ -195,7 +195,7 @@ const BOOTS: &[Boot] = &[
     },
 ];
 
-/// Boots all of them.
+/// Runs all boots.
 pub(super) fn test(inside: &Inside, speed: Speed) -> anyhow::Result<()> {
     let arch = inside.arch;
     let board = match arch {
@@ -222,7 +222,7 @@ pub(super) fn test(inside: &Inside, speed: Speed) -> anyhow::Result<()> {
         }
         Ok(())
     };
-    // Those without a disk mostly wait for a watchdog; those with one follow from each other.
+    // Boots without a disk mostly wait for a watchdog. Boots with a disk depend on the one before.
     std::thread::scope(|scope| {
         let without = scope.spawn(|| all(false));
         let with = all(true);
@@ -249,7 +249,7 @@ fn one(boot: &Boot, spec: &Spec) -> anyhow::Result<()> {
 
 fn spec(inside: &Inside, boot: &Boot, initramfs: &Path, disk: &Path, speed: Speed) -> Spec {
     let mut words = format!(
-        // DHCP, and no address by the kernel itself.
+        // The address must come from DHCP, not from the kernel.
         "ip=off quiet loglevel=4 platform={}",
         boot.order
     );
@@ -282,7 +282,7 @@ fn spec(inside: &Inside, boot: &Boot, initramfs: &Path, disk: &Path, speed: Spee
     }
 }
 
-/// What an image has in its initramfs, without the platform.
+/// Returns the contents of an image's initramfs, with the stand-in as the platform.
 fn root(arch: Arch, board: Board, pristine: &[u8]) -> anyhow::Result<Initramfs> {
     let programs: Vec<Program> = PROGRAMS.iter().map(|(program, _)| *program).collect();
     let built = build(arch, &programs)?;
@@ -315,7 +315,7 @@ fn root(arch: Arch, board: Board, pristine: &[u8]) -> anyhow::Result<Initramfs> 
     Ok(root)
 }
 
-/// A partition's GUID: the same in every test.
+/// A partition's GUID, which is the same in every test.
 fn guid(role: Role) -> Guid {
     Guid::new(
         role.number(Firmware::Uefi),
@@ -325,7 +325,7 @@ fn guid(role: Role) -> Guid {
     )
 }
 
-/// Brings the disk into the state that a boot shall find.
+/// Brings the disk into the state that a boot must find.
 fn prepare(state: Disk, place: &Path, pristine: &[u8]) -> anyhow::Result<()> {
     let at = |role| span(role, Firmware::Uefi).start;
     let opened = || File::options().read(true).write(true).open(place);
@@ -335,7 +335,7 @@ fn prepare(state: Disk, place: &Path, pristine: &[u8]) -> anyhow::Result<()> {
         Disk::Ruined => {
             let mut disk = opened()?;
             disk.seek(SeekFrom::Start(at(Role::Data)))?;
-            // Superblock, descriptors, inodes and all copies of them.
+            // This overwrites superblock, descriptors, inodes, and all copies of them.
             let mut left = disk.metadata()?.len() - at(Role::Data) - MIB;
             let noise: Vec<u8> = (0..MIB).map(|at| (at * 37 % 251) as u8).collect();
             while left > 0 {
@@ -347,7 +347,8 @@ fn prepare(state: Disk, place: &Path, pristine: &[u8]) -> anyhow::Result<()> {
         }
         Disk::Damaged => {
             let mut disk = opened()?;
-            // The checksum of the first group's descriptor (fs/ext4/ext4.h), without which nothing is mounted.
+            // The checksum of the first group descriptor (fs/ext4/ext4.h), without which the file system cannot be
+            // mounted.
             let sum = SeekFrom::Start(at(Role::Data) + 4096 + 0x1e);
             let mut bytes = [0; 2];
             disk.seek(sum)?;
@@ -368,7 +369,7 @@ fn prepare(state: Disk, place: &Path, pristine: &[u8]) -> anyhow::Result<()> {
 
 fn fresh(settings: &str, place: &Path, pristine: &[u8]) -> anyhow::Result<()> {
     const SIZE: u64 = 512 * MIB;
-    // Nothing of the last one.
+    // The file must have no contents of an earlier disk.
     let _ = fs::remove_file(place);
     let mut disk = File::options()
         .read(true)

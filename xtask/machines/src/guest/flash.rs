@@ -1,5 +1,5 @@
-//! `cargo xtask test flash`: `hearth image flash` in a machine with a card in its USB port, and then a device that is
-//! started from that card.
+//! `cargo xtask test flash`: runs `hearth image flash` in a machine with a card in its USB port, and then starts a
+//! device from that card.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -19,19 +19,19 @@ use xtask::{clock, kernel, qemu, toolchain};
 
 const PROGRAMS: &[Program] = &[GUEST_INIT, HEARTH, DISK];
 
-/// Disks are larger than images, by what is not written.
+/// Size of the disks in bytes. It is larger than an image, so that the end of a disk remains unwritten.
 const SIZE: u64 = 64 * MIB;
 
-/// What lies where nothing was written.
+/// The contents of a disk before the test.
 const BEFORE: u8 = 0xee;
 
-/// For the program inside, on a quiet host.
+/// Time limit for the program inside, on an idle host.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// From switching the device on to its platform, on a quiet host.
+/// Time limit from switching the device on to its platform, on an idle host.
 const BOOT: Duration = Duration::from_secs(60);
 
-/// Flashes and starts, on machines of these processors.
+/// Flashes and starts a card in machines of these architectures.
 pub(crate) fn test(arches: &[Arch]) -> anyhow::Result<()> {
     qemu::ensure()?;
     toolchain::ensure()?;
@@ -68,7 +68,7 @@ fn test_on(arch: Arch) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The disks of the machine that flashes, and what they are to hold.
+/// The disks of the machine that flashes, and the image that they must hold afterwards.
 struct Disks {
     arch: Arch,
     place: PathBuf,
@@ -76,8 +76,8 @@ struct Disks {
 }
 
 impl Disks {
-    /// One that is built in, a card with an older system whose data is gone, one that is write-protected, and one that
-    /// is too small.
+    /// Creates four disks: one that is built in, a card with an older system whose data is gone, one that is
+    /// write-protected, and one that is too small.
     fn new(arch: Arch) -> anyhow::Result<Disks> {
         let place = target().join("qemu").join(format!("flash-{}", arch.name()));
         fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
@@ -113,7 +113,7 @@ impl Disks {
         made.with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// In words for QEMU.
+    /// Returns the disks as arguments for QEMU.
     fn devices(&self) -> Vec<String> {
         let drive = |name: &str, more: &str| {
             let file = self.disk(name);
@@ -139,7 +139,7 @@ impl Disks {
         words
     }
 
-    /// Both disks hold the image, the others what they held.
+    /// Checks that the first two disks hold the image, and the others what they held before.
     fn compare(&self) -> anyhow::Result<()> {
         let blank = vec![BEFORE; SIZE as usize];
         for (name, begin) in [
@@ -159,7 +159,7 @@ impl Disks {
         Ok(())
     }
 
-    /// The card in a device.
+    /// Starts a device from the card.
     fn boot(&self, speed: Speed) -> anyhow::Result<()> {
         let mut machine = Machine::new(&self.place, "device", self.arch, &self.disk("card"))?;
         let running = machine.boot(speed)?;
