@@ -85,6 +85,9 @@ struct Slot {
     cancelled: bool,
     /// Whether the worker has ended its direction. Body bytes that arrive after that are discarded.
     answered: bool,
+    /// Whether the worker has ended both directions, with an error or by returning the request. The gateway may use the
+    /// stream again; body bytes that it sent before it learned of the end are discarded.
+    aborted: bool,
     receipt: Receipt,
     send: Credit,
 }
@@ -150,6 +153,7 @@ impl Slots {
                     ended: end,
                     cancelled: false,
                     answered: false,
+                    aborted: false,
                     receipt: Receipt::new(self.credit),
                     send: Credit::new(self.credit),
                 };
@@ -157,7 +161,8 @@ impl Slots {
                 if place >= self.open.len() {
                     self.open.resize_with(place + 1, || None);
                 }
-                if self.open[place].replace(slot).is_some() {
+                let before = self.open[place].replace(slot);
+                if before.is_some_and(|slot| !slot.aborted) {
                     return broken(Kind::Request, stream, "slot is in use");
                 }
                 Ok(Some(Incoming {
@@ -343,7 +348,7 @@ impl Slots {
 
     /// Ends the worker's direction with an ERROR frame.
     pub(crate) fn refuse(&mut self, stream: u32, code: ErrorCode, reason: &str, out: &mut Vec<u8>) {
-        if self.close(stream) {
+        if self.abort(stream) {
             Data::Error {
                 stream,
                 code,
@@ -369,11 +374,20 @@ impl Slots {
         first
     }
 
+    /// Like [`Slots::close`], for a frame that ends both directions.
+    fn abort(&mut self, stream: u32) -> bool {
+        let first = self.close(stream);
+        if let Some(slot) = self.slot(stream) {
+            slot.aborted = true;
+        }
+        first
+    }
+
     /// Closes the streams of requests that have not been started, and sends GOAWAY, which returns these requests to the
     /// gateway and announces that the worker takes no more.
     pub(crate) fn goaway(&mut self, not_started: &[u32], out: &mut Vec<u8>) {
         for stream in not_started {
-            self.free(*stream);
+            self.abort(*stream);
         }
         encode_goaway(out, not_started.iter().copied());
     }
@@ -422,6 +436,23 @@ mod tests {
             slots.receive(again, &mut out),
             Err(Broken::Rule { .. })
         ));
+    }
+
+    #[test]
+    fn a_stream_that_the_worker_aborted_serves_again_before_the_old_body_has_ended() {
+        let (mut slots, mut out) = (slots(), Vec::new());
+        for _ in 0..2 {
+            open(&mut slots, 1, false);
+            slots.refuse(1, ErrorCode::Internal, "broken", &mut out);
+            // The gateway sent it before the error reached it.
+            assert_eq!(slots.receive(data(1, b"late", false), &mut out), Ok(None));
+        }
+        open(&mut slots, 2, false);
+        slots.goaway(&[2], &mut out);
+        assert_eq!(slots.receive(data(2, b"late", false), &mut out), Ok(None));
+        open(&mut slots, 2, true);
+        // What arrives now belongs to the new request, which is complete.
+        assert!(slots.receive(data(2, b"late", false), &mut out).is_err());
     }
 
     #[test]
