@@ -114,7 +114,12 @@ pub fn key(arch: Arch) -> anyhow::Result<Key> {
         )
         .add("recipe", &RECIPE.to_le_bytes());
     for path in fragments(arch) {
-        key = key.add_file(&path)?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        // Comments make no other kernel.
+        for line in text.lines().filter(|line| setting(line).is_some()) {
+            key = key.add("setting", line.as_bytes());
+        }
     }
     Ok(key.finish())
 }
