@@ -88,7 +88,8 @@ fn a_busy_worker_shows_its_share_of_the_processor() {
     let busy = wait::until("the busy one shows", || {
         let one = platform.function("probe")["workers"][0].clone();
         let share = one["cpu_share"].as_f64()?;
-        (share > 0.2).then_some(one)
+        // Most of the time goes to the gateway and the client of a debug build.
+        (share > 0.1).then_some(one)
     });
     assert!(busy["cpu_seconds"].as_f64().unwrap() > 0.05, "{busy}");
     assert!(busy["uptime_ms"].as_u64().unwrap() > 200, "{busy}");
