@@ -88,11 +88,11 @@ fn a_busy_worker_shows_its_share_of_the_processor() {
     let busy = wait::until("the busy one shows", || {
         let one = platform.function("probe")["workers"][0].clone();
         let share = one["cpu_share"].as_f64()?;
+        let seconds = one["cpu_seconds"].as_f64()?;
         // Most of the time goes to the gateway and the client of a debug build.
-        (share > 0.1).then_some(one)
+        (share > 0.1 && seconds > 0.05).then_some(one)
     });
-    assert!(busy["cpu_seconds"].as_f64().unwrap() > 0.05, "{busy}");
-    assert!(busy["uptime_ms"].as_u64().unwrap() > 200, "{busy}");
+    assert!(busy["uptime_ms"].as_u64().unwrap() > 50, "{busy}");
     let share = platform.status()["cpu_share"].as_f64().unwrap();
     assert!(share < 0.9, "the supervisor has nothing to do: {share}");
 }
